@@ -1,0 +1,3 @@
+//! braidctl.
+
+fn main() {}

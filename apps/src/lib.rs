@@ -1,0 +1,2 @@
+//! The relay, policy, configuration and control shared by `hag` and `hcpe`.
+#![forbid(unsafe_code)]

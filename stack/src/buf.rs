@@ -1,0 +1,203 @@
+//! Packet memory: payload by reference, headers by value.
+//!
+//! A received frame is an immutable buffer. Everything above takes [`Slice`]s of it, each a cheap clone; the memory is
+//! free once the last slice is gone. What goes to a port is a [`Frame`]: an owned [`Header`] and a few slices. Only the
+//! port decides whether that becomes a chain, a header written before the payload, or a linear copy.
+
+use crate::checksum::Sum;
+use arrayvec::ArrayVec;
+use core::fmt;
+use core::ops::Range;
+
+/// The buffer that a port receives into: a counted reference to immutable bytes. The only generic of the stack.
+pub trait PacketBuf: Clone {
+    /// All received bytes, from the first of the Ethernet header.
+    fn bytes(&self) -> &[u8];
+}
+
+/// Index of a port within its worker, in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(pub u8);
+
+/// A range of a received buffer, with the sum of its octets once somebody had to compute it.
+#[derive(Clone)]
+pub struct Slice<B> {
+    buf: B,
+    start: u16,
+    end: u16,
+    sum: Option<Sum>,
+}
+
+impl<B: PacketBuf> Slice<B> {
+    /// The whole of `buf`, cut off at 65,535 octets: no port delivers more.
+    #[must_use]
+    pub fn new(buf: B) -> Self {
+        let end = u16::try_from(buf.bytes().len()).unwrap_or(u16::MAX);
+        Self {
+            buf,
+            start: 0,
+            end,
+            sum: None,
+        }
+    }
+
+    /// The octets of this range.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buf
+            .bytes()
+            .get(usize::from(self.start)..usize::from(self.end))
+            .unwrap_or(&[])
+    }
+
+    /// Number of octets.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether the range is empty.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// A part of this range, `range` counted from its start; clamped to it. Shares the buffer.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let whole = range.start == 0 && range.end >= self.len();
+        let at = |offset: usize| self.start + u16::try_from(offset.min(self.len())).unwrap_or(0);
+        let (start, end) = (at(range.start), at(range.end));
+        let sum = if whole { self.sum } else { None };
+        Self {
+            buf: self.buf.clone(),
+            start,
+            end: end.max(start),
+            sum,
+        }
+    }
+
+    /// The buffer behind this range, and where in it the range lies: for the port, which may use the room before it.
+    #[must_use]
+    pub fn into_parts(self) -> (B, Range<usize>) {
+        (self.buf, usize::from(self.start)..usize::from(self.end))
+    }
+
+    /// The buffer behind this range.
+    #[must_use]
+    pub const fn buffer(&self) -> &B {
+        &self.buf
+    }
+
+    /// Records the sum of the octets where it follows from a verified checksum.
+    pub const fn set_sum(&mut self, sum: Sum) {
+        self.sum = Some(sum);
+    }
+
+    /// The sum of the octets: remembered, or computed now by reading them all.
+    #[must_use]
+    pub fn sum(&self) -> Sum {
+        self.sum.unwrap_or_else(|| Sum::of(self.bytes()))
+    }
+
+    /// The sum if it is already known.
+    #[must_use]
+    pub const fn known_sum(&self) -> Option<Sum> {
+        self.sum
+    }
+}
+
+impl<B> fmt::Debug for Slice<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slice({} octets)", self.end - self.start)
+    }
+}
+
+/// Most slices that one frame carries.
+pub const MAX_SLICES: usize = 4;
+
+/// The payload of one frame, in order.
+pub type Chain<B> = ArrayVec<Slice<B>, MAX_SLICES>;
+
+/// Octets in a chain.
+#[must_use]
+pub fn chain_len<B: PacketBuf>(chain: &[Slice<B>]) -> usize {
+    chain.iter().map(Slice::len).sum()
+}
+
+/// Most octets of headers in one frame: Ethernet 14, two VLAN tags 8, IPv6 40, TCP 60.
+pub const HEADER_MAX: usize = 128;
+
+/// The headers of an outgoing frame, written front to back and owned.
+#[derive(Clone)]
+pub struct Header {
+    bytes: [u8; HEADER_MAX],
+    len: u8,
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        Self {
+            bytes: [0; HEADER_MAX],
+            len: 0,
+        }
+    }
+}
+
+impl Header {
+    /// Appends `bytes`. Panics past [`HEADER_MAX`]: callers know the sizes of the headers they build.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Appends `len` zero octets and lends them to be written. Panics past [`HEADER_MAX`].
+    pub fn reserve(&mut self, len: usize) -> &mut [u8] {
+        let start = usize::from(self.len);
+        let end = start + len;
+        assert!(end <= HEADER_MAX, "headers of {end} octets");
+        self.len = u8::try_from(end).unwrap_or(0);
+        &mut self.bytes[start..end]
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// What was written so far, to be patched.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Header({} octets)", self.len)
+    }
+}
+
+/// One frame on its way to a port.
+#[derive(Clone, Debug)]
+pub struct Frame<B> {
+    /// The port it leaves by.
+    pub port: PortId,
+    /// Ethernet header and all that follows up to the payload.
+    pub header: Header,
+    /// The payload, by reference.
+    pub payload: Chain<B>,
+}
+
+impl<B: PacketBuf> Frame<B> {
+    /// Octets on the wire, without preamble and frame check sequence.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.header.bytes().len() + chain_len(&self.payload)
+    }
+
+    /// Whether the frame has no octets at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

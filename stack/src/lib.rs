@@ -1,0 +1,35 @@
+//! Sans-IO TCP/IP: packets, time and randomness come in as arguments, packets and deadlines go out as values.
+//!
+//! This crate knows no device, socket, thread, clock or global. It reads in the order of a packet's walk:
+//! [`wire`] parses, [`ip`] decides whether a packet is ours, [`flow`] names its connection, [`tcp`] runs it, and
+//! [`ip`] turns what comes down into frames. [`buf`], [`time`], [`rng`], [`slab`], [`wheel`] and [`tally`] are
+//! what all of it stands on.
+#![forbid(unsafe_code)]
+
+pub mod buf;
+pub mod checksum;
+pub mod counters;
+pub mod flow;
+pub mod rng;
+pub mod seq;
+pub mod tally;
+pub mod time;
+pub mod wire;
+
+pub use buf::{Frame, Header, PacketBuf, PortId, Slice};
+pub use counters::Counter;
+pub use flow::{FlowKey, Side, Tuple};
+pub use rng::Rng;
+pub use seq::SeqNum;
+pub use tally::Tally;
+pub use time::Instant;
+
+/// What every protocol entry point is lent: the burst's time, randomness, and where to count.
+pub struct Cx<'a> {
+    /// Read once per burst; never goes back.
+    pub now: Instant,
+    /// The core's generator: sequence numbers, keys, nonces, jitter.
+    pub rng: &'a mut Rng,
+    /// The core's named counters of this crate.
+    pub counters: &'a mut Tally<Counter>,
+}

@@ -1,0 +1,3 @@
+//! Wire formats. TCP and its options are ours, one pass over the bytes; the rest is read with smoltcp's views.
+
+pub mod tcp;
