@@ -1,2 +1,5 @@
 //! The relay, policy, configuration and control shared by `hag` and `hcpe`.
 #![forbid(unsafe_code)]
+
+pub mod config;
+pub mod control;

@@ -1,0 +1,38 @@
+//! The control interface: what an operator may ask a running box, and what it answers.
+//!
+//! One question is one line of JSON on a Unix stream socket, and so is its answer ([`wire`]). The socket's threads
+//! never touch the data plane: a [`Command`] goes to the worker by a mailbox, which is read between two bursts, and a
+//! [`Reply`] comes back by value.
+
+mod reply;
+pub mod wire;
+
+pub use reply::{
+    Connection, ConnectionState, Connections, Counters, Port, Ports, Reply, Status, Subflow,
+};
+
+/// The largest number of connections in one answer to [`Command::ShowConnections`]: the worker makes that answer
+/// between two bursts, and must not be held up by a hundred thousand rows.
+pub const CONNECTIONS_SHOWN_MAX: usize = 1_000;
+
+/// What can be asked of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The ports with their traffic. Answered by [`Reply::Ports`].
+    ShowPorts,
+    /// The relays, pending ones included: the first `limit` of them. Answered by [`Reply::Connections`].
+    ShowConnections {
+        /// How many rows at most; never above [`CONNECTIONS_SHOWN_MAX`].
+        limit: usize,
+    },
+    /// Every named counter of every layer. Answered by [`Reply::Counters`].
+    ShowCounters,
+    /// How many relays there are, and whether the box is draining. Cheap: a stopping box asks every few
+    /// milliseconds. Answered by [`Reply::Status`].
+    ShowStatus,
+    /// From now on bypass new flows (their MP_CAPABLE is stripped); the relays that exist go on. Answered by
+    /// [`Reply::Status`].
+    Drain,
+    /// Reset every relay, towards both ends. Answered by [`Reply::Status`].
+    ResetAll,
+}

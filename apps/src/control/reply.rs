@@ -1,0 +1,161 @@
+//! The answers, as they are serialised: names and units here are what `braidctl --json` prints.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a worker answers. Serialises as its content alone: the question says which it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// To `show ports`.
+    Ports(Ports),
+    /// To `show connections`.
+    Connections(Connections),
+    /// To `show counters`.
+    Counters(Counters),
+    /// To `show status`, `drain` and a reset of all.
+    Status(Status),
+}
+
+/// Every port, in the order of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// The ports.
+    pub ports: Vec<Port>,
+}
+
+/// One port and its traffic since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The configured name.
+    pub name: String,
+    /// The device behind it: a DPDK device string or a PCI address.
+    pub device: String,
+    /// `access` or `core`.
+    pub role: String,
+    /// The MAC address, `02:00:00:00:00:01`.
+    pub mac: String,
+    /// The largest IP packet that it carries, in octets.
+    pub mtu: u16,
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Octets received.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Octets sent.
+    pub tx_bytes: u64,
+    /// Frames that the device dropped because we did not fetch them in time.
+    pub rx_missed: u64,
+    /// Frames that the device did not take.
+    pub tx_dropped: u64,
+    /// Payload octets that the port had to copy, as the device cannot send a chain of buffers.
+    pub copied_at_port: u64,
+}
+
+/// The relays, as many as were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// The relays.
+    pub connections: Vec<Connection>,
+    /// How many relays there are in all, shown or not.
+    pub total: u64,
+}
+
+/// What a relay is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionState {
+    /// The server has not answered yet, or the client has not yet acknowledged that answer.
+    Pending,
+    /// Multipath TCP on the access side.
+    Mptcp,
+    /// Plain TCP on both sides: the access side fell back (RFC 8684 3.7).
+    Fallback,
+    /// One direction at least has ended.
+    Closing,
+}
+
+impl ConnectionState {
+    /// The name that operators read.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Mptcp => "mptcp",
+            Self::Fallback => "fallback",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// One relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Names the relay for as long as it lives.
+    pub id: u64,
+    /// The client's address and port.
+    pub client: String,
+    /// The server's address and port.
+    pub server: String,
+    /// What it is doing.
+    pub state: ConnectionState,
+    /// The MPTCP version on the access side; absent while pending without MPTCP, and after a fallback at set-up.
+    pub version: Option<u8>,
+    /// Our token (RFC 8684 3.2), eight hexadecimal digits.
+    pub token: Option<String>,
+    /// Milliseconds since the SYN.
+    pub age_ms: u64,
+    /// Payload octets from the client to the server.
+    pub bytes_up: u64,
+    /// Payload octets from the server to the client.
+    pub bytes_down: u64,
+    /// The TCP connections of the access side; one after a fallback, none while pending.
+    pub subflows: Vec<Subflow>,
+}
+
+/// One subflow of a relay's access side.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subflow {
+    /// Our number of it; the first is 0.
+    pub id: u32,
+    /// Our address and port: the server's on the first subflow, the announced one on joined subflows.
+    pub local: String,
+    /// The client's address and port.
+    pub remote: String,
+    /// Name of the port by which it came.
+    pub port: String,
+    /// Smoothed round-trip time in microseconds (RFC 6298); 0 before the first sample.
+    pub srtt_us: u64,
+    /// Congestion window in octets.
+    pub cwnd: u64,
+    /// Octets sent and not yet acknowledged.
+    pub flight: u64,
+    /// Payload octets from the client.
+    pub bytes_in: u64,
+    /// Payload octets to the client.
+    pub bytes_out: u64,
+    /// Segments sent again.
+    pub retransmitted: u64,
+    /// Whether the client asked to use it only when no other is left (RFC 8684 3.3.8).
+    pub backup: bool,
+}
+
+/// Every named counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Name and value. `copied_in_stack`, `relays` and `pending` stand among them; the last two are present numbers.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The state of the whole box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Relays that exist now, pending ones not counted.
+    pub relays: u64,
+    /// Relays that wait for the server or for the client's third ACK.
+    pub pending: u64,
+    /// Whether new flows are bypassed.
+    pub draining: bool,
+}
