@@ -3,3 +3,7 @@
 
 pub mod config;
 pub mod control;
+pub mod counters;
+pub mod engine;
+
+pub use counters::Counter;

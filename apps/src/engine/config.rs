@@ -1,0 +1,122 @@
+//! What an engine is built from: plain values, checked by whoever read them from a file.
+
+use ipnet::IpNet;
+use stack::PortId;
+use stack::time::Duration;
+use std::net::IpAddr;
+
+/// Everything an engine needs to know, fixed for its lifetime.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The worker core this engine runs on; named by the low bits of the tokens it hands out.
+    pub core: u8,
+    /// How many low bits of a token name a core: 0 with one worker.
+    pub core_bits: u8,
+    /// One entry per port, in the order of [`PortId`].
+    pub ports: Vec<PortSettings>,
+    /// Prefixes whose flows are split: H@ lies in one of them.
+    pub subscribers: Vec<IpNet>,
+    /// HAG@2: our addresses announced to clients (ADD_ADDR) and at which joins are accepted.
+    pub announce: Vec<IpAddr>,
+    /// Whether the DSS checksum is asked for (RFC 8684 3.3.0); a peer that asks for it gets it anyway.
+    pub checksum: bool,
+    /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
+    pub accept_plain: bool,
+    /// Bounds on what is held.
+    pub limits: Limits,
+    /// How long each state is kept.
+    pub timeouts: Timeouts,
+    /// From the operating system in production, fixed in tests: keys, ISNs and the flow table's hash follow from it.
+    pub seed: [u8; 32],
+}
+
+/// What the engine knows about a port beyond its addresses.
+#[derive(Clone, Debug)]
+pub struct PortSettings {
+    /// The name from the configuration.
+    pub name: String,
+    /// Which side of the box it faces.
+    pub role: PortRole,
+}
+
+/// Which side of the box a port faces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortRole {
+    /// Towards subscribers: the only ports where MP_CAPABLE is taken.
+    Access,
+    /// Towards the Internet.
+    Core,
+}
+
+/// Bounds: past each of them new flows are forwarded unbonded, never answered or dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Relays at once.
+    pub relays: usize,
+    /// Pending flows at once (SYN seen, not yet split).
+    pub pending: usize,
+    /// Pending flows of one subscriber at once: an IPv4 address or an IPv6 /64.
+    pub pending_per_subscriber: usize,
+    /// Half-open joins at once.
+    pub joining: usize,
+    /// Subflows of one connection, half-open joins included.
+    pub subflows: usize,
+    /// Octets that one relay holds in one direction: received, and not yet acknowledged by the other end.
+    pub buffer: u32,
+    /// Octets that all relays hold together; windows stop opening past it.
+    pub buffer_total: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            relays: 100_000,
+            pending: 20_000,
+            pending_per_subscriber: 1_000,
+            joining: 10_000,
+            subflows: 8,
+            buffer: 4 << 20,
+            buffer_total: 1 << 30,
+        }
+    }
+}
+
+/// How long each state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A pending flow without its third ACK, counted from its last SYN or SYN+ACK.
+    pub pending: Duration,
+    /// A half-open join.
+    pub joining: Duration,
+    /// A relay through which nothing passes: at least 2 h 4 min (RFC 5382 REQ-5).
+    pub idle: Duration,
+    /// A relay whose ends have both begun to close, without progress.
+    pub closing: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            pending: Duration::from_secs(120),
+            joining: Duration::from_secs(30),
+            idle: Duration::from_secs(2 * 3600 + 4 * 60),
+            closing: Duration::from_secs(240),
+        }
+    }
+}
+
+impl EngineConfig {
+    /// The role of `port`; a port that was not configured faces the Internet.
+    #[must_use]
+    pub fn role(&self, port: PortId) -> PortRole {
+        self.ports
+            .get(usize::from(port.0))
+            .map_or(PortRole::Core, |settings| settings.role)
+    }
+
+    /// Whether `address` is a subscriber's.
+    #[must_use]
+    pub fn is_subscriber(&self, address: IpAddr) -> bool {
+        self.subscribers.iter().any(|net| net.contains(&address))
+    }
+}
