@@ -1,2 +1,24 @@
 //! Ports, the App that is run over them, and the worker loop that joins both.
+//!
+//! [`Worker::poll`] is the loop's body and reads as a packet's walk: mailbox, receive, steer, [`App::input`],
+//! [`App::flush`], transmit. It is generic over [`Port`], so the very loop that runs on a NIC also runs a whole
+//! network in virtual time over [`memory`]. This crate reads the clock in one place ([`clock`]), sleeps in one place
+//! ([`idle`]), and knows nothing of DPDK.
 #![forbid(unsafe_code)]
+
+pub mod app;
+pub mod clock;
+pub mod idle;
+pub mod mailbox;
+pub mod memory;
+pub mod port;
+pub mod worker;
+
+pub use app::{App, CoreId};
+pub use clock::Clock;
+pub use idle::{Idle, run};
+pub use mailbox::{AskError, Inbox, Mailbox, mailbox};
+pub use memory::{MemBuf, MemPort, MemWire};
+pub use port::{BURST, BufferUse, Port, PortInfo, PortReport, PortStats, Received};
+pub use stack::buf::RxChecksum;
+pub use worker::{Worker, WorkerStats};

@@ -15,6 +15,17 @@ pub trait PacketBuf: Clone {
     fn bytes(&self) -> &[u8];
 }
 
+/// What a device says of the checksums of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RxChecksum {
+    /// Verified: those of IP (if it has one) and of TCP or UDP are right.
+    Good,
+    /// Not verified: whoever needs them sums the octets.
+    Unknown,
+    /// Found wrong: the frame is to be dropped and counted.
+    Bad,
+}
+
 /// Index of a port within its worker, in the order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortId(pub u8);

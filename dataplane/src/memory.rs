@@ -1,0 +1,173 @@
+//! A port in memory: for tests, benchmarks and whole networks in virtual time.
+//!
+//! A received buffer is a [`bytes::Bytes`]. A port's far end is either another port ([`MemPort::pair`]) or a test that
+//! holds the wire ([`MemPort::with_wire`]) and sees each [`Frame`] as the app built it: what is header, what is reference.
+
+use crate::port::{BURST, BufferUse, Port, PortInfo, PortStats, Received, tcp_payload_in_header};
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use stack::buf::RxChecksum;
+use stack::{Frame, PacketBuf, Slice};
+
+/// Frames that a wire holds in each direction before it drops.
+pub const WIRE_FRAMES: usize = 16_384;
+
+/// A received buffer in ordinary memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemBuf(Bytes);
+
+impl PacketBuf for MemBuf {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for MemBuf {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl From<Bytes> for MemBuf {
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+/// All octets of `frame` in one piece, as they would stand on the wire.
+#[must_use]
+pub fn linear<B: PacketBuf>(frame: &Frame<B>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(frame.len());
+    bytes.extend_from_slice(frame.header.bytes());
+    for slice in &frame.payload {
+        bytes.extend_from_slice(slice.bytes());
+    }
+    bytes
+}
+
+/// Where a [`MemPort`] sends.
+enum Far {
+    /// To a test, as the app built them.
+    Wire(Sender<Frame<MemBuf>>),
+    /// To another port, in one piece.
+    Port(Sender<(MemBuf, RxChecksum)>),
+}
+
+/// One end of a link in memory.
+pub struct MemPort {
+    info: PortInfo,
+    stats: PortStats,
+    incoming: Receiver<(MemBuf, RxChecksum)>,
+    far: Far,
+}
+
+/// A test's hold of the far end of a [`MemPort`].
+pub struct MemWire {
+    to_port: Sender<(MemBuf, RxChecksum)>,
+    from_port: Receiver<Frame<MemBuf>>,
+}
+
+impl MemPort {
+    /// A port and the wire that it hangs on.
+    #[must_use]
+    pub fn with_wire(info: PortInfo) -> (Self, MemWire) {
+        let (to_port, incoming) = bounded(WIRE_FRAMES);
+        let (outgoing, from_port) = bounded(WIRE_FRAMES);
+        let port = Self::new(info, incoming, Far::Wire(outgoing));
+        (port, MemWire { to_port, from_port })
+    }
+
+    /// Two ports, each the other's far end; a frame is there at once, its checksums not yet verified.
+    #[must_use]
+    pub fn pair(a: PortInfo, b: PortInfo) -> (Self, Self) {
+        let (to_a, in_a) = bounded(WIRE_FRAMES);
+        let (to_b, in_b) = bounded(WIRE_FRAMES);
+        (
+            Self::new(a, in_a, Far::Port(to_b)),
+            Self::new(b, in_b, Far::Port(to_a)),
+        )
+    }
+
+    fn new(info: PortInfo, incoming: Receiver<(MemBuf, RxChecksum)>, far: Far) -> Self {
+        Self {
+            info,
+            stats: PortStats::default(),
+            incoming,
+            far,
+        }
+    }
+
+    /// Octets of TCP payload that were sent out of a header instead of by reference: 0 unless somebody copied.
+    #[must_use]
+    pub const fn copied_in_stack(&self) -> u64 {
+        self.stats.copied_in_stack
+    }
+}
+
+impl Port for MemPort {
+    type Buf = MemBuf;
+
+    fn info(&self) -> &PortInfo {
+        &self.info
+    }
+
+    fn receive(&mut self, into: &mut Vec<Received<MemBuf>>) {
+        for (buf, checksum) in self.incoming.try_iter().take(BURST) {
+            let frame = Slice::new(buf);
+            self.stats.rx_packets += 1;
+            self.stats.rx_bytes += octets(frame.len());
+            into.push(Received { frame, checksum });
+        }
+    }
+
+    fn transmit(&mut self, frames: &mut Vec<Frame<MemBuf>>) {
+        for frame in frames.drain(..) {
+            let len = octets(frame.len());
+            self.stats.copied_in_stack += octets(tcp_payload_in_header(frame.header.bytes()));
+            let taken = match &self.far {
+                Far::Wire(wire) => wire.try_send(frame).is_ok(),
+                Far::Port(port) => {
+                    let whole = linear(&frame).into();
+                    port.try_send((whole, RxChecksum::Unknown)).is_ok()
+                },
+            };
+            if taken {
+                self.stats.tx_packets += 1;
+                self.stats.tx_bytes += len;
+            } else {
+                self.stats.tx_dropped += 1;
+            }
+        }
+    }
+
+    fn stats(&self) -> PortStats {
+        self.stats
+    }
+
+    fn buffers(&self) -> BufferUse {
+        BufferUse::default()
+    }
+}
+
+impl MemWire {
+    /// Puts a frame on the wire towards the port, its checksums not yet verified; `false` if the wire is full or the
+    /// port is gone.
+    pub fn put(&self, frame: impl Into<MemBuf>) -> bool {
+        self.put_verified(frame, RxChecksum::Unknown)
+    }
+
+    /// As [`put`](Self::put), with what the device says of the frame's checksums.
+    pub fn put_verified(&self, frame: impl Into<MemBuf>, checksum: RxChecksum) -> bool {
+        self.to_port.try_send((frame.into(), checksum)).is_ok()
+    }
+
+    /// The oldest frame that the port has sent and nobody has taken.
+    #[must_use]
+    pub fn take(&self) -> Option<Frame<MemBuf>> {
+        self.from_port.try_recv().ok()
+    }
+}
+
+fn octets(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
