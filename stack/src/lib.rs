@@ -13,6 +13,7 @@ pub mod flow;
 pub mod rng;
 pub mod seq;
 pub mod tally;
+pub mod tcp;
 pub mod time;
 pub mod wire;
 
