@@ -10,20 +10,27 @@ pub mod buf;
 pub mod checksum;
 pub mod counters;
 pub mod flow;
+pub mod flow_table;
+pub mod ip;
 pub mod rng;
 pub mod seq;
+pub mod slab;
 pub mod tally;
 pub mod tcp;
 pub mod time;
+pub mod wheel;
 pub mod wire;
 
-pub use buf::{Frame, Header, PacketBuf, PortId, Slice};
+pub use buf::{Frame, Header, PacketBuf, PortId, RxChecksum, Slice};
 pub use counters::Counter;
 pub use flow::{FlowKey, Side, Tuple};
+pub use flow_table::FlowTable;
 pub use rng::Rng;
 pub use seq::SeqNum;
+pub use slab::{Handle, Slab};
 pub use tally::Tally;
 pub use time::Instant;
+pub use wheel::Wheel;
 
 /// What every protocol entry point is lent: the burst's time, randomness, and where to count.
 pub struct Cx<'a> {

@@ -1,5 +1,13 @@
 //! TCP segments as values: [`Segment`] is what came in, [`OutSegment`] is what goes out (RFC 9293 3.1, RFC 7323, RFC 2018).
 
+mod emit;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub use emit::{emit, options_len};
+pub use parse::{ParseError, parse, parse_options};
+
 use crate::buf::{Chain, Slice};
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
@@ -13,6 +21,20 @@ pub type OptBytes = ArrayVec<u8, OPTIONS_MAX>;
 
 /// The option kind of Multipath TCP (RFC 8684 3): handed up and down raw.
 pub const KIND_MPTCP: u8 = 30;
+
+/// Option kinds that this crate reads or writes (IANA TCP parameters).
+pub(crate) mod kind {
+    pub(crate) const END: u8 = 0;
+    pub(crate) const NOP: u8 = 1;
+    pub(crate) const MSS: u8 = 2;
+    pub(crate) const WSCALE: u8 = 3;
+    pub(crate) const SACK_PERMITTED: u8 = 4;
+    pub(crate) const SACK: u8 = 5;
+    pub(crate) const TIMESTAMPS: u8 = 8;
+    pub(crate) const MD5: u8 = 19;
+    pub(crate) const AO: u8 = 29;
+    pub(crate) const FAST_OPEN: u8 = 34;
+}
 
 /// The control bits of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

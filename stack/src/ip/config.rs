@@ -1,0 +1,91 @@
+//! What a [`Net`](super::Net) is built from, and why it may not be.
+
+use crate::buf::PortId;
+use core::net::IpAddr;
+use ipnet::IpNet;
+
+/// Addresses of one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// The port.
+    pub port: PortId,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// Most octets of an IP packet on it: 1,280 to 9,600.
+    pub mtu: u16,
+    /// Our addresses on it, each with the length of its on-link prefix.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A static route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteConfig {
+    /// Destinations.
+    pub to: IpNet,
+    /// The next hop; must be on the link of a port.
+    pub via: IpAddr,
+}
+
+/// Everything that the IP layer needs to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetConfig {
+    /// The ports with an address, each once.
+    pub interfaces: Vec<InterfaceConfig>,
+    /// Static routes, in any order: the longest prefix wins, of equal ones the first.
+    pub routes: Vec<RouteConfig>,
+    /// Our addresses that are on no port (HAG@2): ARP and NDP are answered for them on every port.
+    pub own: Vec<IpAddr>,
+}
+
+/// Why a configuration makes no network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NetError {
+    /// A next hop is on no link.
+    #[error(
+        "route {to} via {via}: no port has an address on the network of {via}; add one, or correct the next hop"
+    )]
+    RouteUnresolved {
+        /// The route's destinations.
+        to: IpNet,
+        /// The route's next hop.
+        via: IpAddr,
+    },
+    /// A next hop is one of our own addresses.
+    #[error(
+        "route {to} via {via}: {via} is one of our own addresses; name the router on the other end"
+    )]
+    RouteViaSelf {
+        /// The route's destinations.
+        to: IpNet,
+        /// The route's next hop.
+        via: IpAddr,
+    },
+    /// Destinations and next hop are of different families.
+    #[error("route {to} via {via}: one is IPv4 and the other IPv6")]
+    RouteFamily {
+        /// The route's destinations.
+        to: IpNet,
+        /// The route's next hop.
+        via: IpAddr,
+    },
+    /// An address that no host may have.
+    #[error("address {0} cannot be a host's: use a unicast address of the network")]
+    BadAddress(IpAddr),
+    /// The same address twice.
+    #[error("address {0} is given twice; each of our addresses is in one place")]
+    DuplicateAddress(IpAddr),
+    /// The same port twice.
+    #[error("port {} is given twice", .0.0)]
+    DuplicatePort(PortId),
+    /// An MTU out of range.
+    #[error("port {}: an MTU of {mtu} is not between 1280 and 9600", port.0)]
+    BadMtu {
+        /// The port.
+        port: PortId,
+        /// What was asked for.
+        mtu: u16,
+    },
+    /// An Ethernet address that no port may have.
+    #[error("port {}: its Ethernet address is a group address or zero", .0.0)]
+    BadMac(PortId),
+}

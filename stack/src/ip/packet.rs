@@ -1,0 +1,124 @@
+//! What the IP layer hands up: packets with their headers read, and what is told about them.
+
+use crate::buf::{PortId, Slice};
+use crate::flow::Tuple;
+use crate::seq::SeqNum;
+use crate::wire::tcp::Segment;
+use core::net::IpAddr;
+
+/// What became of a received frame.
+#[derive(Debug)]
+pub enum Ingress<B> {
+    /// Consumed, answered, or dropped and counted.
+    Done,
+    /// A whole TCP segment with a good checksum; ours or in transit, which the caller decides. Fragments and packets
+    /// with IPv4 options or IPv6 extension headers never come here.
+    Tcp(TcpArrival<B>),
+    /// An ICMP or ICMPv6 error that quotes a TCP segment: consumed by the caller, or passed on with
+    /// [`Net::forward`](super::Net::forward).
+    IcmpError(IcmpArrival<B>),
+    /// Everything else that is not for us: the caller passes it on with [`Net::forward`](super::Net::forward).
+    Transit(Packet<B>),
+}
+
+/// A received IP packet. Its frame is cut to the length that the IP header gives.
+#[derive(Clone, Debug)]
+pub struct Packet<B> {
+    /// The port it came in by.
+    pub port: PortId,
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Traffic class octet: DSCP and ECN.
+    pub tos: u8,
+    /// Time to live or hop limit as received.
+    pub ttl: u8,
+    /// Protocol number, or the first next-header value in IPv6.
+    pub protocol: u8,
+    /// From the Ethernet header to the end of the IP packet.
+    pub frame: Slice<B>,
+    /// Where in `frame` the IP header starts.
+    pub l3: u16,
+    /// Where in `frame` the IP header (without IPv6 extension headers) ends.
+    pub l4: u16,
+}
+
+/// A TCP segment and the packet it came in.
+#[derive(Clone, Debug)]
+pub struct TcpArrival<B> {
+    /// The segment, its checksum verified.
+    pub segment: Segment<B>,
+    /// The packet, to be forwarded if the segment is not ours.
+    pub packet: Packet<B>,
+    /// Whether the destination is one of our own addresses.
+    pub local: bool,
+}
+
+/// An ICMP error about a TCP segment, its checksum verified.
+#[derive(Clone, Debug)]
+pub struct IcmpArrival<B> {
+    /// What it says.
+    pub kind: IcmpKind,
+    /// The quoted segment's own addresses and ports: its source is who sent what the error is about.
+    pub tuple: Tuple,
+    /// The quoted segment's sequence number, to be checked against what is in flight (RFC 5927 4).
+    pub seq: SeqNum,
+    /// The packet with the error, to be passed on.
+    pub packet: Packet<B>,
+}
+
+/// What an ICMP error says (RFC 1122 4.2.3.9, RFC 5461 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpKind {
+    /// Protocol or port unreachable, or administratively prohibited: trying again will not help.
+    HardUnreachable,
+    /// Network or host unreachable: may be transient.
+    SoftUnreachable,
+    /// Fragmentation needed or packet too big, with the next hop's MTU in octets; 0 where an old router says none.
+    TooBig {
+        /// Most octets of an IP packet that fit.
+        mtu: u16,
+    },
+    /// TTL, hop limit or reassembly time exceeded.
+    TimeExceeded,
+    /// The packet's header was not understood.
+    ParameterProblem,
+}
+
+/// Why a packet is refused, as told to its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// No route (ICMP code 0, ICMPv6 code 0).
+    Network,
+    /// The host does not answer (ICMP code 1, ICMPv6 code 3).
+    Host,
+    /// Nothing listens at the port (ICMP code 3, ICMPv6 code 4).
+    Port,
+    /// Refused by policy (ICMP code 13, ICMPv6 code 1).
+    Prohibited,
+}
+
+/// What an outgoing packet's IP header says beside its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpOut {
+    /// Traffic class octet: DSCP and ECN.
+    pub tos: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+}
+
+impl Default for IpOut {
+    fn default() -> Self {
+        Self { tos: 0, ttl: 64 }
+    }
+}
+
+/// What [`Net::forward_syn`](super::Net::forward_syn) changes in the options of a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SynEdit {
+    /// Remove every option of kind 30.
+    pub strip_mptcp: bool,
+    /// Lower the maximum segment size to this many octets if it is larger; never adds the option.
+    pub mss_max: Option<u16>,
+}

@@ -1,0 +1,27 @@
+//! What TCP and ICMP need of IP: protocol numbers and the pseudo header.
+
+use crate::checksum::Sum;
+use core::net::IpAddr;
+
+/// Protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// Protocol number of TCP.
+pub const TCP: u8 = 6;
+/// Next-header value of ICMPv6.
+pub const ICMPV6: u8 = 58;
+
+/// The sum of the pseudo header over a payload of `len` octets (RFC 9293 3.1, RFC 8200 8.1).
+#[must_use]
+pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Sum {
+    // Protocol and length lie differently in the two headers; the sum is the same while the length fits 16 bits.
+    let len = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
+    let tail = Sum::of(&[0, protocol, len[0], len[1]]);
+    sum_of(src).then(sum_of(dst)).then(tail)
+}
+
+fn sum_of(addr: IpAddr) -> Sum {
+    match addr {
+        IpAddr::V4(addr) => Sum::of(&addr.octets()),
+        IpAddr::V6(addr) => Sum::of(&addr.octets()),
+    }
+}

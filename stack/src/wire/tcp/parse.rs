@@ -1,0 +1,143 @@
+//! From octets to a [`Segment`]: one pass over header and options.
+
+use super::{Flags, KIND_MPTCP, Options, SackBlock, Segment, Timestamps, kind};
+use crate::buf::{PacketBuf, RxChecksum, Slice};
+use crate::checksum::Sum;
+use crate::flow::Tuple;
+use crate::seq::SeqNum;
+use crate::wire::ip::pseudo_header;
+use core::net::IpAddr;
+
+/// Why octets are no TCP segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Too short, a data offset beyond the end, or an option with an impossible length.
+    #[error("the TCP header or its options do not parse")]
+    Malformed,
+    /// The checksum is wrong.
+    #[error("the TCP checksum is wrong")]
+    Checksum,
+}
+
+/// Octets of a TCP header without options.
+pub(crate) const HEADER_MIN: usize = 20;
+
+/// Reads the TCP segment `l4`, which came from `src` to `dst` with the traffic class octet `tos`.
+///
+/// The sum of the payload is remembered in its slice: derived from the checksum field where the device has verified
+/// that, computed otherwise.
+pub fn parse<B: PacketBuf>(
+    l4: &Slice<B>,
+    src: IpAddr,
+    dst: IpAddr,
+    tos: u8,
+    checksum: RxChecksum,
+) -> Result<Segment<B>, ParseError> {
+    let bytes = l4.bytes();
+    let fixed: &[u8; HEADER_MIN] = bytes.first_chunk().ok_or(ParseError::Malformed)?;
+    let header_len = usize::from(fixed[12] >> 4) * 4;
+    let option_bytes = bytes
+        .get(HEADER_MIN..header_len)
+        .ok_or(ParseError::Malformed)?;
+    let mut payload = l4.slice(header_len..bytes.len());
+    let head = pseudo_header(src, dst, crate::wire::ip::TCP, bytes.len())
+        .then(Sum::of(&bytes[..header_len]));
+    match checksum {
+        RxChecksum::Good => payload.set_sum(rest_of_good(head, payload.len())),
+        RxChecksum::Unknown => {
+            let sum = Sum::of(payload.bytes());
+            if !head.then(sum).is_intact() {
+                return Err(ParseError::Checksum);
+            }
+            payload.set_sum(sum);
+        },
+        RxChecksum::Bad => return Err(ParseError::Checksum),
+    }
+    let u16_at = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+    let u32_at = |at: usize| be32([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+    Ok(Segment {
+        tuple: Tuple {
+            src,
+            dst,
+            src_port: u16_at(0),
+            dst_port: u16_at(2),
+        },
+        seq: SeqNum(u32_at(4)),
+        ack: SeqNum(u32_at(8)),
+        flags: Flags(fixed[13]),
+        wnd: u16_at(14),
+        options: parse_options(option_bytes).ok_or(ParseError::Malformed)?,
+        payload,
+        tos,
+    })
+}
+
+/// The sum of a payload whose segment is intact: what is missing from all ones.
+const fn rest_of_good(head: Sum, len: usize) -> Sum {
+    if len == 0 {
+        Sum::ZERO
+    } else {
+        Sum::from_parts(!head.folded(), len)
+    }
+}
+
+const fn be32(bytes: [u8; 4]) -> u32 {
+    u32::from_be_bytes(bytes)
+}
+
+/// RFC 9293 3.2 and MUST-7: every kind but 0 and 1 has a length, and a length that cannot be is an error of the
+/// whole segment. `None` for such.
+#[must_use]
+pub fn parse_options(mut rest: &[u8]) -> Option<Options> {
+    let mut options = Options::default();
+    loop {
+        let (kind, len) = match *rest {
+            [] | [kind::END, ..] => return Some(options),
+            [kind::NOP, ref after @ ..] => {
+                rest = after;
+                continue;
+            },
+            [kind, len, ..] if len >= 2 => (kind, usize::from(len)),
+            _ => return None,
+        };
+        let option = rest.get(..len)?;
+        rest = &rest[len..];
+        match (kind, &option[2..]) {
+            (kind::MSS, &[a, b]) => {
+                options.mss.get_or_insert(u16::from_be_bytes([a, b]));
+            },
+            // RFC 7323 2.3: a shift beyond 14 is taken as 14.
+            (kind::WSCALE, &[shift]) => {
+                options.wscale.get_or_insert(shift.min(14));
+            },
+            (kind::SACK_PERMITTED, []) => options.sack_permitted = true,
+            (kind::SACK, blocks) if blocks.len() % 8 == 0 => {
+                for block in blocks.chunks_exact(8) {
+                    let (start, end) = (u32_of(block), u32_of(&block[4..]));
+                    let _ = options.sack.try_push(SackBlock {
+                        start: SeqNum(start),
+                        end: SeqNum(end),
+                    });
+                }
+            },
+            (kind::TIMESTAMPS, body @ [_, _, _, _, _, _, _, _]) => {
+                options.ts.get_or_insert(Timestamps {
+                    val: u32_of(body),
+                    ecr: u32_of(&body[4..]),
+                });
+            },
+            (
+                kind::MSS | kind::WSCALE | kind::SACK_PERMITTED | kind::SACK | kind::TIMESTAMPS,
+                _,
+            ) => return None,
+            (KIND_MPTCP, _) => options.mptcp.try_extend_from_slice(option).ok()?,
+            (kind::MD5 | kind::AO, _) => options.authenticated = true,
+            (kind::FAST_OPEN, _) => options.fast_open = true,
+            _ => {},
+        }
+    }
+}
+
+fn u32_of(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |chunk| be32(*chunk))
+}
