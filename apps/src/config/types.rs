@@ -1,19 +1,22 @@
 //! What a configuration says, once it is right.
 
+use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::engine::{Limits, PortRole, Timeouts};
+
 /// A whole, checked configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The box's name, in its logs.
     pub name: String,
     /// Cores, polling and memory.
     pub worker: Worker,
-    /// The ports; a port's place here is its `PortId`.
+    /// The ports; a port's place here is its [`PortId`](stack::PortId).
     pub ports: Vec<Port>,
     /// Static routes. Each resolves to a connected network of one port.
     pub routes: Vec<Route>,
@@ -23,6 +26,8 @@ pub struct Config {
     pub mptcp: Mptcp,
     /// What may be held at once.
     pub limits: Limits,
+    /// How long each state is kept.
+    pub timeouts: Timeouts,
     /// The control socket.
     pub control: Control,
     /// How to stop.
@@ -69,32 +74,31 @@ pub enum Hugepages {
 pub struct Port {
     /// Its name in `braidctl` and in logs.
     pub name: String,
-    /// A DPDK virtual device (`net_af_packet0,iface=eth1`) or a PCI address (`0000:03:00.0`).
-    pub device: String,
+    /// What is behind it.
+    pub device: Device,
     /// Which side it faces.
-    pub role: Role,
+    pub role: PortRole,
     /// Our addresses on it, each with the prefix of the network there.
     pub addresses: Vec<IpNet>,
     /// The largest IP packet on it, in octets.
     pub mtu: u16,
 }
 
-/// Which side a port faces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Towards subscribers.
-    Access,
-    /// Towards the Internet.
-    Core,
+/// What is behind a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// A DPDK virtual device with its arguments: `net_af_packet0,iface=eth1`.
+    Virtual(String),
+    /// A PCI address: `0000:03:00.0`.
+    Pci(String),
 }
 
-impl Role {
+impl Device {
     /// As it is written in the file.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
-            Self::Access => "access",
-            Self::Core => "core",
+            Self::Virtual(name) | Self::Pci(name) => name,
         }
     }
 }
@@ -117,19 +121,6 @@ pub struct Mptcp {
     pub checksum: bool,
 }
 
-/// What may be held at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Relays; flows beyond are forwarded unbonded.
-    pub connections: u32,
-    /// Relays that wait for the server or for the client's third ACK; flows beyond are forwarded unbonded.
-    pub pending: u32,
-    /// The same, for one subscriber address.
-    pub pending_per_subscriber: u32,
-    /// Octets that one relay may hold in each direction.
-    pub buffer_per_connection: u32,
-}
-
 /// The control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -144,15 +135,26 @@ pub struct Drain {
     pub grace: Duration,
 }
 
-/// One mistake in a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One mistake in a configuration file, or one thing that is legal and probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
-    /// Where in the document: `ports[1].mtu`. Empty for the document as a whole.
-    pub path: String,
     /// The line in the file, from 1.
     pub line: usize,
+    /// Where in the document: `ports[1].mtu`. Empty for the document as a whole.
+    pub path: String,
     /// What is wrong.
     pub what: String,
     /// What to write instead.
     pub instead: String,
+}
+
+impl fmt::Display for Mistake {
+    /// `12: ports[1].mtu: 70000 is too large; write a whole number from 576 to 9000`, to stand behind a file's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.line)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}; {}", self.what, self.instead)
+    }
 }

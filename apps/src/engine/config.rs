@@ -48,6 +48,17 @@ pub enum PortRole {
     Core,
 }
 
+impl PortRole {
+    /// As it is written in the configuration and shown by `braidctl`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Core => "core",
+        }
+    }
+}
+
 /// Bounds: past each of them new flows are forwarded unbonded, never answered or dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -1,0 +1,293 @@
+//! How the sections fit together: names that are there twice, routes that lead nowhere, addresses that collide.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::device;
+use super::quoted;
+use super::reader::{At, Reader};
+use super::sections::{Draft, PortDraft, RouteDraft};
+use super::types::Device;
+use crate::engine::PortRole;
+
+/// Checks what was readable, and notes what does not fit.
+pub(super) fn check(reader: &mut Reader, draft: &Draft, is_directory: &dyn Fn(&Path) -> bool) {
+    names_and_devices(reader, &draft.ports);
+    roles(reader, &draft.ports);
+    mtus(reader, &draft.ports);
+    addresses(reader, &draft.ports);
+    if draft.addresses_known {
+        routes(reader, draft);
+        subscribers(reader, draft);
+    }
+    announced(reader, draft);
+    let socket = &draft.control.value.socket;
+    if let Some(parent) = socket.parent()
+        && !is_directory(parent)
+    {
+        let what = format!("the directory {} does not exist", parent.display());
+        let instead = format!("create it before hag runs: mkdir -p {}", parent.display());
+        reader.warn(&draft.control.place, what, instead);
+    }
+}
+
+fn names_and_devices(reader: &mut Reader, ports: &[PortDraft]) {
+    for (n, port) in ports.iter().enumerate() {
+        let earlier = || ports.iter().take(n);
+        if let Some(name) = &port.name
+            && earlier().any(|other| {
+                other
+                    .name
+                    .as_ref()
+                    .is_some_and(|other| other.value == name.value)
+            })
+        {
+            let what = format!("{} is the name of another port", quoted(&name.value));
+            reader.wrong(&name.place, what, "give each port its own name");
+        }
+        let Some(device) = &port.device else {
+            continue;
+        };
+        let names = names_of(&device.value);
+        let same = earlier().find_map(|other| {
+            let others = names_of(&other.device.as_ref()?.value);
+            names.iter().find(|name| others.contains(name)).copied()
+        });
+        if let Some(same) = same {
+            let what = format!("{} is already behind another port", quoted(same));
+            reader.wrong(
+                &device.place,
+                what,
+                "give each port its own device and interface",
+            );
+        }
+    }
+}
+
+/// What of a device no two ports can share.
+fn names_of(device: &Device) -> Vec<&str> {
+    let text = device.as_str();
+    let name = text.split(',').next().unwrap_or(text);
+    let mut names = vec![name];
+    names.extend(device::interface(text));
+    names
+}
+
+fn roles(reader: &mut Reader, ports: &[PortDraft]) {
+    // Where a role was not readable, it may be the one that seems to be missing.
+    let (Some(first), false) = (ports.first(), ports.iter().any(|port| port.role.is_none())) else {
+        return;
+    };
+    for (role, name, purpose) in [
+        (PortRole::Access, "access", "subscribers"),
+        (PortRole::Core, "core", "the Internet"),
+    ] {
+        if !ports.iter().any(|port| port.role == Some(role)) {
+            let what = format!("no port of role {name} leads to {purpose}");
+            reader.wrong(
+                &first.place,
+                what,
+                format!("give one port \"role: {name}\""),
+            );
+        }
+    }
+}
+
+fn mtus(reader: &mut Reader, ports: &[PortDraft]) {
+    for port in ports {
+        let speaks_ipv6 =
+            (port.addresses.iter()).any(|address| matches!(address.value, IpNet::V6(_)));
+        // RFC 8200 5: every link carries IPv6 packets of 1280 octets.
+        if let Some(mtu) = &port.mtu
+            && speaks_ipv6
+            && mtu.value < 1_280
+        {
+            let what = format!("{} is too small for IPv6 (RFC 8200 5)", mtu.value);
+            reader.wrong(
+                &mtu.place,
+                what,
+                "write at least 1280, or leave the IPv6 addresses out",
+            );
+        }
+    }
+}
+
+fn addresses(reader: &mut Reader, ports: &[PortDraft]) {
+    let all = || {
+        ports.iter().enumerate().flat_map(|(n, port)| {
+            let addresses = port.addresses.iter();
+            addresses.map(move |address| (n, address))
+        })
+    };
+    for (n, (port, address)) in all().enumerate() {
+        let mut earlier = all().take(n);
+        let Some((other, clash)) = earlier.find(|(other, clash)| {
+            clash.value.addr() == address.value.addr()
+                || (*other != port && overlap(&clash.value, &address.value))
+        }) else {
+            continue;
+        };
+        let name = title(ports.get(other), other);
+        if clash.value.addr() == address.value.addr() {
+            let what = format!("{} is already an address of {name}", address.value.addr());
+            reader.wrong(&address.place, what, "write each address once");
+        } else {
+            let (here, there) = (address.value.trunc(), clash.value.trunc());
+            let what = format!("the network {here} overlaps {there} of {name}");
+            let instead =
+                "give each port a network of its own: else where its hosts are is unknown";
+            reader.wrong(&address.place, what, instead);
+        }
+    }
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+/// A port's name for a sentence.
+fn title(port: Option<&PortDraft>, n: usize) -> String {
+    port.and_then(|port| port.name.as_ref()).map_or_else(
+        || format!("ports[{n}]"),
+        |name| format!("port {}", quoted(&name.value)),
+    )
+}
+
+fn routes(reader: &mut Reader, draft: &Draft) {
+    for (n, route) in draft.routes.iter().enumerate() {
+        if let Some(to) = &route.to {
+            let mut earlier = draft.routes.iter().take(n).filter_map(|r| r.to.as_ref());
+            if earlier.any(|other| other.value == to.value) {
+                let what = format!("there is already a route to {}", to.value);
+                reader.wrong(&to.place, what, "keep one of them");
+            }
+        }
+        let Some(via) = &route.via else {
+            continue;
+        };
+        if let Some(to) = &route.to
+            && to.value.addr().is_ipv4() != via.value.is_ipv4()
+        {
+            let what = format!("{} is not of the family of {}", via.value, to.value);
+            reader.wrong(
+                &via.place,
+                what,
+                "write a next hop of the same family (IPv4 or IPv6)",
+            );
+            continue;
+        }
+        let mut connected = connected(draft);
+        if connected.any(|(_, net)| net.addr() == via.value) {
+            let what = format!("the route leads to {}, which is ourselves", via.value);
+            reader.wrong(&via.place, what, "write the address of the next router");
+        } else if port_toward(draft, route).is_none() {
+            let known: Vec<_> = self::connected(draft)
+                .map(|(_, net)| net.trunc().to_string())
+                .collect();
+            let what = format!(
+                "the route does not resolve: {} is in no port's network",
+                via.value
+            );
+            let instead = if known.is_empty() {
+                "give a port an address in that network".to_owned()
+            } else {
+                format!(
+                    "write a next hop in {}, or give a port an address beside it",
+                    known.join(", ")
+                )
+            };
+            reader.wrong(&via.place, what, instead);
+        }
+    }
+}
+
+/// Every connected network, with the port it is on.
+fn connected(draft: &Draft) -> impl Iterator<Item = (&PortDraft, &IpNet)> {
+    draft.ports.iter().flat_map(|port| {
+        let addresses = port.addresses.iter();
+        addresses.map(move |address| (port, &address.value))
+    })
+}
+
+/// The port by which a route leaves.
+fn port_toward<'d>(draft: &'d Draft, route: &RouteDraft) -> Option<&'d PortDraft> {
+    let via = route.via.as_ref()?.value;
+    let mut networks = connected(draft);
+    networks
+        .find(|(_, net)| net.contains(&via))
+        .map(|(port, _)| port)
+}
+
+fn subscribers(reader: &mut Reader, draft: &Draft) {
+    let routes_read = (draft.routes.iter()).all(|route| route.to.is_some() && route.via.is_some());
+    for (n, prefix) in draft.subscribers.iter().enumerate() {
+        let mut earlier = draft.subscribers.iter().take(n);
+        if let Some(other) = earlier.find(|other| overlap(&other.value, &prefix.value)) {
+            let what = format!("{} overlaps {}", prefix.value, other.value);
+            reader.wrong(&prefix.place, what, "write each subscriber prefix once");
+        }
+        if routes_read && !leads_to(draft, &prefix.value) {
+            let what = format!("no access port leads to {}", prefix.value);
+            let instead = format!(
+                "give an access port an address in it, or add a route: {{ to: {}, via: a router on an access port }}",
+                quoted(&prefix.value.to_string())
+            );
+            reader.wrong(&prefix.place, what, instead);
+        }
+    }
+}
+
+/// Whether some part of `prefix` lies behind an access port. A role that was not readable may be `access`.
+fn leads_to(draft: &Draft, prefix: &IpNet) -> bool {
+    let access = |port: &PortDraft| port.role != Some(PortRole::Core);
+    connected(draft).any(|(port, net)| access(port) && overlap(&net.trunc(), prefix))
+        || draft.routes.iter().any(|route| {
+            let overlaps = (route.to.as_ref()).is_some_and(|to| overlap(&to.value, prefix));
+            // What does not resolve has been noted.
+            overlaps && port_toward(draft, route).is_none_or(access)
+        })
+}
+
+fn announced(reader: &mut Reader, draft: &Draft) {
+    for (n, At { value, place }) in draft.announce.iter().enumerate() {
+        let mut earlier = draft.announce.iter().take(n);
+        if earlier.any(|other| other.value == *value) {
+            reader.wrong(
+                place,
+                format!("{value} is here twice"),
+                "write each address once",
+            );
+            continue;
+        }
+        let on_port = connected(draft).find(|(_, net)| net.addr() == *value);
+        if let Some((port, _)) = on_port {
+            let name = title(Some(port), 0);
+            let what = format!("{value} is the address of {name}");
+            reader.wrong(
+                place,
+                what,
+                "announce an address of our own that is on no port",
+            );
+        }
+        let subscribers = &mut draft.subscribers.iter();
+        if let Some(prefix) = subscribers.find(|prefix| prefix.value.contains(value)) {
+            let what = format!("{value} lies in the subscriber prefix {}", prefix.value);
+            reader.wrong(
+                place,
+                what,
+                "announce an address that no subscriber can have",
+            );
+        }
+        let same_family = |(_, net): (&PortDraft, &IpNet)| net.addr().is_ipv4() == value.is_ipv4();
+        if draft.addresses_known && on_port.is_none() && !connected(draft).any(same_family) {
+            let family = if value.is_ipv4() { "IPv4" } else { "IPv6" };
+            let what = format!("no port has an {family} address, so nobody can reach {value}");
+            reader.wrong(
+                place,
+                what,
+                format!("give a port an {family} address, or leave it out"),
+            );
+        }
+    }
+}

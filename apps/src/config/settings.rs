@@ -1,0 +1,76 @@
+//! From the file's words to what the parts below are built from.
+
+use dataplane::Idle;
+
+use super::types::{Config, Device, Polling};
+use crate::engine::{EngineConfig, PortSettings};
+
+impl Config {
+    /// What the engine of the one worker is built from. `seed` is the operating system's randomness.
+    #[must_use]
+    pub fn engine(&self, seed: [u8; 32]) -> EngineConfig {
+        let port = |port: &super::Port| PortSettings {
+            name: port.name.clone(),
+            role: port.role,
+        };
+        EngineConfig {
+            core: 0,
+            core_bits: 0,
+            ports: self.ports.iter().map(port).collect(),
+            subscribers: self.subscribers.clone(),
+            announce: self.mptcp.announce.clone(),
+            checksum: self.mptcp.checksum,
+            accept_plain: false,
+            limits: self.limits,
+            timeouts: self.timeouts,
+            seed,
+        }
+    }
+
+    /// How the worker waits: what the file says, or what suits the devices.
+    #[must_use]
+    pub fn idle(&self) -> Idle {
+        let all_pci = (self.ports.iter()).all(|port| matches!(port.device, Device::Pci(_)));
+        match self.worker.polling {
+            Polling::Spin => Idle::Spin,
+            Polling::Auto if all_pci => Idle::Spin,
+            Polling::Auto | Polling::Adaptive => Idle::ADAPTIVE,
+        }
+    }
+
+    /// One line that says what the file describes, for `hag check`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let ports: Vec<_> = (self.ports.iter())
+            .map(|port| format!("{} ({})", port.name, port.role.name()))
+            .collect();
+        let announce: Vec<_> = self
+            .mptcp
+            .announce
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        format!(
+            "{}: ports {}; {}; {}; {}",
+            self.name,
+            ports.join(", "),
+            counted(self.routes.len(), "route"),
+            counted(self.subscribers.len(), "subscriber prefix"),
+            if announce.is_empty() {
+                "announces nothing".to_owned()
+            } else {
+                format!("announces {}", announce.join(", "))
+            },
+        )
+    }
+}
+
+/// `1 route`, `2 routes`, `2 subscriber prefixes`.
+fn counted(n: usize, noun: &str) -> String {
+    let plural = match (n, noun.ends_with('x')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{n} {noun}{plural}")
+}
