@@ -1,2 +1,43 @@
 //! Sans-IO Multipath TCP over [`stack::tcp`]: RFC 6824 (version 0) and RFC 8684 (version 1).
+//!
+//! [`option`] reads and writes option 30, [`crypto`] computes what the options carry, [`token`] finds a connection
+//! by its token, and [`handshake`] decides what MP_CAPABLE and MP_JOIN mean. Above them stands the connection.
 #![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod crypto;
+pub mod handshake;
+pub mod option;
+pub mod token;
+pub mod types;
+
+pub use counters::Counter;
+pub use crypto::{Key, LocalKey};
+pub use option::MpOption;
+pub use token::{KeyPool, TokenTable};
+pub use types::{AddrId, DataSeq, Role, Token, Version, WireSeq};
+
+use stack::{Instant, Rng, Tally};
+
+/// What every entry point of this crate is lent: the burst's time, randomness, and where both layers count.
+pub struct Cx<'a> {
+    /// Read once per burst; never goes back.
+    pub now: Instant,
+    /// The core's generator: keys, nonces, jitter.
+    pub rng: &'a mut Rng,
+    /// The core's named counters of IP and TCP.
+    pub tcp: &'a mut Tally<stack::Counter>,
+    /// The core's named counters of this crate.
+    pub mptcp: &'a mut Tally<Counter>,
+}
+
+impl Cx<'_> {
+    /// The part of this context that the TCP layer takes.
+    pub fn stack(&mut self) -> stack::Cx<'_> {
+        stack::Cx {
+            now: self.now,
+            rng: self.rng,
+            counters: self.tcp,
+        }
+    }
+}

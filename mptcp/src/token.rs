@@ -1,0 +1,174 @@
+//! Tokens in use, and a pool of keys drawn ahead of time.
+
+use crate::crypto::{Key, LocalKey};
+use crate::types::{Token, Version};
+use core::hash::{BuildHasherDefault, Hasher};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use stack::Rng;
+
+/// Finds the connection that a token names: one per core, bounded.
+#[derive(Debug)]
+pub struct TokenTable<V> {
+    map: HashMap<Token, V, BuildHasherDefault<TokenHasher>>,
+    capacity: usize,
+}
+
+/// Why a token could not be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Another connection has it: draw another key (RFC 8684 3.1).
+    #[error("the token is in use")]
+    Taken,
+    /// The table holds as many tokens as it may.
+    #[error("the token table is full")]
+    Full,
+}
+
+impl<V: Copy> TokenTable<V> {
+    /// A table for at most `capacity` tokens, allocated now.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            map: HashMap::with_capacity_and_hasher(capacity, BuildHasherDefault::default()),
+            capacity,
+        }
+    }
+
+    /// Enters a token.
+    ///
+    /// # Errors
+    /// See [`TokenError`]; the table is then as before.
+    pub fn insert(&mut self, token: Token, value: V) -> Result<(), TokenError> {
+        let full = self.map.len() >= self.capacity;
+        match self.map.entry(token) {
+            Entry::Occupied(_) => Err(TokenError::Taken),
+            Entry::Vacant(_) if full => Err(TokenError::Full),
+            Entry::Vacant(vacant) => {
+                vacant.insert(value);
+                Ok(())
+            },
+        }
+    }
+
+    /// What was entered under `token`.
+    #[must_use]
+    pub fn get(&self, token: Token) -> Option<V> {
+        self.map.get(&token).copied()
+    }
+
+    /// Whether `token` is in use.
+    #[must_use]
+    pub fn contains(&self, token: Token) -> bool {
+        self.map.contains_key(&token)
+    }
+
+    /// Frees a token.
+    pub fn remove(&mut self, token: Token) -> Option<V> {
+        self.map.remove(&token)
+    }
+
+    /// Tokens in use.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether no token is in use.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+}
+
+/// Tokens that we enter are hashes of keys that we drew, so nobody else chooses them: spreading their bits is enough.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenHasher(u64);
+
+impl Hasher for TokenHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        // The low bits of all our tokens are the core's: the multiplication carries the others over the whole word.
+        let mixed = (self.0 ^ u64::from(value)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+/// Keys of one version whose tokens name the core, drawn off the packet path.
+#[derive(Debug)]
+pub struct KeyPool {
+    version: Version,
+    core: u32,
+    core_bits: u8,
+    ready: Vec<LocalKey>,
+}
+
+/// Most keys drawn for one connection before it goes without: 256 per bit pattern of the core.
+const DRAWS_PER_PATTERN: u32 = 256;
+
+impl KeyPool {
+    /// An empty pool for up to `capacity` keys. The low `core_bits` (0..=16) bits of their tokens will be `core`.
+    #[must_use]
+    pub fn new(version: Version, core: u32, core_bits: u8, capacity: usize) -> Self {
+        assert!(
+            core_bits <= 16 && core < 1 << core_bits,
+            "core {core} does not fit {core_bits} bits"
+        );
+        Self {
+            version,
+            core,
+            core_bits,
+            ready: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Draws until the pool is full, but no more than `draws` times. Returns how many keys are ready.
+    pub fn refill(&mut self, rng: &mut Rng, draws: u32) -> usize {
+        for _ in 0..draws {
+            if self.ready.len() == self.ready.capacity() {
+                break;
+            }
+            self.ready.extend(self.draw(rng));
+        }
+        self.ready.len()
+    }
+
+    /// Keys ready.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Whether no key is ready.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// A key whose token is not `taken`: a ready one, else one drawn now. `None` if the draws found none, which ends
+    /// in a connection without MP_CAPABLE (RFC 8684 3.1).
+    pub fn take(&mut self, rng: &mut Rng, taken: impl Fn(Token) -> bool) -> Option<LocalKey> {
+        while let Some(key) = self.ready.pop() {
+            if !taken(key.token) {
+                return Some(key);
+            }
+        }
+        (0..DRAWS_PER_PATTERN << self.core_bits)
+            .filter_map(|_| self.draw(rng))
+            .find(|key| !taken(key.token))
+    }
+
+    fn draw(&self, rng: &mut Rng) -> Option<LocalKey> {
+        let key = Key::draw(rng).derive(self.version);
+        (key.token.core(self.core_bits) == self.core).then_some(key)
+    }
+}
