@@ -45,7 +45,6 @@ stack::counters! {
         NotOursReset "not_ours_reset" "TCP segments to one of our own addresses that belong to no connection, answered with a reset.",
         IcmpConsumed "icmp_consumed" "ICMP errors that quoted one of our legs and were acted upon.",
         IcmpStray "icmp_stray" "ICMP errors that quoted one of our flows with a sequence number that is not in flight, dropped.",
-        CopiedInStack "copied_in_stack" "Octets of relayed payload that left as a copy instead of by reference: always 0.",
         BufferBudgetHit "buffer_budget_hit" "Times that a relay's windows stayed shut because all relays together hold the buffer budget.",
     }
 }

@@ -5,5 +5,6 @@ pub mod config;
 pub mod control;
 pub mod counters;
 pub mod engine;
+mod relay;
 
 pub use counters::Counter;

@@ -1,14 +1,17 @@
 //! From the file's words to what the parts below are built from.
 
 use dataplane::Idle;
+use stack::PortId;
+use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
 
 use super::types::{Config, Device, Polling};
 use crate::engine::{EngineConfig, PortSettings};
 
 impl Config {
-    /// What the engine of the one worker is built from. `seed` is the operating system's randomness.
+    /// What the engine of the one worker is built from. `macs` are the Ethernet addresses of the ports, in their order;
+    /// `seed` is the operating system's randomness.
     #[must_use]
-    pub fn engine(&self, seed: [u8; 32]) -> EngineConfig {
+    pub fn engine(&self, macs: &[[u8; 6]], seed: [u8; 32]) -> EngineConfig {
         let port = |port: &super::Port| PortSettings {
             name: port.name.clone(),
             role: port.role,
@@ -16,6 +19,7 @@ impl Config {
         EngineConfig {
             core: 0,
             core_bits: 0,
+            net: self.net(macs),
             ports: self.ports.iter().map(port).collect(),
             subscribers: self.subscribers.clone(),
             announce: self.mptcp.announce.clone(),
@@ -24,6 +28,26 @@ impl Config {
             limits: self.limits,
             timeouts: self.timeouts,
             seed,
+        }
+    }
+
+    /// The addresses and routes of all ports.
+    fn net(&self, macs: &[[u8; 6]]) -> NetConfig {
+        let interfaces = (0..=u8::MAX).zip(&self.ports).zip(macs);
+        let interface = |((id, port), mac): ((u8, &super::Port), &[u8; 6])| InterfaceConfig {
+            port: PortId(id),
+            mac: *mac,
+            mtu: port.mtu,
+            addresses: port.addresses.clone(),
+        };
+        let route = |route: &super::Route| RouteConfig {
+            to: route.to,
+            via: route.via,
+        };
+        NetConfig {
+            interfaces: interfaces.map(interface).collect(),
+            routes: self.routes.iter().map(route).collect(),
+            own: self.mptcp.announce.clone(),
         }
     }
 

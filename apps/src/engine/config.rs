@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use stack::PortId;
+use stack::ip::NetConfig;
 use stack::time::Duration;
 use std::net::IpAddr;
 
@@ -12,6 +13,8 @@ pub struct EngineConfig {
     pub core: u8,
     /// How many low bits of a token name a core: 0 with one worker.
     pub core_bits: u8,
+    /// Addresses, routes and MTUs.
+    pub net: NetConfig,
     /// One entry per port, in the order of [`PortId`].
     pub ports: Vec<PortSettings>,
     /// Prefixes whose flows are split: H@ lies in one of them.
@@ -129,5 +132,32 @@ impl EngineConfig {
     #[must_use]
     pub fn is_subscriber(&self, address: IpAddr) -> bool {
         self.subscribers.iter().any(|net| net.contains(&address))
+    }
+
+    /// The smallest MTU of the access ports: subflows come by any of them.
+    #[must_use]
+    pub fn access_mtu(&self) -> Option<u16> {
+        let access = |port| self.role(port) == PortRole::Access;
+        let interfaces = self.net.interfaces.iter();
+        interfaces.filter(|i| access(i.port)).map(|i| i.mtu).min()
+    }
+}
+
+impl Default for EngineConfig {
+    /// A box without ports that serves nobody, with the seed zero: to be filled in.
+    fn default() -> Self {
+        Self {
+            core: 0,
+            core_bits: 0,
+            net: NetConfig::default(),
+            ports: Vec::new(),
+            subscribers: Vec::new(),
+            announce: Vec::new(),
+            checksum: false,
+            accept_plain: false,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            seed: [0; 32],
+        }
     }
 }

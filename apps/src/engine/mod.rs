@@ -1,29 +1,119 @@
 //! The App: it owns a core's flows, relays, timers and counters, and walks each packet through them.
+//!
+//! A received frame goes [`walk`] -> IP -> flow table -> [`setup`] while its handshake lasts, or the relay's leg
+//! afterwards; the relay is woken, and at the end of the burst [`drive`] runs it once: data moves, segments leave.
+//! A segment without a flow goes to [`policy`]. [`report`] answers the operator.
 
 mod config;
+mod drive;
+mod icmp;
+mod miss;
+mod policy;
+mod report;
+mod setup;
+mod tools;
+mod walk;
 
 pub use config::{EngineConfig, Limits, PortRole, PortSettings, Timeouts};
 
-use core::marker::PhantomData;
-use stack::{PacketBuf, Rng};
+use crate::control::{Command, Reply};
+use crate::relay::{Pending, Relay, Which};
+use dataplane::app::{App, CoreId};
+use dataplane::port::{BufferUse, PortReport, Received};
+use stack::flow_table::FlowTable;
+use stack::ip::{Net, NetError};
+use stack::slab::{Handle, Slab};
+use stack::tcp::isn::IsnGenerator;
+use stack::tcp::time_wait::TimeWait;
+use stack::time::earlier;
+use stack::wheel::Wheel;
+use stack::{Frame, Instant, PacketBuf, PortId, Rng, Tuple};
+use std::collections::BTreeMap;
+use tools::Tools;
+
+/// Whose a received segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FlowRef {
+    /// Of a flow whose SYN was forwarded, or whose third ACK is awaited.
+    Pending(Handle),
+    /// Of a leg of a relay.
+    Leg(Handle, Which),
+    /// Of a connection that has ended: old duplicates die out here.
+    TimeWait(Handle),
+}
+
+/// Whose deadline a timer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Pending(Handle),
+    Relay(Handle),
+    TimeWait(Handle),
+}
+
+/// What is left of a leg in TIME-WAIT.
+struct Remains {
+    state: TimeWait,
+    /// Of the segments that we send.
+    tuple: Tuple,
+}
 
 /// One core's engine. Nothing in it is shared with another core.
 pub struct Engine<B> {
     config: EngineConfig,
-    rng: Rng,
-    buffers: PhantomData<B>,
+    net: Net<B>,
+    tools: Tools,
+    isn: IsnGenerator,
+    flows: FlowTable<FlowRef>,
+    pendings: Slab<Pending>,
+    /// Pending flows by subscriber, for their limit.
+    pending_by_subscriber: BTreeMap<u128, usize>,
+    relays: Slab<Relay<B>>,
+    remains: Slab<Remains>,
+    timers: Wheel<Timer>,
+    due: Vec<Timer>,
+    /// Relays to run at the end of this burst, each once.
+    woken: Vec<Handle>,
+    /// Octets that all relays hold.
+    held: u64,
+    /// Whether packet buffers run short: windows stop opening.
+    short_of_buffers: bool,
+    /// Relays whose windows were kept shut for that, to be woken when it is over.
+    starved: Vec<Handle>,
+    draining: bool,
+    next_id: u64,
+    ports: Vec<PortReport>,
 }
 
 impl<B: PacketBuf> Engine<B> {
-    /// An engine without flows.
-    #[must_use]
-    pub fn new(config: EngineConfig) -> Self {
-        let rng = Rng::from_seed(config.seed);
-        Self {
+    /// An engine without flows. Fails if the network does not resolve.
+    pub fn new(config: EngineConfig) -> Result<Self, NetError> {
+        let mut rng = Rng::from_seed(config.seed);
+        let mut secret = [0; 16];
+        rng.fill(&mut secret);
+        let limits = &config.limits;
+        let time_waits = limits.relays;
+        // Two keys for each relay and each pending flow, one for each joined subflow (two a relay on average) and TIME-WAIT.
+        let keys = limits.relays * 4 + limits.pending * 2 + limits.joining + time_waits;
+        Ok(Self {
+            net: Net::new(config.net.clone())?,
+            flows: FlowTable::new(keys, rng.u64()),
+            pendings: Slab::with_capacity(limits.pending),
+            relays: Slab::with_capacity(limits.relays),
+            remains: Slab::with_capacity(time_waits),
+            isn: IsnGenerator::new(secret),
+            tools: Tools::new(rng),
+            pending_by_subscriber: BTreeMap::new(),
+            timers: Wheel::new(),
+            due: Vec::new(),
+            woken: Vec::new(),
+            held: 0,
+            short_of_buffers: false,
+            starved: Vec::new(),
+            draining: false,
+            next_id: 1,
+            ports: Vec::new(),
             config,
-            rng,
-            buffers: PhantomData,
-        }
+        })
     }
 
     /// What it was built from.
@@ -32,8 +122,89 @@ impl<B: PacketBuf> Engine<B> {
         &self.config
     }
 
-    /// The core's generator.
-    pub const fn rng(&mut self) -> &mut Rng {
-        &mut self.rng
+    /// Everything that it holds at present: all zero once the last flow has ended and its TIME-WAIT is over.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            flows: self.flows.len(),
+            pending: self.pendings.len(),
+            subscribers: self.pending_by_subscriber.len(),
+            relays: self.relays.len(),
+            time_waits: self.remains.len(),
+            timers: self.timers.len(),
+            held: self.held,
+        }
+    }
+
+    fn wake(&mut self, handle: Handle) {
+        if let Some(relay) = self.relays.get_mut(handle)
+            && !relay.woken
+        {
+            relay.woken = true;
+            self.woken.push(handle);
+        }
+    }
+}
+
+/// What an engine holds, for tests and operators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Keys in the flow table.
+    pub flows: usize,
+    /// Flows before their third ACK.
+    pub pending: usize,
+    /// Subscribers with pending flows.
+    pub subscribers: usize,
+    /// Relays.
+    pub relays: usize,
+    /// Ended connections whose tuple is still kept.
+    pub time_waits: usize,
+    /// Entries in the timer wheel.
+    pub timers: usize,
+    /// Octets held for either end of all relays.
+    pub held: u64,
+}
+
+/// Receive buffers in use, in thousandths, past which no window is opened further.
+const SHORT_PERMILLE: u32 = 750;
+
+impl<B: PacketBuf> App<B> for Engine<B> {
+    type Command = Command;
+    type Reply = Reply;
+
+    fn owner(&self, _port: PortId, _frame: &[u8]) -> CoreId {
+        // One worker owns every flow; with several, the tuple's hash and the token's low bits name the core here.
+        CoreId(self.config.core)
+    }
+
+    fn input(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        received: Received<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        self.walk(now, port, received, out);
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        self.run_timers(now, out);
+        self.run_woken(now, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        earlier(self.timers.next_deadline(), self.net.next_deadline())
+    }
+
+    fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Frame<B>>) -> Reply {
+        self.answer(now, command, out)
+    }
+
+    fn ports(&mut self, ports: &[PortReport]) {
+        ports.clone_into(&mut self.ports);
+    }
+
+    fn buffers(&mut self, fullest: BufferUse) {
+        self.short_of_buffers = fullest.permille() > SHORT_PERMILLE;
     }
 }

@@ -1,0 +1,184 @@
+//! The end of a burst: due timers, then each woken relay once: data moves, segments leave, what has ended is freed.
+
+use super::setup::keys_of;
+use super::{Engine, FlowRef, Remains, Timer};
+use crate::Counter;
+use crate::relay::{Relay, Which};
+use stack::ip::IpOut;
+use stack::slab::Handle;
+use stack::{Frame, Instant, PacketBuf};
+
+impl<B: PacketBuf> Engine<B> {
+    pub(super) fn run_timers(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        if self.net.next_deadline().is_some_and(|at| at <= now) {
+            self.net.advance(&mut self.tools.cx(now), out);
+        }
+        let mut due = core::mem::take(&mut self.due);
+        self.timers.expired(now, &mut due);
+        for timer in due.drain(..) {
+            match timer {
+                Timer::Relay(handle) => {
+                    if let Some(relay) = self.relays.get_mut(handle) {
+                        relay.armed = None;
+                    }
+                    self.wake(handle);
+                },
+                Timer::Pending(handle) => self.on_pending_timer(now, handle),
+                Timer::TimeWait(handle) => self.on_time_wait_timer(now, handle),
+            }
+        }
+        self.due = due;
+    }
+
+    fn on_pending_timer(&mut self, now: Instant, handle: Handle) {
+        let Some(pending) = self.pendings.get(handle) else {
+            return;
+        };
+        let expires = pending.touched + self.config.timeouts.pending;
+        if expires > now {
+            self.timers.schedule(Timer::Pending(handle), expires);
+        } else {
+            self.tools.apps.count(Counter::PendingExpired);
+            self.drop_pending(handle);
+        }
+    }
+
+    fn on_time_wait_timer(&mut self, now: Instant, handle: Handle) {
+        let Some(remains) = self.remains.get(handle) else {
+            return;
+        };
+        let ends = remains.state.deadline();
+        if ends > now {
+            self.timers.schedule(Timer::TimeWait(handle), ends);
+        } else {
+            self.bury(handle);
+        }
+    }
+
+    /// Runs every relay that something arrived for, or whose time has come.
+    pub(super) fn run_woken(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        if !self.is_short() {
+            while let Some(handle) = self.starved.pop() {
+                if let Some(relay) = self.relays.get_mut(handle) {
+                    relay.starved = false;
+                }
+                self.wake(handle);
+            }
+        }
+        let mut woken = core::mem::take(&mut self.woken);
+        for handle in woken.drain(..) {
+            self.run_relay(now, handle, out);
+        }
+        self.woken = woken;
+    }
+
+    /// Whether so much is held that windows must not open further (they never move back).
+    fn is_short(&self) -> bool {
+        self.short_of_buffers || self.held >= self.config.limits.buffer_total
+    }
+
+    fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        let short = self.is_short();
+        let room = if short { 0 } else { self.config.limits.buffer };
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
+        relay.woken = false;
+        if short && !relay.starved {
+            relay.starved = true;
+            self.tools.apps.count(Counter::BufferBudgetHit);
+            self.starved.push(handle);
+        }
+        relay.run(&mut self.tools.cx(now), room, &self.config.timeouts);
+        loop {
+            self.emit(now, handle, out);
+            let Some(relay) = self.relays.get_mut(handle) else {
+                return;
+            };
+            if !relay.settle_ends() {
+                break;
+            }
+        }
+        self.settle(now, handle);
+    }
+
+    /// Sends all that both legs have to send.
+    fn emit(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        let Self {
+            relays, net, tools, ..
+        } = self;
+        let Some(relay) = relays.get_mut(handle) else {
+            return;
+        };
+        for which in [Which::Server, Which::Client] {
+            let ip = IpOut {
+                tos: relay.tos(which),
+                ..IpOut::default()
+            };
+            let leg = relay.leg(which);
+            while let Some((tuple, segment)) = leg.output(&mut tools.cx(now)) {
+                net.send_tcp(&mut tools.cx(now), &tuple, ip, &segment, out);
+            }
+        }
+    }
+
+    /// After a run: counts what is held, frees a relay that is over, or sets its timer.
+    fn settle(&mut self, now: Instant, handle: Handle) {
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
+        let holds = relay.holds();
+        self.held = self.held.wrapping_add(holds).wrapping_sub(relay.held);
+        relay.held = holds;
+        if let Some(why) = relay.is_over() {
+            return self.close(now, handle, why);
+        }
+        let deadline = relay.next_deadline(&self.config.timeouts);
+        // One entry per relay: a deadline that moved later finds it when the entry fires.
+        if relay.armed.is_none_or(|at| deadline < at) {
+            relay.armed = Some(deadline);
+            self.timers.schedule(Timer::Relay(handle), deadline);
+        }
+    }
+
+    /// Frees a relay. What is in TIME-WAIT keeps its tuple until old duplicates have died out.
+    fn close(&mut self, now: Instant, handle: Handle, why: Counter) {
+        let Some(mut relay) = self.relays.remove(handle) else {
+            return;
+        };
+        self.tools.apps.count(why);
+        self.held = self.held.wrapping_sub(relay.held);
+        for key in keys_of(relay.tuple) {
+            self.flows.remove(&key);
+        }
+        for which in [Which::Client, Which::Server] {
+            self.keep_time_wait(now, &mut relay, which);
+        }
+    }
+
+    fn keep_time_wait(&mut self, now: Instant, relay: &mut Relay<B>, which: Which) {
+        let Some((tuple, state)) = relay.leg(which).time_wait(now) else {
+            return;
+        };
+        let ends = state.deadline();
+        let remains = Remains { state, tuple };
+        // Without room the tuple is simply free at once.
+        let Ok(handle) = self.remains.insert(remains) else {
+            return;
+        };
+        let key = self.key_of(&tuple.reversed());
+        if self.flows.insert(key, FlowRef::TimeWait(handle)).is_err() {
+            self.remains.remove(handle);
+            return;
+        }
+        self.timers.schedule(Timer::TimeWait(handle), ends);
+    }
+
+    /// Frees a tuple in TIME-WAIT.
+    pub(super) fn bury(&mut self, handle: Handle) {
+        if let Some(remains) = self.remains.remove(handle) {
+            let key = self.key_of(&remains.tuple.reversed());
+            self.flows.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! ICMP errors that quote one of our legs are ours, though they are addressed to the host or the server.
+
+use super::{Engine, FlowRef};
+use crate::Counter;
+use stack::ip::{IcmpArrival, IcmpKind};
+use stack::slab::Handle;
+use stack::{FlowKey, Frame, Instant, PacketBuf, SeqNum, Side};
+
+impl<B: PacketBuf> Engine<B> {
+    /// Takes an ICMP error. The quoted segment's answers would come from its destination: that names the flow.
+    pub(super) fn on_icmp_error(
+        &mut self,
+        now: Instant,
+        arrival: IcmpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let key = self.key_of(&arrival.tuple.reversed());
+        match self.flows.get(&key) {
+            Some(FlowRef::Leg(handle, which)) => {
+                let relay = self.relays.get_mut(handle);
+                let taken = relay.is_some_and(|relay| {
+                    let quoted = (arrival.tuple, arrival.seq);
+                    relay.leg(which).on_icmp_error(quoted, arrival.kind)
+                });
+                // RFC 5927 4: an error about something that is not in flight was not caused by us.
+                self.tools.apps.count(if taken {
+                    Counter::IcmpConsumed
+                } else {
+                    Counter::IcmpStray
+                });
+                self.wake(handle);
+            },
+            Some(FlowRef::Pending(handle)) => {
+                self.on_icmp_while_pending(now, handle, key, arrival, out);
+            },
+            Some(FlowRef::TimeWait(_)) => self.tools.apps.count(Counter::IcmpStray),
+            None => self
+                .net
+                .forward(&mut self.tools.cx(now), arrival.packet, out),
+        }
+    }
+
+    /// An error about the SYN that we forwarded reaches the client as it would without us, and what it means is for
+    /// the client to decide: one that gives up is forgotten here, one that goes on sends its SYN again.
+    fn on_icmp_while_pending(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        key: FlowKey,
+        arrival: IcmpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(pending) = self.pendings.get(handle) else {
+            return;
+        };
+        let quoted: SeqNum = arrival.seq;
+        if key.side == Side::Access || pending.answered.is_some() || quoted != pending.iss() {
+            return self.tools.apps.count(Counter::IcmpStray);
+        }
+        if matches!(
+            arrival.kind,
+            IcmpKind::HardUnreachable | IcmpKind::SoftUnreachable | IcmpKind::ParameterProblem
+        ) {
+            self.tools.apps.count(Counter::PendingUnreachable);
+            self.drop_pending(handle);
+        }
+        self.net
+            .forward(&mut self.tools.cx(now), arrival.packet, out);
+    }
+}

@@ -1,0 +1,159 @@
+//! Segments without a flow: policy decides on SYNs, the rest is a router's work, or refused.
+
+use super::policy::{Asks, Load, Syn, Verdict, judge, side_of, subscriber_key};
+use super::{Engine, PortRole};
+use crate::Counter;
+use crate::relay::Kind;
+use mptcp::handshake::capable::{self, Versions};
+use mptcp::handshake::join;
+use mptcp::option::{MpOption, ResetReason, TcpRst};
+use stack::ip::{SynEdit, TcpArrival};
+use stack::tcp::reset_for;
+use stack::wire::tcp::{Flags, OptBytes, Segment};
+use stack::{Frame, Instant, PacketBuf, Side};
+
+impl<B: PacketBuf> Engine<B> {
+    /// Takes a segment that belongs to no flow.
+    pub(super) fn on_miss(
+        &mut self,
+        now: Instant,
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let flags = arrival.segment.flags;
+        if flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !flags.has(Flags::RST) {
+            self.on_first_syn(now, &arrival, out);
+        } else if arrival.local {
+            self.refuse(now, &arrival.segment, Counter::NotOursReset, out);
+        } else if flags.has(Flags::SYN) {
+            self.pass_answer(now, &arrival, out);
+        } else if self.is_mid_stream(&arrival) {
+            self.refuse_mid_stream(now, &arrival.segment, out);
+        } else {
+            self.net
+                .forward(&mut self.tools.cx(now), arrival.packet, out);
+        }
+    }
+
+    fn on_first_syn(&mut self, now: Instant, arrival: &TcpArrival<B>, out: &mut Vec<Frame<B>>) {
+        let segment = &arrival.segment;
+        let asks = asks(&segment.options.mptcp);
+        let syn = Syn {
+            tuple: segment.tuple,
+            port: arrival.packet.port,
+            local: arrival.local,
+            asks,
+            authenticated: segment.options.authenticated,
+            early_data: segment.options.fast_open || !segment.payload.is_empty(),
+        };
+        match judge(&self.config, &syn, &self.load(&syn)) {
+            Verdict::Split => {
+                let kind = match asks {
+                    Asks::Capable => Kind::Capable,
+                    _ => Kind::Plain,
+                };
+                self.begin(now, arrival, kind, out);
+            },
+            Verdict::Forward { strip, count } => self.bypass(now, arrival, strip, count, out),
+            Verdict::Join => self.refuse(now, segment, Counter::JoinNoToken, out),
+            Verdict::Refuse(why) => self.refuse(now, segment, why, out),
+        }
+    }
+
+    fn load(&self, syn: &Syn) -> Load {
+        let subscriber = subscriber_key(syn.tuple.src);
+        let routed = |address| self.net.port_toward(address).is_some();
+        Load {
+            relays: self.relays.len() + self.pendings.len(),
+            pending: self.pendings.len(),
+            pending_of_subscriber: self
+                .pending_by_subscriber
+                .get(&subscriber)
+                .copied()
+                .unwrap_or(0),
+            draining: self.draining,
+            routed: routed(syn.tuple.src) && routed(syn.tuple.dst),
+        }
+    }
+
+    /// Forwards a SYN unbonded.
+    pub(super) fn bypass(
+        &mut self,
+        now: Instant,
+        arrival: &TcpArrival<B>,
+        strip_mptcp: bool,
+        count: Option<Counter>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        if let Some(count) = count {
+            self.tools.apps.count(count);
+        }
+        let edit = SynEdit {
+            strip_mptcp,
+            mss_max: None,
+        };
+        self.net
+            .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
+    }
+
+    /// A SYN+ACK of a flow that is not split: the client offered no MP_CAPABLE to this server, and must not get one.
+    pub(super) fn pass_answer(
+        &mut self,
+        now: Instant,
+        arrival: &TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let strip = !arrival.segment.options.mptcp.is_empty()
+            && self.config.is_subscriber(arrival.segment.tuple.dst);
+        let count = strip.then_some(Counter::StrippedAnswer);
+        self.bypass(now, arrival, strip, count, out);
+    }
+
+    /// Whether a subscriber speaks MPTCP on a flow that we do not know: we split it in a former life, or have ended it.
+    fn is_mid_stream(&self, arrival: &TcpArrival<B>) -> bool {
+        let segment = &arrival.segment;
+        !segment.options.mptcp.is_empty()
+            && side_of(&self.config, &segment.tuple) == Side::Access
+            && self.config.role(arrival.packet.port) == PortRole::Access
+    }
+
+    fn refuse_mid_stream(&mut self, now: Instant, segment: &Segment<B>, out: &mut Vec<Frame<B>>) {
+        let Some(mut reset) = reset_for(segment) else {
+            return self.tools.apps.count(Counter::MidStreamDropped);
+        };
+        let why = TcpRst {
+            transient: false,
+            reason: ResetReason::MPTCP_SPECIFIC,
+        };
+        reset.options.mptcp = MpOption::from(why).into();
+        self.tools.apps.count(Counter::MidStreamReset);
+        self.send(now, &segment.tuple.reversed(), &reset, out);
+    }
+
+    /// Answers with a reset; a reset itself is dropped.
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        segment: &Segment<B>,
+        why: Counter,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        self.tools.apps.count(why);
+        if let Some(reset) = reset_for(segment) {
+            self.send(now, &segment.tuple.reversed(), &reset, out);
+        }
+    }
+}
+
+/// What the MPTCP options of a SYN ask for.
+fn asks(options: &OptBytes) -> Asks {
+    if options.is_empty() {
+        Asks::Plain
+    } else if capable::request(options, Versions::V1).is_ok() {
+        Asks::Capable
+    } else if join::request(options).is_ok() {
+        Asks::Join
+    } else {
+        Asks::Garbled
+    }
+}

@@ -1,0 +1,199 @@
+//! What the operator is told, and the few things that he can order.
+
+use super::Engine;
+use crate::Counter;
+use crate::control::{
+    CONNECTIONS_SHOWN_MAX, Command, Connection, ConnectionState, Connections, Counters, Port,
+    Ports, Reply, Status, Subflow,
+};
+use crate::relay::{Pending, Relay, SubflowInfo};
+use stack::tally::{Counted, Tally};
+use stack::{Frame, Instant, PacketBuf, PortId, Tuple};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+impl<B: PacketBuf> Engine<B> {
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        command: Command,
+        out: &mut Vec<Frame<B>>,
+    ) -> Reply {
+        match command {
+            Command::ShowPorts => Reply::Ports(self.show_ports()),
+            Command::ShowConnections { limit } => {
+                Reply::Connections(self.show_connections(now, limit))
+            },
+            Command::ShowCounters => Reply::Counters(self.show_counters()),
+            Command::ShowStatus => Reply::Status(self.status()),
+            Command::Drain => {
+                self.draining = true;
+                Reply::Status(self.status())
+            },
+            Command::ResetAll => {
+                self.reset_all(now, out);
+                Reply::Status(self.status())
+            },
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            relays: count(self.relays.len()),
+            pending: count(self.pendings.len()),
+            draining: self.draining,
+        }
+    }
+
+    /// Resets every relay towards both ends. Pending flows, to which nobody has committed, are forgotten.
+    fn reset_all(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        let relays: Vec<_> = self.relays.iter().map(|(handle, _)| handle).collect();
+        for handle in relays {
+            if let Some(relay) = self.relays.get_mut(handle) {
+                relay.reset(&mut self.tools.cx(now), Counter::ClosedByOperator);
+            }
+            self.wake(handle);
+        }
+        let pendings: Vec<_> = self.pendings.iter().map(|(handle, _)| handle).collect();
+        for handle in pendings {
+            self.drop_pending(handle);
+        }
+        self.run_woken(now, out);
+    }
+
+    fn show_ports(&self) -> Ports {
+        let settings = self.config.ports.iter();
+        let ports = self.ports.iter().zip(settings).map(|(report, settings)| {
+            let (info, stats) = (&report.info, &report.stats);
+            Port {
+                name: settings.name.clone(),
+                device: info.device.clone(),
+                role: settings.role.name().into(),
+                mac: info.mac.map(|octet| format!("{octet:02x}")).join(":"),
+                mtu: info.mtu,
+                rx_packets: stats.rx_packets,
+                rx_bytes: stats.rx_bytes,
+                tx_packets: stats.tx_packets,
+                tx_bytes: stats.tx_bytes,
+                rx_missed: stats.rx_missed,
+                tx_dropped: stats.tx_dropped,
+                copied_at_port: stats.copied_at_port,
+            }
+        });
+        Ports {
+            ports: ports.collect(),
+        }
+    }
+
+    fn show_counters(&self) -> Counters {
+        let mut counters = BTreeMap::new();
+        name_all(&self.tools.stack, &mut counters);
+        name_all(&self.tools.apps, &mut counters);
+        let copied = self.ports.iter().map(|port| port.stats.copied_in_stack);
+        counters.insert("copied_in_stack".into(), copied.sum());
+        counters.insert("relays".into(), count(self.relays.len()));
+        counters.insert("pending".into(), count(self.pendings.len()));
+        counters.insert("held_octets".into(), self.held);
+        Counters { counters }
+    }
+
+    fn show_connections(&self, now: Instant, limit: usize) -> Connections {
+        let limit = limit.min(CONNECTIONS_SHOWN_MAX);
+        let relays = self.relays.iter().map(|(_, relay)| self.show(now, relay));
+        let pendings = self
+            .pendings
+            .iter()
+            .map(|(_, pending)| show_pending(now, pending));
+        Connections {
+            connections: relays.chain(pendings).take(limit).collect(),
+            total: count(self.relays.len() + self.pendings.len()),
+        }
+    }
+
+    fn show(&self, now: Instant, relay: &Relay<B>) -> Connection {
+        let multipath = relay.client.multipath();
+        let state = match multipath {
+            _ if relay.is_closing() => ConnectionState::Closing,
+            Some(_) => ConnectionState::Mptcp,
+            None => ConnectionState::Fallback,
+        };
+        let mut subflows = Vec::new();
+        relay
+            .client
+            .subflows(&mut |info| subflows.push(self.show_subflow(&info)));
+        Connection {
+            id: relay.id,
+            client: socket(relay.tuple.src, relay.tuple.src_port),
+            server: socket(relay.tuple.dst, relay.tuple.dst_port),
+            state,
+            version: multipath.map(|(version, _)| version),
+            token: multipath.map(|(_, token)| format!("{token:08x}")),
+            age_ms: millis(now, relay.opened),
+            bytes_up: relay.up.bytes,
+            bytes_down: relay.down.bytes,
+            subflows,
+        }
+    }
+
+    fn show_subflow(&self, info: &SubflowInfo) -> Subflow {
+        let Tuple {
+            src,
+            dst,
+            src_port,
+            dst_port,
+        } = info.tuple;
+        Subflow {
+            id: info.id,
+            local: socket(src, src_port),
+            remote: socket(dst, dst_port),
+            port: self.port_name(self.net.port_toward(dst)),
+            srtt_us: info.srtt_us,
+            cwnd: info.cwnd,
+            flight: info.flight,
+            bytes_in: info.bytes_in,
+            bytes_out: info.bytes_out,
+            retransmitted: info.retransmitted,
+            backup: info.backup,
+        }
+    }
+
+    fn port_name(&self, port: Option<PortId>) -> String {
+        port.and_then(|port| self.config.ports.get(usize::from(port.0)))
+            .map_or_else(String::new, |settings| settings.name.clone())
+    }
+}
+
+fn show_pending(now: Instant, pending: &Pending) -> Connection {
+    Connection {
+        id: 0,
+        client: socket(pending.tuple.src, pending.tuple.src_port),
+        server: socket(pending.tuple.dst, pending.tuple.dst_port),
+        state: ConnectionState::Pending,
+        version: None,
+        token: None,
+        age_ms: millis(now, pending.opened),
+        bytes_up: 0,
+        bytes_down: 0,
+        subflows: Vec::new(),
+    }
+}
+
+fn name_all<C: Counted>(tally: &Tally<C>, into: &mut BTreeMap<String, u64>) {
+    into.extend(
+        tally
+            .iter()
+            .map(|(counter, value)| (counter.name().into(), value)),
+    );
+}
+
+fn socket(address: IpAddr, port: u16) -> String {
+    SocketAddr::new(address, port).to_string()
+}
+
+fn millis(now: Instant, then: Instant) -> u64 {
+    u64::try_from(now.since(then).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,418 @@
+//! The set-up of a split flow (draft-peirens section 5, figure 4): the SYN goes on to the server as it came; the client is
+//! answered only once the server has answered, and the server's third ACK waits for the client's.
+
+use super::policy::subscriber_key;
+use super::{Engine, FlowRef, Timer};
+use crate::Counter;
+use crate::relay::{Answered, Kind, Leg, Pending, Plain, Relay, Which};
+use core::net::IpAddr;
+use stack::buf::Chain;
+use stack::ip::{IpOut, SynEdit, TcpArrival};
+use stack::slab::Handle;
+use stack::tcp::handshake::{AcceptVerdict, Accepting, Offer, OpenVerdict, Opening};
+use stack::tcp::{Agreed, Tcb};
+use stack::wire::tcp::{Flags, OptBytes, Options, OutSegment, Segment, Timestamps};
+use stack::{FlowKey, Frame, Instant, PacketBuf, SeqNum, Side, Tuple};
+
+/// Octets of MPTCP options on each data segment of the access side: a DSS with 64-bit sequence number and
+/// acknowledgment (RFC 8684 3.3). The server is offered that much less, so that one segment in is one segment out.
+const DSS_LEN: u16 = 28;
+
+/// Both keys of a flow: as the client's segments arrive, and as the server's do.
+pub(super) fn keys_of(tuple: Tuple) -> [FlowKey; 2] {
+    let client = FlowKey {
+        side: Side::Access,
+        tuple,
+    };
+    let server = FlowKey {
+        side: Side::Core,
+        tuple: tuple.reversed(),
+    };
+    [client, server]
+}
+
+impl<B: PacketBuf> Engine<B> {
+    /// Takes a subscriber's first SYN: remembers it and forwards it.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        arrival: &TcpArrival<B>,
+        kind: Kind,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let segment = &arrival.segment;
+        let offer = Offer::of(segment);
+        let pending = Pending {
+            tuple: segment.tuple,
+            opening: Opening::new(segment.seq, &offer, now),
+            offer,
+            kind,
+            tos: segment.tos & 0xfc,
+            opened: now,
+            touched: now,
+            answered: None,
+        };
+        let Ok(handle) = self.pendings.insert(pending) else {
+            let count = Some(Counter::BypassLimitPending);
+            return self.bypass(now, arrival, true, count, out);
+        };
+        if !self.enter(
+            segment.tuple,
+            FlowRef::Pending(handle),
+            FlowRef::Pending(handle),
+        ) {
+            self.pendings.remove(handle);
+            let count = Some(Counter::BypassLimitRelays);
+            return self.bypass(now, arrival, true, count, out);
+        }
+        let subscriber = subscriber_key(segment.tuple.src);
+        *self.pending_by_subscriber.entry(subscriber).or_insert(0) += 1;
+        self.timers
+            .schedule(Timer::Pending(handle), now + self.config.timeouts.pending);
+        self.tools.apps.count(Counter::PendingOpened);
+        self.forward_split_syn(now, arrival, kind, out);
+    }
+
+    /// Enters both keys of a flow; if the table is full neither is.
+    fn enter(&mut self, tuple: Tuple, client: FlowRef, server: FlowRef) -> bool {
+        let [from_client, from_server] = keys_of(tuple);
+        if self.flows.insert(from_client, client).is_err() {
+            return false;
+        }
+        if self.flows.insert(from_server, server).is_err() {
+            self.flows.remove(&from_client);
+            return false;
+        }
+        true
+    }
+
+    /// The client's SYN towards the server: addresses, ports, number and options verbatim, MP_CAPABLE removed, and the
+    /// MSS such that what it lets through fits the access side with its options.
+    fn forward_split_syn(
+        &mut self,
+        now: Instant,
+        arrival: &TcpArrival<B>,
+        kind: Kind,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let tuple = &arrival.segment.tuple;
+        let options = if kind == Kind::Capable { DSS_LEN } else { 0 };
+        let access = self.segment_max(tuple.src).saturating_sub(options);
+        let edit = SynEdit {
+            strip_mptcp: true,
+            mss_max: Some(access.min(self.segment_max(tuple.dst))),
+        };
+        self.net
+            .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
+    }
+
+    /// Octets of payload and TCP options of a segment towards `to`: for a subscriber at most what every access port
+    /// takes, as subflows come by any of them.
+    fn segment_max(&self, to: IpAddr) -> u16 {
+        let headers = if to.is_ipv4() { 40 } else { 60 };
+        let toward = self.net.mtu_toward(to).unwrap_or(1280);
+        let least = if self.config.is_subscriber(to) {
+            self.config
+                .access_mtu()
+                .map_or(toward, |mtu| mtu.min(toward))
+        } else {
+            toward
+        };
+        least.saturating_sub(headers)
+    }
+
+    /// Takes a segment of a flow in set-up.
+    pub(super) fn on_pending(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        side: Side,
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        match side {
+            Side::Core => self.on_server_answer(now, handle, &arrival, out),
+            Side::Access if arrival.segment.flags.has(Flags::SYN) => {
+                self.on_syn_again(now, handle, arrival, out);
+            },
+            Side::Access => self.on_client_ack(now, handle, arrival, out),
+        }
+    }
+
+    /// The client sends its SYN again: before the server has answered it goes on to the server, each time once and
+    /// none of our own; afterwards it is answered again.
+    fn on_syn_again(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let segment = &arrival.segment;
+        let Some(pending) = self.pendings.get_mut(handle) else {
+            return;
+        };
+        if segment.seq != pending.iss() || segment.flags.has(Flags::ACK) {
+            // A new connection from the same port: the client has forgotten the old one.
+            self.drop_pending(handle);
+            return self.on_miss(now, arrival, out);
+        }
+        pending.touched = now;
+        if pending.kind == Kind::Capable && segment.options.mptcp.is_empty() {
+            self.tools.apps.count(Counter::MpcPlainRetry);
+            pending.kind = Kind::Plain;
+            if pending.answered.is_none() && !self.config.accept_plain {
+                // Nothing was split yet: step out of the way.
+                self.drop_pending(handle);
+                return self.bypass(now, &arrival, false, None, out);
+            }
+        }
+        if pending.answered.is_some() {
+            return self.answer_client(now, handle, out);
+        }
+        let kind = pending.kind;
+        // The clock is read anew, as the client's next timestamps count from this SYN's.
+        pending.offer = Offer::of(segment);
+        pending.opening = Opening::new(segment.seq, &pending.offer, now);
+        pending.opening.sent_again(now);
+        self.tools.apps.count(Counter::PendingSynForwarded);
+        self.forward_split_syn(now, &arrival, kind, out);
+    }
+
+    fn on_server_answer(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        arrival: &TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let segment = &arrival.segment;
+        let Some(pending) = self.pendings.get_mut(handle) else {
+            return;
+        };
+        let for_us = segment.flags.has(Flags::ACK) && segment.ack == pending.iss() + 1;
+        if !for_us && pending.answered.is_none() {
+            // Not an answer to this SYN, but to something older: the client knows what to say to it.
+            return self.pass_answer(now, arrival, out);
+        }
+        match pending.opening.input(&mut self.tools.cx(now), segment) {
+            OpenVerdict::Answered(offer) => {
+                self.on_answered(now, handle, offer, segment.tos, out);
+            },
+            OpenVerdict::Refused => {
+                self.tools.apps.count(Counter::PendingRefused);
+                self.refuse_client(now, handle, arrival, out);
+            },
+            OpenVerdict::Dropped => {
+                if segment.flags.has(Flags::SYN) && pending.answered.is_some() {
+                    // The server asks again for its third ACK, so the client has not sent us its own.
+                    self.answer_client(now, handle, out);
+                }
+            },
+            OpenVerdict::Reset(reset) => {
+                self.send(now, &segment.tuple.reversed(), &reset, out);
+            },
+        }
+    }
+
+    /// The server has answered: only now is the client's SYN answered, with what the server accepted of it.
+    fn on_answered(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        server: Offer,
+        tos: u8,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(pending) = self.pendings.get(handle) else {
+            return;
+        };
+        let to_client = pending.tuple.reversed();
+        let limit = self.segment_max(to_client.dst);
+        let ipv6 = to_client.dst.is_ipv6();
+        // Our own clock: one millisecond ticks from an offset that tells nothing of other connections.
+        let clock = now.as_millis() & u64::from(u32::MAX);
+        let val = u32::try_from(clock)
+            .unwrap_or(0)
+            .wrapping_add(self.isn.ts_offset(&to_client));
+        let ours = Offer {
+            mss: Some(server.smss(limit, ipv6)),
+            ts: server.ts.map(|_| Timestamps { val, ecr: 0 }),
+            ..server
+        };
+        let accepting = Accepting::new(
+            self.isn.isn(now, &to_client),
+            pending.iss(),
+            &pending.offer,
+            &ours,
+            pending.offer.smss(limit, ipv6),
+            now,
+        );
+        if let Some(pending) = self.pendings.get_mut(handle) {
+            pending.answered = Some(Box::new(Answered {
+                accepting,
+                offer: server,
+                tos: tos & 0xfc,
+            }));
+        }
+        self.answer_client(now, handle, out);
+    }
+
+    /// Sends the client our SYN+ACK, once more if need be.
+    fn answer_client(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        let Some(pending) = self.pendings.get_mut(handle) else {
+            return;
+        };
+        let Some(answered) = &mut pending.answered else {
+            return;
+        };
+        let upper = OptBytes::new();
+        let segment = answered.accepting.syn_ack(now, upper);
+        let ip = IpOut {
+            tos: answered.tos,
+            ..IpOut::default()
+        };
+        let tuple = pending.tuple.reversed();
+        self.net
+            .send_tcp(&mut self.tools.cx(now), &tuple, ip, &segment, out);
+    }
+
+    /// The server refused: its own reset reaches the client, renumbered if the client has seen our SYN+ACK.
+    fn refuse_client(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        arrival: &TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(pending) = self.drop_pending(handle) else {
+            return;
+        };
+        match &pending.answered {
+            None => self
+                .net
+                .forward(&mut self.tools.cx(now), arrival.packet.clone(), out),
+            Some(answered) => {
+                let reset = reset(answered.accepting.iss() + 1, Some(pending.iss() + 1));
+                self.send(now, &pending.tuple.reversed(), &reset, out);
+            },
+        }
+    }
+
+    /// A segment without SYN from the client: its third ACK, data in its place, or a reset.
+    fn on_client_ack(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(pending) = self.pendings.get_mut(handle) else {
+            return;
+        };
+        let tuple = pending.tuple;
+        let next = pending.iss() + 1;
+        let Some(answered) = &mut pending.answered else {
+            // Nothing of this flow can be acknowledged yet: it is about something older, between client and server.
+            if arrival.segment.flags.has(Flags::RST) && arrival.segment.seq == next {
+                self.tools.apps.count(Counter::PendingClientReset);
+                self.drop_pending(handle);
+            }
+            return self
+                .net
+                .forward(&mut self.tools.cx(now), arrival.packet, out);
+        };
+        let verdict = answered
+            .accepting
+            .third_ack(&mut self.tools.cx(now), &arrival.segment);
+        match verdict {
+            AcceptVerdict::Established(agreed) => {
+                self.split(now, handle, &agreed, &arrival.segment, out);
+            },
+            AcceptVerdict::Resend => self.answer_client(now, handle, out),
+            AcceptVerdict::Answer(segment) => self.send(now, &tuple.reversed(), &segment, out),
+            AcceptVerdict::Reset => {
+                self.tools.apps.count(Counter::PendingClientReset);
+                self.drop_pending(handle);
+                self.send(now, &tuple, &reset(next, None), out);
+            },
+            AcceptVerdict::Dropped => {},
+        }
+    }
+
+    /// The client's third ACK has come: the flow becomes a relay, and the server gets its third ACK.
+    fn split(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        agreed: &Agreed,
+        segment: &Segment<B>,
+        _out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(pending) = self.drop_pending(handle) else {
+            return;
+        };
+        let Some(answered) = pending.answered else {
+            return;
+        };
+        let tuple = pending.tuple;
+        let limit = self.segment_max(tuple.dst);
+        let smss = answered.offer.smss(limit, tuple.dst.is_ipv6());
+        let Some(with_server) = pending.opening.agreed(smss) else {
+            return;
+        };
+        let mut server = Tcb::new(&with_server, now);
+        server.request_ack();
+        let client = Leg::Plain(Plain::new(Tcb::new(agreed, now), tuple.reversed()));
+        let server = Leg::Plain(Plain::new(server, tuple));
+        let tos = (pending.tos, answered.tos);
+        let relay = Relay::new(
+            self.next_id,
+            tuple,
+            (client, server),
+            (pending.opened, now),
+            tos,
+        );
+        self.next_id += 1;
+        let Ok(relay) = self.relays.insert(relay) else {
+            return;
+        };
+        let legs = [Which::Client, Which::Server].map(|which| FlowRef::Leg(relay, which));
+        // The pending flow's keys were just freed, so there is room for these.
+        self.enter(tuple, legs[0], legs[1]);
+        self.tools.apps.count(Counter::Opened);
+        self.tools.apps.count(Counter::OpenedPlain);
+        if let Some(relay) = self.relays.get_mut(relay) {
+            relay.input(&mut self.tools.cx(now), Which::Client, segment);
+        }
+        self.wake(relay);
+    }
+
+    /// Forgets a pending flow, its keys and its place in its subscriber's limit.
+    pub(super) fn drop_pending(&mut self, handle: Handle) -> Option<Pending> {
+        let pending = self.pendings.remove(handle)?;
+        for key in keys_of(pending.tuple) {
+            self.flows.remove(&key);
+        }
+        let subscriber = subscriber_key(pending.tuple.src);
+        if let Some(count) = self.pending_by_subscriber.get_mut(&subscriber) {
+            *count -= 1;
+            if *count == 0 {
+                self.pending_by_subscriber.remove(&subscriber);
+            }
+        }
+        Some(pending)
+    }
+}
+
+/// A reset numbered `seq`, acknowledging `ack`.
+fn reset<B: PacketBuf>(seq: SeqNum, ack: Option<SeqNum>) -> OutSegment<B> {
+    OutSegment {
+        seq,
+        ack: ack.unwrap_or_default(),
+        flags: ack.map_or(Flags::RST, |_| Flags::RST.with(Flags::ACK)),
+        wnd: 0,
+        options: Options::default(),
+        payload: Chain::new(),
+    }
+}

@@ -1,0 +1,30 @@
+//! What the engine lends to every layer below it: randomness, and where to count.
+
+use crate::Counter;
+use stack::{Cx, Instant, Rng, Tally};
+
+/// The core's generator and its counters, apart from the engine's tables so that both can be borrowed at once.
+pub(super) struct Tools {
+    pub(super) rng: Rng,
+    pub(super) stack: Tally<stack::Counter>,
+    pub(super) apps: Tally<Counter>,
+}
+
+impl Tools {
+    pub(super) fn new(rng: Rng) -> Self {
+        Self {
+            rng,
+            stack: Tally::default(),
+            apps: Tally::default(),
+        }
+    }
+
+    /// For the layers of `stack`.
+    pub(super) fn cx(&mut self, now: Instant) -> Cx<'_> {
+        Cx {
+            now,
+            rng: &mut self.rng,
+            counters: &mut self.stack,
+        }
+    }
+}

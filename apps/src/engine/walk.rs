@@ -1,0 +1,105 @@
+//! The walk of a received frame, up to the leg that it belongs to.
+
+use super::policy::side_of;
+use super::{Engine, FlowRef};
+use crate::relay::Which;
+use dataplane::port::Received;
+use stack::ip::{Ingress, IpOut, TcpArrival};
+use stack::slab::Handle;
+use stack::wire::tcp::{Flags, OutSegment};
+use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Tuple};
+
+impl<B: PacketBuf> Engine<B> {
+    /// Takes one frame: answered, forwarded, or given to its leg, whose relay then runs at the end of the burst.
+    pub(super) fn walk(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        received: Received<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Received { frame, checksum } = received;
+        let cx = &mut self.tools.cx(now);
+        match self.net.input(cx, port, frame, checksum, out) {
+            Ingress::Done => {},
+            Ingress::Transit(packet) => self.net.forward(cx, packet, out),
+            Ingress::IcmpError(arrival) => self.on_icmp_error(now, arrival, out),
+            Ingress::Tcp(arrival) => self.on_segment(now, arrival, out),
+        }
+    }
+
+    fn on_segment(&mut self, now: Instant, arrival: TcpArrival<B>, out: &mut Vec<Frame<B>>) {
+        let key = self.key_of(&arrival.segment.tuple);
+        match self.flows.get(&key) {
+            Some(FlowRef::Leg(handle, which)) => self.on_leg(now, handle, which, arrival, out),
+            Some(FlowRef::Pending(handle)) => {
+                self.on_pending(now, handle, key.side, arrival, out);
+            },
+            Some(FlowRef::TimeWait(handle)) => self.on_time_wait(now, handle, key, arrival, out),
+            None => self.on_miss(now, arrival, out),
+        }
+    }
+
+    /// The key of the flow that a received segment belongs to.
+    pub(super) fn key_of(&self, tuple: &Tuple) -> FlowKey {
+        FlowKey {
+            side: side_of(&self.config, tuple),
+            tuple: *tuple,
+        }
+    }
+
+    fn on_leg(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        which: Which,
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return self.on_miss(now, arrival, out);
+        };
+        relay.input(&mut self.tools.cx(now), which, &arrival.segment);
+        self.wake(handle);
+    }
+
+    fn on_time_wait(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        key: FlowKey,
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(remains) = self.remains.get_mut(handle) else {
+            self.flows.remove(&key);
+            return self.on_miss(now, arrival, out);
+        };
+        if remains.state.gives_way_to(&arrival.segment) {
+            self.bury(handle);
+            return self.on_miss(now, arrival, out);
+        }
+        let tuple = remains.tuple;
+        let answer = remains
+            .state
+            .input(&mut self.tools.cx(now), &arrival.segment);
+        if let Some(segment) = answer {
+            self.send(now, &tuple, &segment, out);
+        }
+    }
+
+    /// Sends a segment that belongs to no relay.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        tuple: &Tuple,
+        segment: &OutSegment<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let cx = &mut self.tools.cx(now);
+        if segment.flags.has(Flags::RST) {
+            cx.counters.count(stack::Counter::TcpResetSent);
+        }
+        self.net.send_tcp(cx, tuple, IpOut::default(), segment, out);
+    }
+}

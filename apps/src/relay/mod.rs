@@ -1,0 +1,195 @@
+//! A relay: two legs, and what moves between them.
+
+mod info;
+mod leg;
+mod pending;
+mod pump;
+
+pub(crate) use info::SubflowInfo;
+pub(crate) use leg::{End, Leg, Plain};
+pub(crate) use pending::{Answered, Kind, Pending};
+
+use crate::Counter;
+use crate::engine::Timeouts;
+use pump::{Pump, move_data};
+use stack::time::earlier;
+use stack::wire::tcp::Segment;
+use stack::{Cx, Instant, PacketBuf, Tuple};
+
+/// Which leg of a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Towards the subscriber.
+    Client,
+    /// Towards the Internet.
+    Server,
+}
+
+/// Two legs bound to one another.
+pub(crate) struct Relay<B> {
+    /// Names the relay for as long as the engine lives.
+    pub(crate) id: u64,
+    /// Addresses and ports of the client's first subflow, as it sends.
+    pub(crate) tuple: Tuple,
+    /// Towards the subscriber.
+    pub(crate) client: Leg<B>,
+    /// Towards the Internet.
+    pub(crate) server: Leg<B>,
+    /// From the client to the server.
+    pub(crate) up: Pump,
+    /// From the server to the client.
+    pub(crate) down: Pump,
+    /// When the SYN came.
+    pub(crate) opened: Instant,
+    /// When a segment was last taken.
+    active: Instant,
+    /// Traffic class of what the client sent last: that of what leaves towards the server.
+    tos_up: u8,
+    /// Traffic class of what the server sent last.
+    tos_down: u8,
+    /// Why it ends, once it does otherwise than cleanly.
+    ending: Option<Counter>,
+    /// Octets held when it was last looked at.
+    pub(crate) held: u64,
+    /// Where its entry in the timer wheel stands.
+    pub(crate) armed: Option<Instant>,
+    /// Whether its windows are kept shut until less is held, and it is in the list of those.
+    pub(crate) starved: bool,
+    /// Whether it is in the list of relays to run at the end of this burst.
+    pub(crate) woken: bool,
+}
+
+impl<B: PacketBuf> Relay<B> {
+    /// A relay between `client` and `server`, opened for the SYN that came at `opened`.
+    pub(crate) fn new(
+        id: u64,
+        tuple: Tuple,
+        (client, server): (Leg<B>, Leg<B>),
+        (opened, now): (Instant, Instant),
+        (tos_up, tos_down): (u8, u8),
+    ) -> Self {
+        Self {
+            id,
+            tuple,
+            client,
+            server,
+            up: Pump::default(),
+            down: Pump::default(),
+            opened,
+            active: now,
+            tos_up,
+            tos_down,
+            ending: None,
+            held: 0,
+            armed: None,
+            starved: false,
+            woken: false,
+        }
+    }
+
+    /// One of the legs.
+    pub(crate) const fn leg(&mut self, which: Which) -> &mut Leg<B> {
+        match which {
+            Which::Client => &mut self.client,
+            Which::Server => &mut self.server,
+        }
+    }
+
+    /// Takes a segment of one of the legs.
+    pub(crate) fn input(&mut self, cx: &mut Cx<'_>, which: Which, segment: &Segment<B>) {
+        let (leg, tos) = match which {
+            Which::Client => (&mut self.client, &mut self.tos_up),
+            Which::Server => (&mut self.server, &mut self.tos_down),
+        };
+        if leg.input(cx, segment) {
+            self.active = cx.now;
+            if !segment.payload.is_empty() {
+                // DSCP crosses with the data; ECN belongs to each leg alone.
+                *tos = segment.tos & 0xfc;
+            }
+        }
+    }
+
+    /// The traffic class of what leaves by `which` leg.
+    pub(crate) const fn tos(&self, which: Which) -> u8 {
+        match which {
+            Which::Client => self.tos_down,
+            Which::Server => self.tos_up,
+        }
+    }
+
+    /// Runs due timers, passes the end of one leg to the other, moves data. Each direction may hold `room` octets.
+    pub(crate) fn run(&mut self, cx: &mut Cx<'_>, room: u32, timeouts: &Timeouts) {
+        for leg in [&mut self.client, &mut self.server] {
+            if leg.next_deadline().is_some_and(|at| at <= cx.now) {
+                leg.advance(cx);
+            }
+        }
+        self.cross_ends(cx);
+        if self.times_out_at(timeouts) <= cx.now {
+            self.reset(cx, Counter::ClosedIdle);
+        }
+        move_data(&mut self.up, &mut self.client, &mut self.server, room);
+        move_data(&mut self.down, &mut self.server, &mut self.client, room);
+    }
+
+    /// A leg that was reset or lost takes the other with it.
+    fn cross_ends(&mut self, cx: &mut Cx<'_>) {
+        let why = match (self.client.end(), self.server.end()) {
+            (_, Some(End::Reset)) => Counter::ClosedServerReset,
+            (_, Some(End::Lost)) => Counter::ClosedServerLost,
+            (Some(End::Reset), _) => Counter::ClosedClientReset,
+            (Some(End::Lost), _) => Counter::ClosedAllPathsLost,
+            _ => return,
+        };
+        self.reset(cx, why);
+    }
+
+    /// Resets what is left of both legs.
+    pub(crate) fn reset(&mut self, cx: &mut Cx<'_>, why: Counter) {
+        self.ending.get_or_insert(why);
+        self.client.abort(cx);
+        self.server.abort(cx);
+    }
+
+    /// Acknowledges the ends of stream that have been sent on; whether there was one, so that output is due again.
+    pub(crate) fn settle_ends(&mut self) -> bool {
+        let up = self.up.settle_end(&mut self.client, &self.server);
+        let down = self.down.settle_end(&mut self.server, &self.client);
+        up || down
+    }
+
+    /// Why the relay is over, once both legs have ended. To be asked when all output was sent.
+    pub(crate) fn is_over(&self) -> Option<Counter> {
+        self.client.end().and_then(|_| self.server.end())?;
+        Some(self.ending.unwrap_or(Counter::ClosedClean))
+    }
+
+    /// Octets held for either end.
+    pub(crate) fn holds(&self) -> u64 {
+        let octets = self.client.queued() + self.server.queued();
+        u64::try_from(octets).unwrap_or(u64::MAX)
+    }
+
+    /// Whether one of the ends has begun to close.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.up.is_finishing() || self.down.is_finishing() || self.ending.is_some()
+    }
+
+    fn times_out_at(&self, timeouts: &Timeouts) -> Instant {
+        let closing = self.up.is_finishing() && self.down.is_finishing();
+        self.active
+            + if closing {
+                timeouts.closing
+            } else {
+                timeouts.idle
+            }
+    }
+
+    /// When it must be run though nothing arrives.
+    pub(crate) fn next_deadline(&self, timeouts: &Timeouts) -> Instant {
+        let legs = earlier(self.client.next_deadline(), self.server.next_deadline());
+        let own = self.times_out_at(timeouts);
+        legs.map_or(own, |at| at.min(own))
+    }
+}

@@ -1,0 +1,50 @@
+//! A flow between its SYN and its third ACK: small, and silent towards the client until the server has answered.
+
+use stack::tcp::handshake::{Accepting, Offer, Opening};
+use stack::{Instant, SeqNum, Tuple};
+
+/// How the flow was asked for, and so how the client is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// SYN with MP_CAPABLE: the answer carries one too.
+    Capable,
+    /// Plain SYN, or a plain one after such with MP_CAPABLE: the answer carries none.
+    Plain,
+}
+
+/// A SYN that was forwarded and whose split is prepared.
+pub(crate) struct Pending {
+    /// Addresses and ports of the client's SYN.
+    pub(crate) tuple: Tuple,
+    /// The client's SYN as the server sees it: number and options verbatim, MP_CAPABLE removed, MSS lowered.
+    pub(crate) opening: Opening,
+    /// What the client offered.
+    pub(crate) offer: Offer,
+    /// Capable or plain.
+    pub(crate) kind: Kind,
+    /// Traffic class of the SYN.
+    pub(crate) tos: u8,
+    /// When the first SYN came.
+    pub(crate) opened: Instant,
+    /// When the last SYN came; the flow expires counted from here.
+    pub(crate) touched: Instant,
+    /// What the server answered, once it did.
+    pub(crate) answered: Option<Box<Answered>>,
+}
+
+/// A pending flow whose server has answered: it waits for the client's third ACK.
+pub(crate) struct Answered {
+    /// The half-open connection towards the client.
+    pub(crate) accepting: Accepting,
+    /// What the server offered.
+    pub(crate) offer: Offer,
+    /// Traffic class of the server's answer.
+    pub(crate) tos: u8,
+}
+
+impl Pending {
+    /// The client's initial sequence number, forwarded verbatim.
+    pub(crate) const fn iss(&self) -> SeqNum {
+        self.opening.iss()
+    }
+}

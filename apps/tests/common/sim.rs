@@ -1,0 +1,224 @@
+//! A network in virtual time: hosts, links with delay and seeded loss, and the box under test in the middle.
+
+use apps::control::{Command, Reply};
+use apps::engine::Engine;
+use dataplane::memory::{MemBuf, MemPort, MemWire, linear};
+use dataplane::worker::Worker;
+use stack::time::{Duration, earlier};
+use stack::{Instant, PortId, Rng};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Something with network cards at the end of links.
+pub trait Node {
+    /// A frame has arrived at the card `nic`.
+    fn deliver(&mut self, now: Instant, nic: usize, frame: Vec<u8>);
+    /// Runs once; frames to send go to `out` with the card they leave by.
+    fn poll(&mut self, now: Instant, out: &mut Vec<(usize, Vec<u8>)>);
+    /// When `poll` has something to do although nothing arrives.
+    fn next_deadline(&mut self, now: Instant) -> Option<Instant>;
+}
+
+/// A link between one of a host's cards and one of the box's ports.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Which host, in the order of the simulation.
+    pub host: usize,
+    /// Which of its cards.
+    pub nic: usize,
+    /// One-way delay.
+    pub delay: Duration,
+    /// Frames lost of a thousand, each way.
+    pub loss: u32,
+    /// Whether nothing at all passes.
+    pub down: bool,
+}
+
+/// Where a frame was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Sent by the host towards the box.
+    ToBox,
+    /// Sent by the box.
+    FromBox,
+}
+
+/// A frame as it was put on a link, lost afterwards or not.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When.
+    pub at: Instant,
+    /// On the link of which port.
+    pub port: usize,
+    /// In which direction.
+    pub way: Way,
+    /// All of it.
+    pub frame: Vec<u8>,
+}
+
+type Event = Reverse<(Instant, u64, usize, bool)>;
+
+/// The simulation: port `n` of the box hangs on `links[n]`.
+pub struct Sim<H> {
+    pub now: Instant,
+    pub worker: Worker<MemPort, Engine<MemBuf>>,
+    pub hosts: Vec<H>,
+    pub links: Vec<Link>,
+    /// Every frame on every link, in order, if `record` is set.
+    pub seen: Vec<Seen>,
+    pub record: bool,
+    wires: Vec<MemWire>,
+    events: BinaryHeap<Event>,
+    frames: hashbrown::HashMap<u64, Vec<u8>>,
+    count: u64,
+    rng: Rng,
+}
+
+impl<H: Node> Sim<H> {
+    pub fn new(
+        worker: Worker<MemPort, Engine<MemBuf>>,
+        wires: Vec<MemWire>,
+        hosts: Vec<H>,
+        links: Vec<Link>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            now: Instant::from_millis(1_000),
+            worker,
+            hosts,
+            links,
+            seen: Vec::new(),
+            record: true,
+            wires,
+            events: BinaryHeap::new(),
+            frames: hashbrown::HashMap::new(),
+            count: 0,
+            rng: Rng::from_u64(seed),
+        }
+    }
+
+    fn put_on_link(&mut self, port: usize, way: Way, frame: Vec<u8>) {
+        if self.record {
+            let at = self.now;
+            self.seen.push(Seen {
+                at,
+                port,
+                way,
+                frame: frame.clone(),
+            });
+        }
+        let link = self.links[port];
+        if link.down || self.rng.below(1_000) < link.loss {
+            return;
+        }
+        self.count += 1;
+        self.frames.insert(self.count, frame);
+        let event = (self.now + link.delay, self.count, port, way == Way::ToBox);
+        self.events.push(Reverse(event));
+    }
+
+    /// Puts a raw frame on the link of `port`, as if its host had sent it.
+    pub fn inject(&mut self, port: usize, frame: Vec<u8>) {
+        self.put_on_link(port, Way::ToBox, frame);
+    }
+
+    fn deliver_due(&mut self) {
+        while let Some(&Reverse((at, id, port, to_box))) = self.events.peek() {
+            if at > self.now {
+                break;
+            }
+            self.events.pop();
+            let frame = self.frames.remove(&id).unwrap();
+            if to_box {
+                assert!(self.wires[port].put(frame), "the wire into the box is full");
+            } else {
+                let link = self.links[port];
+                self.hosts[link.host].deliver(self.now, link.nic, frame);
+            }
+        }
+    }
+
+    fn poll_all(&mut self) -> usize {
+        let mut moved = 0;
+        let mut out = Vec::new();
+        for host in 0..self.hosts.len() {
+            self.hosts[host].poll(self.now, &mut out);
+            moved += out.len();
+            for (nic, frame) in out.drain(..) {
+                let port = self.links.iter().position(|l| l.host == host && l.nic == nic);
+                self.put_on_link(port.unwrap(), Way::ToBox, frame);
+            }
+        }
+        moved += self.worker.poll(self.now);
+        for port in 0..self.wires.len() {
+            while let Some(frame) = self.wires[port].take() {
+                self.put_on_link(port, Way::FromBox, linear(&frame));
+            }
+        }
+        moved
+    }
+
+    /// Lets all that is due at the present instant happen.
+    pub fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.deliver_due();
+            if self.poll_all() == 0 {
+                return;
+            }
+        }
+        panic!("the network does not come to rest at {:?}", self.now);
+    }
+
+    fn next_event(&mut self) -> Option<Instant> {
+        let mut next = self.events.peek().map(|&Reverse((at, ..))| at);
+        next = earlier(next, self.worker.next_deadline());
+        for host in &mut self.hosts {
+            next = earlier(next, host.next_deadline(self.now));
+        }
+        next
+    }
+
+    /// Runs for `duration`, calling `each` whenever something may have changed, until `each` returns `true`; whether
+    /// it did.
+    pub fn run(&mut self, duration: Duration, mut each: impl FnMut(&mut Self) -> bool) -> bool {
+        let end = self.now + duration;
+        loop {
+            self.settle();
+            if each(self) {
+                return true;
+            }
+            self.settle();
+            let least = self.now + Duration::from_micros(10);
+            let next = self.next_event().map_or(end, |at| at.max(least));
+            if next >= end {
+                self.now = end;
+                self.settle();
+                return each(self);
+            }
+            self.now = next;
+        }
+    }
+
+    /// Runs for `duration`.
+    pub fn idle(&mut self, duration: Duration) {
+        self.run(duration, |_| false);
+    }
+
+    /// Gives the box a command.
+    pub fn command(&mut self, command: Command) -> Reply {
+        use dataplane::app::App;
+        let mut out = Vec::new();
+        let now = self.now;
+        let reply = self.worker.app_mut().command(now, command, &mut out);
+        for frame in out {
+            let PortId(port) = frame.port;
+            self.put_on_link(usize::from(port), Way::FromBox, linear(&frame));
+        }
+        reply
+    }
+
+    /// The frames seen on the link of `port` in direction `way`.
+    pub fn on(&self, port: usize, way: Way) -> impl Iterator<Item = &Seen> {
+        self.seen.iter().filter(move |s| s.port == port && s.way == way)
+    }
+}
