@@ -4,15 +4,19 @@
 //! by its token, and [`handshake`] decides what MP_CAPABLE and MP_JOIN mean. Above them stands the connection.
 #![forbid(unsafe_code)]
 
+pub mod connection;
 pub mod counters;
 pub mod crypto;
 pub mod handshake;
+pub mod join;
 pub mod option;
 pub mod token;
 pub mod types;
 
+pub use connection::{Connection, Event, Mode, Outcome, Output, Params, Subflow, SubflowId};
 pub use counters::Counter;
 pub use crypto::{Key, LocalKey};
+pub use join::{JoinRefusal, Joined, Joining};
 pub use option::MpOption;
 pub use token::{KeyPool, TokenTable};
 pub use types::{AddrId, DataSeq, Role, Token, Version, WireSeq};
