@@ -12,6 +12,8 @@ pub mod idle;
 pub mod mailbox;
 pub mod memory;
 pub mod port;
+#[cfg(test)]
+mod testing;
 pub mod worker;
 
 pub use app::{App, CoreId};

@@ -92,6 +92,15 @@ impl<C, R> Inbox<C, R> {
     }
 }
 
+impl<C, R> Drop for Inbox<C, R> {
+    /// Discards what waits, so that who waits for a reply learns that none comes.
+    fn drop(&mut self) {
+        for letter in self.letters.try_iter() {
+            drop(letter);
+        }
+    }
+}
+
 /// A mailbox that holds at most `capacity` commands (at least 1).
 #[must_use]
 pub fn mailbox<C, R>(capacity: usize) -> (Mailbox<C, R>, Inbox<C, R>) {

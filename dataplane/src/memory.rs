@@ -171,3 +171,65 @@ impl MemWire {
 fn octets(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{frame, port_info};
+
+    #[test]
+    fn frames_cross_a_pair_whole_and_both_ends_count() {
+        let (mut a, mut b) = MemPort::pair(port_info("a"), port_info("b"));
+        let received = Received {
+            frame: Slice::new(MemBuf::from(b"xpayload".to_vec())).slice(1..8),
+            checksum: RxChecksum::Good,
+        };
+        let mut frames = vec![frame(0, b"header,", Some(received))];
+        a.transmit(&mut frames);
+        assert!(frames.is_empty());
+        let mut into = Vec::new();
+        b.receive(&mut into);
+        assert_eq!(into[0].frame.bytes(), b"header,payload");
+        assert_eq!(into[0].checksum, RxChecksum::Unknown);
+        let (sent, got) = (a.stats(), b.stats());
+        assert_eq!((sent.tx_packets, sent.tx_bytes), (1, 14));
+        assert_eq!((got.rx_packets, got.rx_bytes), (1, 14));
+    }
+
+    #[test]
+    fn a_full_wire_drops_and_counts() {
+        let (mut port, wire) = MemPort::with_wire(port_info("a"));
+        let mut frames = vec![frame(0, b"x", None); WIRE_FRAMES + 3];
+        port.transmit(&mut frames);
+        let stats = port.stats();
+        assert_eq!(stats.tx_dropped, 3);
+        assert_eq!(stats.tx_packets, u64::try_from(WIRE_FRAMES).unwrap());
+        drop(wire);
+        port.transmit(&mut vec![frame(0, b"x", None)]);
+        assert_eq!(port.stats().tx_dropped, 4);
+    }
+
+    #[test]
+    fn a_wire_tells_what_the_device_says_of_checksums() {
+        let (mut port, wire) = MemPort::with_wire(port_info("a"));
+        let all = [RxChecksum::Good, RxChecksum::Unknown, RxChecksum::Bad];
+        for checksum in all {
+            assert!(wire.put_verified(vec![1], checksum));
+        }
+        let mut into = Vec::new();
+        port.receive(&mut into);
+        assert_eq!(into.iter().map(|r| r.checksum).collect::<Vec<_>>(), all);
+    }
+
+    #[test]
+    fn payload_in_a_tcp_header_is_counted_as_copied() {
+        let (mut port, wire) = MemPort::with_wire(port_info("a"));
+        let mut tcp = [0_u8; 14 + 20 + 20 + 5];
+        (tcp[12], tcp[14], tcp[23], tcp[46]) = (0x08, 0x45, 6, 0x50);
+        port.transmit(&mut vec![frame(0, &tcp[..54], None)]);
+        assert_eq!(port.copied_in_stack(), 0);
+        port.transmit(&mut vec![frame(0, &tcp, None)]);
+        assert_eq!(port.copied_in_stack(), 5);
+        assert_eq!(wire.take().map(|f| f.len()), Some(54));
+    }
+}

@@ -156,3 +156,6 @@ fn report<P: Port>(port: &P) -> PortReport {
         buffers: port.buffers(),
     }
 }
+
+#[cfg(test)]
+mod tests;

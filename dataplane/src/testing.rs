@@ -1,0 +1,103 @@
+//! A small app for this crate's own tests: it echoes, sends by timer, and notes what it was told.
+
+use crate::app::{App, CoreId};
+use crate::memory::MemBuf;
+use crate::port::{BufferUse, PortInfo, PortReport, Received};
+use core::time::Duration;
+use stack::buf::{Chain, Header};
+use stack::{Frame, Instant, PortId};
+
+/// Frames that begin with this octet belong to core 1.
+pub(crate) const FOREIGN: u8 = 0xee;
+
+#[derive(Default)]
+pub(crate) struct Echo {
+    /// Answers go out by this port; `None`: nothing is answered.
+    pub(crate) answer_by: Option<u8>,
+    /// When to send a frame unasked, and how often after that.
+    pub(crate) timer: Option<(Instant, Duration)>,
+    pub(crate) inputs: Vec<(Instant, PortId, Vec<u8>)>,
+    pub(crate) fired: Vec<Instant>,
+    pub(crate) ports: Vec<PortReport>,
+    pub(crate) buffers: BufferUse,
+    pub(crate) calls: Vec<&'static str>,
+}
+
+pub(crate) fn port_info(name: &str) -> PortInfo {
+    PortInfo {
+        name: name.to_owned(),
+        device: format!("memory,{name}"),
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+    }
+}
+
+pub(crate) fn frame(port: u8, header: &[u8], received: Option<Received<MemBuf>>) -> Frame<MemBuf> {
+    let mut frame = Frame {
+        port: PortId(port),
+        header: Header::default(),
+        payload: Chain::new(),
+    };
+    frame.header.push(header);
+    if let Some(received) = received {
+        frame.payload.push(received.frame);
+    }
+    frame
+}
+
+impl App<MemBuf> for Echo {
+    type Command = &'static str;
+    type Reply = String;
+
+    fn owner(&self, _: PortId, frame: &[u8]) -> CoreId {
+        CoreId(u8::from(frame.first() == Some(&FOREIGN)))
+    }
+
+    fn input(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        received: Received<MemBuf>,
+        out: &mut Vec<Frame<MemBuf>>,
+    ) {
+        self.calls.push("input");
+        self.inputs
+            .push((now, port, received.frame.bytes().to_vec()));
+        if let Some(by) = self.answer_by {
+            out.push(frame(by, b"echo:", Some(received)));
+        }
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Vec<Frame<MemBuf>>) {
+        self.calls.push("flush");
+        while let Some((at, every)) = self.timer.filter(|&(at, _)| at <= now) {
+            self.fired.push(now);
+            out.push(frame(0, b"tick", None));
+            self.timer = Some((at + every, every));
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.timer.map(|(at, _)| at)
+    }
+
+    fn command(
+        &mut self,
+        _: Instant,
+        command: &'static str,
+        out: &mut Vec<Frame<MemBuf>>,
+    ) -> String {
+        self.calls.push("command");
+        out.push(frame(0, command.as_bytes(), None));
+        format!("{command}: {} ports", self.ports.len())
+    }
+
+    fn ports(&mut self, ports: &[PortReport]) {
+        self.ports = ports.to_vec();
+    }
+
+    fn buffers(&mut self, fullest: BufferUse) {
+        self.calls.push("buffers");
+        self.buffers = fullest;
+    }
+}
