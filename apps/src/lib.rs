@@ -6,5 +6,6 @@ pub mod control;
 pub mod counters;
 pub mod engine;
 mod relay;
+pub mod run;
 
 pub use counters::Counter;

@@ -15,7 +15,6 @@ use crate::engine::PortRole;
 pub(super) fn check(reader: &mut Reader, draft: &Draft, is_directory: &dyn Fn(&Path) -> bool) {
     names_and_devices(reader, &draft.ports);
     roles(reader, &draft.ports);
-    mtus(reader, &draft.ports);
     addresses(reader, &draft.ports);
     if draft.addresses_known {
         routes(reader, draft);
@@ -89,25 +88,6 @@ fn roles(reader: &mut Reader, ports: &[PortDraft]) {
                 &first.place,
                 what,
                 format!("give one port \"role: {name}\""),
-            );
-        }
-    }
-}
-
-fn mtus(reader: &mut Reader, ports: &[PortDraft]) {
-    for port in ports {
-        let speaks_ipv6 =
-            (port.addresses.iter()).any(|address| matches!(address.value, IpNet::V6(_)));
-        // RFC 8200 5: every link carries IPv6 packets of 1280 octets.
-        if let Some(mtu) = &port.mtu
-            && speaks_ipv6
-            && mtu.value < 1_280
-        {
-            let what = format!("{} is too small for IPv6 (RFC 8200 5)", mtu.value);
-            reader.wrong(
-                &mtu.place,
-                what,
-                "write at least 1280, or leave the IPv6 addresses out",
             );
         }
     }

@@ -232,7 +232,7 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
         Some(at) => {
             let place = at.place.clone();
             reader
-                .integer(&at, 576u16..=9_000)
+                .integer(&at, 1_280u16..=9_000)
                 .map(|value| At { value, place })
         },
     };
@@ -440,12 +440,12 @@ fn control(reader: &mut Reader, root: &Table<'_>) -> At<Control> {
     let Some(socket) = reader.text(at, instead) else {
         return control;
     };
-    // The kernel's struct sockaddr_un holds 108 octets, the last of them a zero.
+    // The kernel's struct sockaddr_un holds 108 octets: this, a suffix while it is made, and a zero.
     if !socket.value.starts_with('/') {
         let what = format!("{} is no absolute path", super::quoted(&socket.value));
         reader.wrong(&socket.place, what, instead);
-    } else if socket.value.len() > 107 {
-        let what = "the path is longer than the 107 octets of a socket's name";
+    } else if socket.value.len() > 103 {
+        let what = "the path is longer than the 103 octets that a socket's name may have";
         reader.wrong(&socket.place, what, instead);
     } else {
         control = At {

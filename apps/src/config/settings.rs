@@ -4,7 +4,7 @@ use dataplane::Idle;
 use stack::PortId;
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
 
-use super::types::{Config, Device, Polling};
+use super::types::{Config, Device, Polling, Port, Route};
 use crate::engine::{EngineConfig, PortSettings};
 
 impl Config {
@@ -12,7 +12,7 @@ impl Config {
     /// `seed` is the operating system's randomness.
     #[must_use]
     pub fn engine(&self, macs: &[[u8; 6]], seed: [u8; 32]) -> EngineConfig {
-        let port = |port: &super::Port| PortSettings {
+        let port = |port: &Port| PortSettings {
             name: port.name.clone(),
             role: port.role,
         };
@@ -34,13 +34,13 @@ impl Config {
     /// The addresses and routes of all ports.
     fn net(&self, macs: &[[u8; 6]]) -> NetConfig {
         let interfaces = (0..=u8::MAX).zip(&self.ports).zip(macs);
-        let interface = |((id, port), mac): ((u8, &super::Port), &[u8; 6])| InterfaceConfig {
+        let interface = |((id, port), mac): ((u8, &Port), &[u8; 6])| InterfaceConfig {
             port: PortId(id),
             mac: *mac,
             mtu: port.mtu,
             addresses: port.addresses.clone(),
         };
-        let route = |route: &super::Route| RouteConfig {
+        let route = |route: &Route| RouteConfig {
             to: route.to,
             via: route.via,
         };

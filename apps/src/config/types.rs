@@ -149,7 +149,7 @@ pub struct Mistake {
 }
 
 impl fmt::Display for Mistake {
-    /// `12: ports[1].mtu: 70000 is too large; write a whole number from 576 to 9000`, to stand behind a file's name.
+    /// `12: ports[1].mtu: 70000 is too large; write a whole number from 1280 to 9000`, to stand behind a file's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.line)?;
         if !self.path.is_empty() {

@@ -4,8 +4,13 @@
 //! never touch the data plane: a [`Command`] goes to the worker by a mailbox, which is read between two bursts, and a
 //! [`Reply`] comes back by value.
 
+pub mod client;
 mod reply;
+pub mod server;
 pub mod wire;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use reply::{
     Connection, ConnectionState, Connections, Counters, Port, Ports, Reply, Status, Subflow,
