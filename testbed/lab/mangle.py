@@ -1,0 +1,246 @@
+"""Rules of the shim: each takes a frame and says what goes on, when. One class a fault."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from .capture import ACK, SYN, tcp_options
+
+Out = list[tuple[str, float, bytes]]
+"""Frames to pass on: the end they came in by (forged answers name the other one), delay in seconds, octets."""
+
+
+class Segment:
+    """A TCP segment inside a frame, open for changes; `frame()` puts lengths and checksums right again."""
+
+    def __init__(self, data: bytes) -> None:
+        self._six = data[12:14] == b"\x86\xdd"
+        self._l4 = 54 if self._six else 14 + (data[14] & 15) * 4
+        self._head = bytearray(data[: self._l4])
+        end = 14 + (40 + struct.unpack_from("!H", data, 18)[0] if self._six else struct.unpack_from("!H", data, 16)[0])
+        offset = (data[self._l4 + 12] >> 4) * 4
+        self.tcp = bytearray(data[self._l4 : self._l4 + 20])
+        self.options = bytearray(data[self._l4 + 20 : self._l4 + offset])
+        self.payload = bytearray(data[self._l4 + offset : end])
+
+    @property
+    def flags(self) -> int:
+        """The flags octet."""
+        return self.tcp[13]
+
+    def option30(self) -> tuple[int, int] | None:
+        """Where the first MPTCP option stands among the options, and its length."""
+        at = 0
+        while at < len(self.options) and self.options[at]:
+            if self.options[at] == 1:
+                at += 1
+                continue
+            length = self.options[at + 1] if at + 1 < len(self.options) else 0
+            if length < 2:
+                return None
+            if self.options[at] == 30:
+                return at, length
+            at += length
+        return None
+
+    def turn_round(self) -> None:
+        """Makes it a segment of the other direction: MACs, addresses and ports swapped."""
+        head, tcp = self._head, self.tcp
+        head[0:6], head[6:12] = head[6:12], head[0:6]
+        if self._six:
+            head[22:38], head[38:54] = head[38:54], head[22:38]
+        else:
+            head[26:30], head[30:34] = head[30:34], head[26:30]
+        tcp[0:2], tcp[2:4] = tcp[2:4], tcp[0:2]
+
+    def frame(self) -> bytes:
+        """The frame, with lengths and checksums of what it carries now."""
+        while len(self.options) % 4:
+            self.options.append(1)
+        self.tcp[12] = (5 + len(self.options) // 4) << 4
+        self.tcp[16:18] = b"\0\0"
+        body = bytes(self.tcp + self.options + self.payload)
+        if self._six:
+            struct.pack_into("!H", self._head, 18, len(body))
+            pseudo = bytes(self._head[22:54]) + struct.pack("!II", len(body), 6)
+        else:
+            struct.pack_into("!H", self._head, 16, self._l4 - 14 + len(body))
+            self._head[24:26] = b"\0\0"
+            struct.pack_into("!H", self._head, 24, checksum(bytes(self._head[14 : self._l4])))
+            pseudo = bytes(self._head[26:34]) + struct.pack("!HH", 6, len(body))
+        check = checksum(pseudo + body)
+        return bytes(self._head) + body[:16] + struct.pack("!H", check) + body[18:]
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def is_tcp(frame: bytes) -> bool:
+    """Whether a frame carries a whole TCP segment."""
+    if frame[12:14] == b"\x08\x00":
+        return len(frame) >= 54 and frame[23] == 6 and not struct.unpack_from("!H", frame, 20)[0] & 0x3FFF
+    return frame[12:14] == b"\x86\xdd" and len(frame) >= 74 and frame[20] == 6
+
+
+class Rule:
+    """Passes everything on; subclasses change TCP segments."""
+
+    def pass_on(self, source: str, delay: float, frame: bytes) -> Out:
+        """What becomes of a frame that came in by `source`."""
+        if not is_tcp(frame):
+            return [(source, delay, frame)]
+        return self.tcp(source, delay, frame)
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        """What becomes of a TCP segment."""
+        return [(source, delay, frame)]
+
+
+@dataclass
+class DelaySynAck(Rule):
+    """The server is slow: its SYN+ACKs come this much later."""
+
+    seconds: float
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        slow = source == "right" and Segment(frame).flags & (SYN | ACK) == SYN | ACK
+        return [(source, delay + (self.seconds if slow else 0.0), frame)]
+
+
+class Strip(Rule):
+    """Removes MPTCP options of some segments, as a middlebox does (NOPs in their place)."""
+
+    def __init__(self, which: str) -> None:
+        self._which = which
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        kind = {SYN: "syn", SYN | ACK: "synack"}.get(segment.flags & (SYN | ACK), "rest")
+        if kind != self._which:
+            return [(source, delay, frame)]
+        while place := segment.option30():
+            at, length = place
+            segment.options[at : at + length] = b"\x01" * length
+        return [(source, delay, segment.frame())]
+
+
+class WrongHmac(Rule):
+    """HMAC-B in the HAG's MP_JOIN SYN+ACK has a bit turned."""
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        place = segment.option30()
+        if source == "right" and place and place[1] == 16 and segment.options[place[0] + 2] >> 4 == 1:
+            segment.options[place[0] + 4] ^= 1
+            return [(source, delay, segment.frame())]
+        return [(source, delay, frame)]
+
+
+class FlipByte(Rule):
+    """One octet of the stream differs, once, in a segment whose checksums are right."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._left = 40
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        if source == self._source and self._left:
+            segment = Segment(frame)
+            if len(segment.payload) >= 1000:
+                self._left -= 1
+                if not self._left:
+                    segment.payload[500] ^= 0x20
+                    return [(source, delay, segment.frame())]
+        return [(source, delay, frame)]
+
+
+class NoJoin(Rule):
+    """The HAG's ADD_ADDR never arrives."""
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        place = segment.option30()
+        if source == "right" and place and segment.options[place[0] + 2] >> 4 == 3:
+            segment.options[place[0] : place[0] + place[1]] = b"\x01" * place[1]
+            return [(source, delay, segment.frame())]
+        return [(source, delay, frame)]
+
+
+class ChecksumOff(Rule):
+    """The DSS checksum of the HAG's data is one too high."""
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        place = segment.option30()
+        if source == "right" and place and segment.options[place[0] + 2] >> 4 == 2:
+            at, length = place
+            flags = segment.options[at + 3]
+            plain = 4 + (8 if flags & 2 else 4) * (flags & 1) + ((8 if flags & 8 else 4) + 6) * (flags >> 2 & 1)
+            if flags & 4 and length == plain + 2:
+                last = at + length - 2
+                value = struct.unpack_from("!H", segment.options, last)[0]
+                struct.pack_into("!H", segment.options, last, (value + 1) & 0xFFFF)
+                return [(source, delay, segment.frame())]
+        return [(source, delay, frame)]
+
+
+class LeakCapable(Rule):
+    """The SYN towards the server carries MP_CAPABLE."""
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        if source == "left" and segment.flags & (SYN | ACK) == SYN and not segment.option30():
+            segment.options += bytes((30, 4, 1, 1))
+            return [(source, delay, segment.frame())]
+        return [(source, delay, frame)]
+
+
+class EarlySynAck(Rule):
+    """Somebody answers the client's SYN before the server does."""
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        if source == "left" and segment.flags & (SYN | ACK) == SYN and not _is_join(segment):
+            answer = Segment(frame)
+            answer.turn_round()
+            answer.tcp[8:12] = struct.pack("!I", (struct.unpack_from("!I", segment.tcp, 4)[0] + 1) & 0xFFFF_FFFF)
+            answer.tcp[4:8] = b"\x12\x34\x56\x78"
+            answer.tcp[13] = SYN | ACK
+            answer.options = bytearray((2, 4, 5, 0xB4))
+            return [("right", delay, answer.frame()), (source, delay, frame)]
+        return [(source, delay, frame)]
+
+
+def _is_join(segment: Segment) -> bool:
+    return any(kind == 30 and data and data[0] >> 4 == 1 for kind, data in tcp_options(bytes(segment.options)))
+
+
+def rule(text: str) -> Rule:
+    """The rule that a word on the command line names: `delay-synack:50` (ms), `strip:syn`, `flip:right`, ..."""
+    name, _, value = text.partition(":")
+    match name:
+        case "delay-synack":
+            return DelaySynAck(float(value) / 1e3)
+        case "strip":
+            return Strip(value)
+        case "flip":
+            return FlipByte(value)
+        case "wrong-hmac":
+            return WrongHmac()
+        case "no-join":
+            return NoJoin()
+        case "checksum-off":
+            return ChecksumOff()
+        case "leak-capable":
+            return LeakCapable()
+        case "early-synack":
+            return EarlySynAck()
+    raise ValueError(f"no rule is called {name}")
