@@ -227,6 +227,19 @@ impl<B: PacketBuf> Connection<B> {
         false
     }
 
+    /// Whether our end of data has left at least once: the DATA_FIN, or the FIN after a fallback. A relay acknowledges
+    /// the other side's end only then.
+    #[must_use]
+    pub fn fin_sent(&self) -> bool {
+        false
+    }
+
+    /// Octets given to [`Self::send`] that the peer has not acknowledged for good, sent or not: what a relay holds.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        0
+    }
+
     /// Cuts the connection off: MP_FASTCLOSE and resets on all subflows, to be fetched with [`Self::output`].
     pub fn abort(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
