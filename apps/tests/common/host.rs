@@ -122,7 +122,9 @@ impl Host {
     /// A socket that waits for a connection to `port`.
     pub fn listen(&mut self, port: u16) -> SocketHandle {
         let mut socket = self.socket();
-        socket.listen(IpListenEndpoint { addr: None, port }).unwrap();
+        socket
+            .listen(IpListenEndpoint { addr: None, port })
+            .unwrap();
         self.sockets.add(socket)
     }
 
@@ -175,7 +177,8 @@ impl Node for Host {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<(usize, Vec<u8>)>) {
-        self.iface.poll(smol(now), &mut self.wire, &mut self.sockets);
+        self.iface
+            .poll(smol(now), &mut self.wire, &mut self.sockets);
         out.extend(self.wire.tx.drain(..).map(|frame| (0, frame)));
     }
 

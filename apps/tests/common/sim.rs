@@ -2,8 +2,8 @@
 
 use apps::control::{Command, Reply};
 use apps::engine::Engine;
-use dataplane::memory::{MemBuf, MemPort, MemWire, linear};
-use dataplane::worker::Worker;
+use dataplane::memory::linear;
+use dataplane::{App, MemBuf, MemPort, MemWire, Port, PortReport, Worker};
 use stack::time::{Duration, earlier};
 use stack::{Instant, PortId, Rng};
 use std::cmp::Reverse;
@@ -69,7 +69,7 @@ pub struct Sim<H> {
     pub record: bool,
     wires: Vec<MemWire>,
     events: BinaryHeap<Event>,
-    frames: hashbrown::HashMap<u64, Vec<u8>>,
+    frames: std::collections::BTreeMap<u64, Vec<u8>>,
     count: u64,
     rng: Rng,
 }
@@ -91,7 +91,7 @@ impl<H: Node> Sim<H> {
             record: true,
             wires,
             events: BinaryHeap::new(),
-            frames: hashbrown::HashMap::new(),
+            frames: std::collections::BTreeMap::new(),
             count: 0,
             rng: Rng::from_u64(seed),
         }
@@ -145,7 +145,10 @@ impl<H: Node> Sim<H> {
             self.hosts[host].poll(self.now, &mut out);
             moved += out.len();
             for (nic, frame) in out.drain(..) {
-                let port = self.links.iter().position(|l| l.host == host && l.nic == nic);
+                let port = self
+                    .links
+                    .iter()
+                    .position(|l| l.host == host && l.nic == nic);
                 self.put_on_link(port.unwrap(), Way::ToBox, frame);
             }
         }
@@ -206,7 +209,17 @@ impl<H: Node> Sim<H> {
 
     /// Gives the box a command.
     pub fn command(&mut self, command: Command) -> Reply {
-        use dataplane::app::App;
+        let reports: Vec<_> = self
+            .worker
+            .ports()
+            .iter()
+            .map(|port| PortReport {
+                info: port.info().clone(),
+                stats: port.stats(),
+                buffers: port.buffers(),
+            })
+            .collect();
+        self.worker.app_mut().ports(&reports);
         let mut out = Vec::new();
         let now = self.now;
         let reply = self.worker.app_mut().command(now, command, &mut out);
@@ -219,6 +232,8 @@ impl<H: Node> Sim<H> {
 
     /// The frames seen on the link of `port` in direction `way`.
     pub fn on(&self, port: usize, way: Way) -> impl Iterator<Item = &Seen> {
-        self.seen.iter().filter(move |s| s.port == port && s.way == way)
+        self.seen
+            .iter()
+            .filter(move |s| s.port == port && s.way == way)
     }
 }

@@ -1,0 +1,189 @@
+//! What the relay's tests share: the box with three ports, hosts at its links, and raw frames.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+pub mod host;
+pub mod raw;
+pub mod sim;
+
+pub use host::Host;
+pub use sim::{Link, Node, Sim, Way};
+
+use apps::control::{Command, Reply};
+use apps::engine::{Engine, EngineConfig, Occupancy, PortRole, PortSettings};
+use dataplane::{CoreId, MemPort, PortInfo, Worker, mailbox};
+use smoltcp::iface::SocketHandle;
+use stack::PortId;
+use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
+use stack::time::Duration;
+
+/// The box's ports.
+pub const ACCESS1: usize = 0;
+pub const ACCESS2: usize = 1;
+pub const CORE: usize = 2;
+
+/// The hosts, in the order of the simulation.
+pub const CLIENT: usize = 0;
+pub const SERVER: usize = 1;
+
+pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
+pub const CLIENT_MAC_2: [u8; 6] = [2, 0, 0, 0, 2, 2];
+pub const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 9, 2];
+
+pub const H: &str = "10.1.0.2";
+pub const S: &str = "10.9.0.2";
+pub const H6: &str = "fd00:1::2";
+pub const S6: &str = "fd00:9::2";
+pub const HAG2: &str = "10.99.0.2";
+
+pub fn port_mac(port: usize) -> [u8; 6] {
+    [2, 0, 0, 0, 0xff, u8::try_from(port).unwrap()]
+}
+
+/// The box of the demo: two access ports and a core port.
+pub fn config() -> EngineConfig {
+    let nets = [
+        ["10.1.0.1/24", "fd00:1::1/64"],
+        ["10.2.0.1/24", "fd00:2::1/64"],
+        ["10.9.0.1/24", "fd00:9::1/64"],
+    ];
+    let interface = |(port, addresses): (usize, &[&str; 2])| InterfaceConfig {
+        port: PortId(u8::try_from(port).unwrap()),
+        mac: port_mac(port),
+        mtu: 1500,
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+    };
+    let settings = |(name, role): (&str, PortRole)| PortSettings {
+        name: name.into(),
+        role,
+    };
+    let announce = vec![HAG2.parse().unwrap(), "fd00:99::2".parse().unwrap()];
+    let route = |to: &str, via: &str| RouteConfig {
+        to: to.parse().unwrap(),
+        via: via.parse().unwrap(),
+    };
+    EngineConfig {
+        net: NetConfig {
+            interfaces: nets.iter().enumerate().map(interface).collect(),
+            routes: vec![route("0.0.0.0/0", "10.9.0.2"), route("::/0", "fd00:9::2")],
+            own: announce.clone(),
+        },
+        ports: [
+            ("access1", PortRole::Access),
+            ("access2", PortRole::Access),
+            ("core", PortRole::Core),
+        ]
+        .map(settings)
+        .into(),
+        subscribers: vec![
+            "10.1.0.0/24".parse().unwrap(),
+            "fd00:1::/64".parse().unwrap(),
+        ],
+        announce,
+        seed: [7; 32],
+        ..EngineConfig::default()
+    }
+}
+
+/// The simulation of `config` with `hosts` at `links`.
+pub fn sim_of<N: Node>(config: EngineConfig, hosts: Vec<N>, links: Vec<Link>, seed: u64) -> Sim<N> {
+    let info = |port: usize| PortInfo {
+        name: config.ports[port].name.clone(),
+        device: "memory".into(),
+        mac: port_mac(port),
+        mtu: 1500,
+    };
+    let (ports, wires) = (0..config.ports.len())
+        .map(|port| MemPort::with_wire(info(port)))
+        .unzip();
+    let (_, inbox) = mailbox(1);
+    let engine = Engine::new(config).expect("the network resolves");
+    let worker = Worker::new(CoreId(0), ports, engine, inbox);
+    Sim::new(worker, wires, hosts, links, seed)
+}
+
+pub fn link(host: usize, nic: usize, delay_ms: u64) -> Link {
+    Link {
+        host,
+        nic,
+        delay: Duration::from_millis(delay_ms),
+        loss: 0,
+        down: false,
+    }
+}
+
+pub fn server() -> Host {
+    Host::new(
+        SERVER_MAC,
+        &["10.9.0.2/24", "fd00:9::2/64"],
+        &["10.9.0.1", "fd00:9::1"],
+        9,
+    )
+}
+
+pub fn client() -> Host {
+    Host::new(
+        CLIENT_MAC,
+        &["10.1.0.2/24", "fd00:1::2/64"],
+        &["10.1.0.1", "fd00:1::1"],
+        1,
+    )
+}
+
+/// Two hosts with plain TCP and the box between them relaying it.
+pub fn plain_sim(seed: u64) -> Sim<Host> {
+    plain_sim_with(
+        EngineConfig {
+            accept_plain: true,
+            ..config()
+        },
+        seed,
+    )
+}
+
+/// The same with another configuration. The second access port hangs on the client, too, and stays silent.
+pub fn plain_sim_with(config: EngineConfig, seed: u64) -> Sim<Host> {
+    let links = vec![link(CLIENT, 0, 5), link(CLIENT, 1, 5), link(SERVER, 0, 10)];
+    sim_of(config, vec![client(), server()], links, seed)
+}
+
+/// `len` octets that differ from place to place.
+pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    stack::Rng::from_u64(seed).fill(&mut bytes);
+    bytes
+}
+
+/// The value of a counter by its name.
+pub fn counter<N: Node>(sim: &mut Sim<N>, name: &str) -> u64 {
+    let Reply::Counters(reply) = sim.command(Command::ShowCounters) else {
+        panic!("counters were asked for");
+    };
+    *reply
+        .counters
+        .get(name)
+        .unwrap_or_else(|| panic!("no counter {name}"))
+}
+
+/// Asserts that nothing is held any more, once TIME-WAIT is over.
+pub fn assert_empty<N: Node>(sim: &mut Sim<N>) {
+    sim.idle(Duration::from_secs(130));
+    assert_eq!(sim.worker.app().occupancy(), Occupancy::default());
+}
+
+/// A connected pair of sockets through the box.
+pub struct Pair {
+    pub client: SocketHandle,
+    pub server: SocketHandle,
+}
+
+/// Connects client and server, and waits until both know.
+pub fn connect(sim: &mut Sim<Host>, local_port: u16, to: &str) -> Pair {
+    let server = sim.hosts[SERVER].listen(80);
+    let client = sim.hosts[CLIENT].connect(local_port, (to, 80));
+    let pair = Pair { client, server };
+    let up = sim.run(Duration::from_secs(10), |sim| {
+        sim.hosts[CLIENT].tcp(client).may_send() && sim.hosts[SERVER].tcp(server).may_send()
+    });
+    assert!(up, "no connection");
+    pair
+}
