@@ -4,6 +4,8 @@
 //! never touch the data plane: a [`Command`] goes to the worker by a mailbox, which is read between two bursts, and a
 //! [`Reply`] comes back by value.
 
+use stack::tally::Counted;
+
 pub mod client;
 mod reply;
 pub mod server;
@@ -40,4 +42,31 @@ pub enum Command {
     Drain,
     /// Reset every relay, towards both ends. Answered by [`Reply::Status`].
     ResetAll,
+}
+
+/// What the counter `name` counts, in a sentence.
+#[must_use]
+pub fn explain(name: &str) -> Option<&'static str> {
+    const BESIDE: [(&str, &str); 2] = [
+        ("relays", "Relays that exist now, pending ones not counted."),
+        (
+            "pending",
+            "Relays that wait now for the server or for the client's third ACK.",
+        ),
+    ];
+    fn find<C: Counted>(name: &str) -> Option<&'static str> {
+        C::ALL
+            .iter()
+            .find(|row| row.name() == name)
+            .map(|row| row.help())
+    }
+    find::<stack::Counter>(name)
+        .or_else(|| find::<mptcp::Counter>(name))
+        .or_else(|| find::<crate::Counter>(name))
+        .or_else(|| {
+            BESIDE
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, help)| *help)
+        })
 }

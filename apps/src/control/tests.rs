@@ -281,3 +281,33 @@ fn a_worker_that_has_ended_is_an_error_and_no_silence() {
     let asked = ask::<Status>(&socket, &Request::new("show status")).unwrap_err();
     assert_eq!(asked.to_string(), "the worker has ended");
 }
+
+#[test]
+fn every_counter_has_one_name_and_one_explanation() {
+    fn names<C: Counted>() -> Vec<&'static str> {
+        C::ALL.iter().map(|row| row.name()).collect()
+    }
+    let mut all = [
+        names::<stack::Counter>(),
+        names::<mptcp::Counter>(),
+        names::<crate::Counter>(),
+        vec!["relays", "pending"],
+    ]
+    .concat();
+    for name in &all {
+        assert!(
+            explain(name).is_some_and(|help| help.ends_with('.')),
+            "{name}"
+        );
+        assert!(
+            name.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),
+            "{name}"
+        );
+    }
+    all.sort_unstable();
+    let count = all.len();
+    all.dedup();
+    assert_eq!(all.len(), count, "a name stands for two counters");
+    assert_eq!(explain("nothing"), None);
+}

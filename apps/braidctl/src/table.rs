@@ -1,0 +1,321 @@
+//! Answers as aligned tables.
+
+use apps::control::{Connection, Connections, Counters, Ports, Status, explain};
+
+/// Which way a column's cells are pushed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Align {
+    Left,
+    Right,
+}
+use Align::{Left, Right};
+
+/// Lays `rows` out under `columns`, two spaces between them.
+fn lay_out(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+    let width = |(n, (title, _)): (usize, &(&str, Align))| {
+        let cells = rows.iter().filter_map(|row| row.get(n));
+        let widest = cells.map(|cell| cell.chars().count()).max();
+        widest.unwrap_or(0).max(title.chars().count())
+    };
+    let widths: Vec<_> = columns.iter().enumerate().map(width).collect();
+    let titles = columns
+        .iter()
+        .map(|(title, _)| (*title).to_owned())
+        .collect();
+    let mut text = String::new();
+    for row in std::iter::once(&titles).chain(rows) {
+        let mut line = String::new();
+        for ((cell, (_, align)), width) in row.iter().zip(columns).zip(&widths) {
+            let cell = match align {
+                Left => format!("{cell:<width$}  "),
+                Right => format!("{cell:>width$}  "),
+            };
+            line.push_str(&cell);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A number of octets with the unit that leaves one to four digits before the point.
+fn octets(n: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if n < 10_000 {
+        return format!("{n} B");
+    }
+    // Tenths of the unit, in whole numbers.
+    let mut tenths = u128::from(n) * 10 / 1024;
+    let mut unit = UNITS[0];
+    for larger in &UNITS[1..] {
+        if tenths < 100_000 {
+            break;
+        }
+        tenths /= 1024;
+        unit = larger;
+    }
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+/// `850 ms`, `12.3 s`, `5 m 7 s` or `2 h 5 m`.
+fn age(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{seconds}.{} s", ms % 1_000 / 100),
+        60..3_600 => format!("{} m {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} m", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// Microseconds as milliseconds; `-` before the first sample.
+fn round_trip(us: u64) -> String {
+    if us == 0 {
+        return "-".to_owned();
+    }
+    format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
+}
+
+pub(crate) fn ports(answer: &Ports) -> String {
+    let columns = [
+        ("PORT", Left),
+        ("ROLE", Left),
+        ("MAC", Left),
+        ("MTU", Right),
+        ("RX FRAMES", Right),
+        ("RX", Right),
+        ("TX FRAMES", Right),
+        ("TX", Right),
+        ("RX MISSED", Right),
+        ("TX DROPPED", Right),
+        ("COPIED", Right),
+        ("DEVICE", Left),
+    ];
+    let row = |port: &apps::control::Port| {
+        vec![
+            port.name.clone(),
+            port.role.clone(),
+            port.mac.clone(),
+            port.mtu.to_string(),
+            port.rx_packets.to_string(),
+            octets(port.rx_bytes),
+            port.tx_packets.to_string(),
+            octets(port.tx_bytes),
+            port.rx_missed.to_string(),
+            port.tx_dropped.to_string(),
+            octets(port.copied_at_port),
+            port.device.clone(),
+        ]
+    };
+    lay_out(&columns, &answer.ports.iter().map(row).collect::<Vec<_>>())
+}
+
+pub(crate) fn connections(answer: &Connections) -> String {
+    if answer.connections.is_empty() {
+        return format!("No connection is shown; {} are relayed.\n", answer.total);
+    }
+    let columns = [
+        ("ID", Right),
+        ("CLIENT / SUBFLOW", Left),
+        ("SERVER / LOCAL", Left),
+        ("STATE / PORT", Left),
+        ("AGE / RTT", Right),
+        ("UP", Right),
+        ("DOWN", Right),
+        ("CWND", Right),
+        ("FLIGHT", Right),
+        ("RESENT", Right),
+    ];
+    let rows: Vec<_> = answer.connections.iter().flat_map(connection).collect();
+    let mut text = lay_out(&columns, &rows);
+    let shown = u64::try_from(answer.connections.len()).unwrap_or(u64::MAX);
+    if shown < answer.total {
+        text.push_str(&format!(
+            "{shown} of {} connections are shown.\n",
+            answer.total
+        ));
+    }
+    text
+}
+
+/// A connection's row and, under it, one for each of its subflows.
+fn connection(connection: &Connection) -> Vec<Vec<String>> {
+    let version = connection.version.map(|version| format!(" v{version}"));
+    let first = vec![
+        connection.id.to_string(),
+        connection.client.clone(),
+        connection.server.clone(),
+        format!("{}{}", connection.state.name(), version.unwrap_or_default()),
+        age(connection.age_ms),
+        octets(connection.bytes_up),
+        octets(connection.bytes_down),
+    ];
+    let subflow = |subflow: &apps::control::Subflow| {
+        let backup = if subflow.backup { " (backup)" } else { "" };
+        vec![
+            String::new(),
+            format!("  {}", subflow.remote),
+            subflow.local.clone(),
+            format!("{}{backup}", subflow.port),
+            round_trip(subflow.srtt_us),
+            octets(subflow.bytes_in),
+            octets(subflow.bytes_out),
+            octets(subflow.cwnd),
+            octets(subflow.flight),
+            subflow.retransmitted.to_string(),
+        ]
+    };
+    std::iter::once(first)
+        .chain(connection.subflows.iter().map(subflow))
+        .collect()
+}
+
+pub(crate) fn counters(answer: &Counters, all: bool, with_help: bool) -> String {
+    let mut columns = vec![("COUNTER", Left), ("VALUE", Right)];
+    if with_help {
+        columns.push(("COUNTS", Left));
+    }
+    let shown = answer
+        .counters
+        .iter()
+        .filter(|(_, value)| all || **value != 0);
+    let rows: Vec<_> = shown
+        .map(|(name, value)| {
+            let help = explain(name).unwrap_or_default().to_owned();
+            vec![name.clone(), value.to_string(), help]
+        })
+        .collect();
+    if rows.is_empty() {
+        return "Every counter is zero.\n".to_owned();
+    }
+    lay_out(&columns, &rows)
+}
+
+pub(crate) fn status(answer: &Status) -> String {
+    let draining = if answer.draining {
+        "draining: new flows are forwarded without being bonded"
+    } else {
+        "serving"
+    };
+    format!(
+        "{draining}; {} relays, {} being set up\n",
+        answer.relays, answer.pending
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use apps::control::{ConnectionState, Port, Subflow};
+
+    use super::*;
+
+    #[test]
+    fn quantities_are_short_and_exact_where_small() {
+        for (n, text) in [
+            (0, "0 B"),
+            (9_999, "9999 B"),
+            (10_000, "9.7 KiB"),
+            (10 << 20, "10.0 MiB"),
+            (2_500 << 20, "2500.0 MiB"),
+            (1 << 44, "16.0 TiB"),
+            (u64::MAX, "16383.9 PiB"),
+        ] {
+            assert_eq!(octets(n), text, "{n}");
+        }
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (59_950, "59.9 s"),
+            (307_000, "5 m 7 s"),
+            (7_500_000, "2 h 5 m"),
+        ] {
+            assert_eq!(age(ms), text);
+        }
+        assert_eq!(round_trip(0), "-");
+        assert_eq!(round_trip(20_340), "20.3 ms");
+    }
+
+    #[test]
+    fn ports_are_aligned() {
+        let port = |name: &str, rx_packets| Port {
+            name: name.to_owned(),
+            device: "net_null0".to_owned(),
+            role: "access".to_owned(),
+            mac: "02:00:00:00:00:01".to_owned(),
+            mtu: 1500,
+            rx_packets,
+            rx_bytes: rx_packets * 1000,
+            ..Port::default()
+        };
+        let text = ports(&Ports {
+            ports: vec![port("access1", 7), port("a", 123_456)],
+        });
+        assert_eq!(
+            text,
+            "\
+PORT     ROLE    MAC                 MTU  RX FRAMES         RX  TX FRAMES   TX  RX MISSED  TX DROPPED  COPIED  DEVICE
+access1  access  02:00:00:00:00:01  1500          7     7000 B          0  0 B          0           0     0 B  net_null0
+a        access  02:00:00:00:00:01  1500     123456  117.7 MiB          0  0 B          0           0     0 B  net_null0
+"
+        );
+    }
+
+    #[test]
+    fn subflows_stand_under_their_connection() {
+        let subflow = |port: &str, srtt_us| Subflow {
+            local: "10.9.0.2:80".to_owned(),
+            remote: "10.1.0.2:40000".to_owned(),
+            port: port.to_owned(),
+            srtt_us,
+            cwnd: 14_000,
+            ..Subflow::default()
+        };
+        let one = Connection {
+            id: 3,
+            client: "10.1.0.2:40000".to_owned(),
+            server: "10.9.0.2:80".to_owned(),
+            state: ConnectionState::Mptcp,
+            version: Some(1),
+            token: None,
+            age_ms: 1_500,
+            bytes_up: 100,
+            bytes_down: 50_000,
+            subflows: vec![subflow("access1", 20_000), subflow("access2", 0)],
+        };
+        let text = connections(&Connections {
+            connections: vec![one],
+            total: 9,
+        });
+        assert_eq!(
+            text,
+            "\
+ID  CLIENT / SUBFLOW  SERVER / LOCAL  STATE / PORT  AGE / RTT     UP      DOWN      CWND  FLIGHT  RESENT
+ 3  10.1.0.2:40000    10.9.0.2:80     mptcp v1          1.5 s  100 B  48.8 KiB
+      10.1.0.2:40000  10.9.0.2:80     access1         20.0 ms    0 B       0 B  13.6 KiB     0 B       0
+      10.1.0.2:40000  10.9.0.2:80     access2               -    0 B       0 B  13.6 KiB     0 B       0
+1 of 9 connections are shown.
+"
+        );
+        assert_eq!(
+            connections(&Connections::default()),
+            "No connection is shown; 0 are relayed.\n"
+        );
+    }
+
+    #[test]
+    fn counters_that_are_zero_are_shown_on_request() {
+        let answer = Counters {
+            counters: [("drop_ttl".to_owned(), 2), ("forwarded".to_owned(), 0)].into(),
+        };
+        assert_eq!(
+            counters(&answer, false, false),
+            "COUNTER   VALUE\ndrop_ttl      2\n"
+        );
+        let explained = counters(&answer, true, true);
+        assert!(explained.contains("forwarded      0  Packets routed through untouched"));
+        assert_eq!(
+            counters(&Counters::default(), true, false),
+            "Every counter is zero.\n"
+        );
+    }
+}
