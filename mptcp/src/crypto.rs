@@ -225,3 +225,6 @@ fn keyed<M: Mac + KeyInit, const N: usize>(key: &[u8], message: &[u8]) -> [u8; N
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

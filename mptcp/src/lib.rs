@@ -10,6 +10,8 @@ pub mod crypto;
 pub mod handshake;
 pub mod join;
 pub mod option;
+#[cfg(test)]
+mod testing;
 pub mod token;
 pub mod types;
 

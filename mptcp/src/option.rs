@@ -9,7 +9,7 @@ mod parse;
 pub mod room;
 
 #[cfg(test)]
-mod capture_tests;
+mod properties;
 #[cfg(test)]
 mod tests;
 

@@ -172,3 +172,6 @@ impl KeyPool {
         (key.token.core(self.core_bits) == self.core).then_some(key)
     }
 }
+
+#[cfg(test)]
+mod tests;

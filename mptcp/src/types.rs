@@ -162,3 +162,6 @@ impl Sub for DataSeq {
         self.0.wrapping_sub(rhs.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

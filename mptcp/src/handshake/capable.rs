@@ -41,10 +41,10 @@ pub enum NotCapable {
     /// It has none.
     #[error("no MP_CAPABLE")]
     Absent,
-    /// It has one that does not parse, or more than one.
+    /// An option does not parse.
     #[error("malformed: {0}")]
     Malformed(Malformed),
-    /// More than one MP_CAPABLE, or another option beside it that has no place in a handshake.
+    /// More than one MP_CAPABLE, or MP_JOIN beside it.
     #[error("contradicting options")]
     Contradiction,
     /// Flag B is set: the option must be ignored.
@@ -59,6 +59,12 @@ pub enum NotCapable {
     /// A form that this packet of this version does not have.
     #[error("a form that does not belong here")]
     Form,
+    /// It does not repeat what was agreed on checksums.
+    #[error("checksums contrary to what was agreed")]
+    Terms,
+    /// It does not repeat the key that was sent, or sends it back as the peer's own.
+    #[error("not the key that was sent")]
+    Key,
 }
 
 /// The MP_CAPABLE of a SYN, or why the flow is plain TCP.
@@ -124,8 +130,8 @@ pub enum ThirdAck {
         /// The mapping of the first data, if this segment carries it.
         first_data: Option<FirstData>,
     },
-    /// A later segment overtook the one with the initiator's key: ignore it, the key will come again with the first
-    /// data.
+    /// A later segment overtook the one with the initiator's key: drop it unacknowledged, the key comes again with the
+    /// first data or with the answer to our next SYN+ACK.
     TooEarly,
     /// The connection is plain TCP from here on.
     Fallback(NotCapable),
@@ -140,11 +146,64 @@ pub struct FirstData {
     pub checksum: Option<u16>,
 }
 
-/// What the third ACK, or a later segment when that one was lost, says (RFC 8684 3.1).
+/// What the third ACK, or a later segment when that one was lost, says (RFC 8684 3.1). The segment has passed TCP's
+/// checks.
 #[must_use]
 pub fn third_ack(options: &[u8], answered: &Answered) -> ThirdAck {
-    let _ = (options, answered);
-    ThirdAck::Fallback(NotCapable::Absent)
+    let capable = match find(options) {
+        Ok(capable) => capable,
+        Err(NotCapable::Absent) if !options.is_empty() => {
+            // The path lets option 30 through, so this is no stripped third ACK but a segment that overtook it. In
+            // version 0 the key is known since the SYN; in version 1 it comes again with the first data.
+            return answered
+                .remote
+                .map_or(ThirdAck::TooEarly, |remote| ThirdAck::Established {
+                    remote,
+                    first_data: None,
+                });
+        },
+        Err(reason) => return ThirdAck::Fallback(reason),
+    };
+    match confirmed(&capable, answered) {
+        Ok((remote, first_data)) => ThirdAck::Established { remote, first_data },
+        Err(reason) => ThirdAck::Fallback(reason),
+    }
+}
+
+/// The initiator's key, and the first data if it is there, from an MP_CAPABLE that repeats all that was agreed.
+fn confirmed(
+    capable: &Capable,
+    answered: &Answered,
+) -> Result<(Key, Option<FirstData>), NotCapable> {
+    if capable.version != answered.version.wire() {
+        return Err(NotCapable::Version(capable.version));
+    }
+    // Flag A confirms the decision on checksums (RFC 8684 3.1).
+    if capable.flags.has(CapableFlags::CHECKSUM) != answered.checksum {
+        return Err(NotCapable::Terms);
+    }
+    let (sender, receiver, first_data) = match (answered.version, capable.form) {
+        (_, CapableForm::TwoKeys { sender, receiver }) => (sender, receiver, None),
+        (
+            Version::V1,
+            CapableForm::Data {
+                sender,
+                receiver,
+                len: len @ 1..,
+                checksum,
+            },
+        ) => {
+            if checksum.is_some() != answered.checksum {
+                return Err(NotCapable::Terms);
+            }
+            (sender, receiver, Some(FirstData { len, checksum }))
+        },
+        _ => return Err(NotCapable::Form),
+    };
+    if receiver != answered.local || answered.remote.is_some_and(|known| known != sender) {
+        return Err(NotCapable::Key);
+    }
+    Ok((sender, first_data))
 }
 
 /// The MP_CAPABLE of our SYN.
@@ -175,7 +234,7 @@ pub struct Agreed {
     pub remote: Key,
 }
 
-/// What the SYN+ACK says to an initiator that asked for `asked` in `version`.
+/// What the SYN+ACK says to an initiator whose SYN asked for `asked` in `version`.
 ///
 /// # Errors
 /// The connection is plain TCP; see [`NotCapable`].
@@ -185,8 +244,27 @@ pub fn syn_ack(
     local: Key,
     asked: Terms,
 ) -> Result<Agreed, NotCapable> {
-    let _ = (options, version, local, asked);
-    Err(NotCapable::Absent)
+    let capable = find(options)?;
+    // A lower version than the SYN's would need a SYN of another form: there is none to agree on but the one asked
+    // for.
+    if capable.version != version.wire() {
+        return Err(NotCapable::Version(capable.version));
+    }
+    let CapableForm::OneKey { sender: remote } = capable.form else {
+        return Err(NotCapable::Form);
+    };
+    // Some hosts send back whatever option a SYN had: in version 0 that looks like an answer with our own key.
+    if remote == local {
+        return Err(NotCapable::Key);
+    }
+    let theirs = terms(version, capable.flags);
+    Ok(Agreed {
+        version,
+        checksum: asked.checksum || theirs.checksum,
+        deny_join_initial: theirs.deny_join_initial,
+        local,
+        remote,
+    })
 }
 
 impl Agreed {
@@ -262,3 +340,6 @@ fn find(options: &[u8]) -> Result<Capable, NotCapable> {
     }
     Ok(capable)
 }
+
+#[cfg(test)]
+mod tests;

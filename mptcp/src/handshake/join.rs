@@ -79,6 +79,8 @@ pub struct Joining {
     pub backup: bool,
 }
 
+const _: () = assert!(size_of::<Joining>() <= 16, "half-open joins stay small");
+
 impl Joining {
     /// Accepts `request` with our random number `nonce`.
     #[must_use]
@@ -193,3 +195,6 @@ fn find(options: &[u8]) -> Result<Join, NotJoin> {
     }
     found.ok_or(NotJoin::Absent)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Options to octets.
 
-use super::{AddAddrProof, CapableForm, Dss, Join, MpOption, Subtype};
+use super::{AddAddr, AddAddrProof, Capable, CapableForm, Dss, Join, MpOption, Subtype};
 use crate::types::WireSeq;
 use core::net::IpAddr;
 use stack::wire::tcp::{KIND_MPTCP, OptBytes};
@@ -60,51 +60,10 @@ pub(super) fn emit(option: &MpOption, out: &mut OptBytes) -> Result<(), NoRoom> 
     }
     let mut w = Writer(out);
     match option {
-        MpOption::Capable(capable) => {
-            w.head(needed, Subtype::Capable, capable.version);
-            w.put(&[capable.flags.0]);
-            match capable.form {
-                CapableForm::Bare => {},
-                CapableForm::OneKey { sender } => w.put(sender.octets()),
-                CapableForm::TwoKeys { sender, receiver } => {
-                    w.put(sender.octets());
-                    w.put(receiver.octets());
-                },
-                CapableForm::Data {
-                    sender,
-                    receiver,
-                    len,
-                    checksum,
-                } => {
-                    w.put(sender.octets());
-                    w.put(receiver.octets());
-                    w.put(&len.to_be_bytes());
-                    w.checksum(checksum);
-                },
-            }
-        },
+        MpOption::Capable(capable) => w.capable(needed, capable),
         MpOption::Join(join) => w.join(needed, join),
         MpOption::Dss(dss) => w.dss(needed, dss),
-        MpOption::AddAddr(add) => {
-            let nibble = match (add.proof, add.addr) {
-                (AddAddrProof::V0, IpAddr::V4(_)) => 4,
-                (AddAddrProof::V0, IpAddr::V6(_)) => 6,
-                (AddAddrProof::Hmac(_), _) => 0,
-                (AddAddrProof::Echo, _) => 1,
-            };
-            w.head(needed, Subtype::AddAddr, nibble);
-            w.put(&[add.id.0]);
-            match add.addr {
-                IpAddr::V4(v4) => w.put(&v4.octets()),
-                IpAddr::V6(v6) => w.put(&v6.octets()),
-            }
-            if let Some(port) = add.port {
-                w.put(&port.to_be_bytes());
-            }
-            if let AddAddrProof::Hmac(hmac) = add.proof {
-                w.put(&hmac);
-            }
-        },
+        MpOption::AddAddr(add) => w.add_addr(needed, add),
         MpOption::RemoveAddr(ids) => {
             w.head(needed, Subtype::RemoveAddr, 0);
             for id in ids {
@@ -161,6 +120,51 @@ impl Writer<'_> {
         match seq {
             WireSeq::Low(low) => self.put(&low.to_be_bytes()),
             WireSeq::Full(full) => self.put(&full.to_be_bytes()),
+        }
+    }
+
+    fn capable(&mut self, needed: usize, capable: &Capable) {
+        self.head(needed, Subtype::Capable, capable.version);
+        self.put(&[capable.flags.0]);
+        match capable.form {
+            CapableForm::Bare => {},
+            CapableForm::OneKey { sender } => self.put(sender.octets()),
+            CapableForm::TwoKeys { sender, receiver } => {
+                self.put(sender.octets());
+                self.put(receiver.octets());
+            },
+            CapableForm::Data {
+                sender,
+                receiver,
+                len,
+                checksum,
+            } => {
+                self.put(sender.octets());
+                self.put(receiver.octets());
+                self.put(&len.to_be_bytes());
+                self.checksum(checksum);
+            },
+        }
+    }
+
+    fn add_addr(&mut self, needed: usize, add: &AddAddr) {
+        let nibble = match (add.proof, add.addr) {
+            (AddAddrProof::V0, IpAddr::V4(_)) => 4,
+            (AddAddrProof::V0, IpAddr::V6(_)) => 6,
+            (AddAddrProof::Hmac(_), _) => 0,
+            (AddAddrProof::Echo, _) => 1,
+        };
+        self.head(needed, Subtype::AddAddr, nibble);
+        self.put(&[add.id.0]);
+        match add.addr {
+            IpAddr::V4(v4) => self.put(&v4.octets()),
+            IpAddr::V6(v6) => self.put(&v6.octets()),
+        }
+        if let Some(port) = add.port {
+            self.put(&port.to_be_bytes());
+        }
+        if let AddAddrProof::Hmac(hmac) = add.proof {
+            self.put(&hmac);
         }
     }
 

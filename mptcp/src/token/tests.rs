@@ -1,0 +1,80 @@
+use super::{KeyPool, TokenError, TokenTable};
+use crate::types::{Token, Version};
+use stack::Rng;
+use std::cell::Cell;
+
+#[test]
+fn a_token_is_entered_once() {
+    let mut table = TokenTable::with_capacity(8);
+    assert_eq!(table.insert(Token(7), 'a'), Ok(()));
+    assert_eq!(table.insert(Token(7), 'b'), Err(TokenError::Taken));
+    assert_eq!(table.get(Token(7)), Some('a'));
+    assert_eq!(table.remove(Token(7)), Some('a'));
+    assert!(table.is_empty() && !table.contains(Token(7)));
+}
+
+#[test]
+fn the_table_is_bounded() {
+    let mut table = TokenTable::with_capacity(3);
+    for n in 0..3 {
+        assert_eq!(table.insert(Token(n << 8), n), Ok(()));
+    }
+    assert_eq!(table.insert(Token(1), 9), Err(TokenError::Full));
+    assert_eq!(table.len(), 3);
+}
+
+#[test]
+fn tokens_name_their_core() {
+    for version in [Version::V0, Version::V1] {
+        for core in [0, 5, 15] {
+            let mut rng = Rng::from_u64(u64::from(core));
+            let mut pool = KeyPool::new(version, core, 4, 4);
+            for _ in 0..8 {
+                let key = pool.take(&mut rng, |_| false).expect("a key");
+                assert_eq!(key.token.core(4), core);
+                assert_eq!(key, key.key.derive(version));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pool_fills_off_the_path_and_no_further_than_its_capacity() {
+    let mut rng = Rng::from_u64(1);
+    let mut pool = KeyPool::new(Version::V1, 0, 0, 5);
+    assert_eq!(pool.refill(&mut rng, 3), 3);
+    assert_eq!(pool.refill(&mut rng, 100), 5);
+    let state = rng.clone().u64();
+    assert!(pool.take(&mut rng, |_| false).is_some());
+    assert_eq!(rng.u64(), state, "a ready key costs no draw");
+    assert_eq!(pool.len(), 4);
+}
+
+#[test]
+fn m7_a_colliding_token_is_drawn_again() {
+    let first = KeyPool::new(Version::V1, 0, 0, 4)
+        .take(&mut Rng::from_u64(3), |_| false)
+        .expect("a key");
+    // The same generator draws the same key first, whose token is now in use: ready or drawn on the path.
+    for ready in [0, 1] {
+        let mut rng = Rng::from_u64(3);
+        let mut pool = KeyPool::new(Version::V1, 0, 0, 4);
+        pool.refill(&mut rng, ready);
+        let second = pool
+            .take(&mut rng, |token| token == first.token)
+            .expect("another key");
+        assert_ne!(second.token, first.token);
+    }
+}
+
+#[test]
+fn m7_draws_end_when_every_token_is_taken() {
+    let asked = Cell::new(0);
+    let taken = |_| {
+        asked.set(asked.get() + 1);
+        true
+    };
+    let key = KeyPool::new(Version::V1, 1, 2, 0).take(&mut Rng::from_u64(3), taken);
+    assert_eq!(key, None);
+    assert!((100..=1024).contains(&asked.get()), "{} tries", asked.get());
+}
