@@ -76,15 +76,20 @@ impl<B: PacketBuf> Slice<B> {
     /// A part of this range, `range` counted from its start; clamped to it. Shares the buffer.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
+        self.clone().narrow(range)
+    }
+
+    /// This range cut to a part of it, as [`Slice::slice`] without another reference to the buffer.
+    #[must_use]
+    pub fn narrow(self, range: Range<usize>) -> Self {
         let whole = range.start == 0 && range.end >= self.len();
         let at = |offset: usize| self.start + u16::try_from(offset.min(self.len())).unwrap_or(0);
         let (start, end) = (at(range.start), at(range.end));
-        let sum = if whole { self.sum } else { None };
         Self {
-            buf: self.buf.clone(),
+            buf: self.buf,
             start,
             end: end.max(start),
-            sum,
+            sum: if whole { self.sum } else { None },
         }
     }
 

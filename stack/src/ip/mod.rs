@@ -1,119 +1,190 @@
 //! A sans-IO IPv4 and IPv6 host and router: frames in; segments, packets and frames out. It knows nothing of flows.
 //!
 //! [`Net::input`] answers what an IP node has to answer by itself (ARP, NDP, echo) and hands up TCP segments, ICMP errors
-//! that quote TCP, and packets in transit. The caller sends [`Net::forward`] what is not its own.
+//! that quote TCP, and packets in transit. What is not the caller's own it gives to [`Net::forward`]. A frame takes this
+//! way: `input` reads Ethernet and IP and drops what no router passes on; `arp`, `ndp` and `icmp` answer; `forward` and
+//! `output` find the way (`route`, `neighbor`) and build headers. Payload goes from a frame to the next by reference.
 
+mod address;
+mod arp;
 mod config;
+mod error;
+mod forward;
+mod icmp;
+mod input;
+mod limit;
+mod ndp;
+mod neighbor;
+mod output;
 mod packet;
+mod route;
+mod syn;
 
 pub use crate::buf::RxChecksum;
 pub use config::{InterfaceConfig, NetConfig, NetError, RouteConfig};
 pub use packet::{IcmpArrival, IcmpKind, Ingress, IpOut, Packet, SynEdit, TcpArrival, Unreachable};
 
-use crate::Cx;
-use crate::buf::{Frame, PacketBuf, PortId, Slice};
-use crate::flow::Tuple;
+use crate::buf::{Frame, PacketBuf, PortId};
 use crate::time::Instant;
-use crate::wire::tcp::OutSegment;
-use core::marker::PhantomData;
-use core::net::IpAddr;
+use crate::{Counter, Cx};
+use address::Interface;
+use core::net::{IpAddr, Ipv4Addr};
+use limit::TokenBucket;
+use neighbor::Neighbors;
+use output::Cached;
+use route::{Routes, Target};
+
+/// ICMP errors in a second, and at once.
+const ERRORS: (u32, u32) = (1_000, 100);
+/// Echo replies in a second, and at once.
+const ANSWERS: (u32, u32) = (10_000, 1_000);
 
 /// The IP layer of one worker.
 #[derive(Debug)]
 pub struct Net<B> {
-    config: NetConfig,
-    held: PhantomData<B>,
+    /// By the number of their port.
+    interfaces: Vec<Option<Interface>>,
+    /// Every address of ours except link-local ones, in order.
+    own: Vec<IpAddr>,
+    /// The broadcast address of every network that we are on, in order.
+    broadcasts: Vec<Ipv4Addr>,
+    routes: Routes,
+    neighbors: Neighbors<B>,
+    /// Direct-mapped: where the last packets to each destination went.
+    cache: Box<[Cached]>,
+    errors: TokenBucket,
+    answers: TokenBucket,
+    /// The identification of the next IPv4 packet of our own.
+    next_id: u16,
 }
 
 impl<B: PacketBuf> Net<B> {
     /// A network of `config`; every route must resolve to a port.
     pub fn new(config: NetConfig) -> Result<Self, NetError> {
-        Ok(Self {
-            config,
-            held: PhantomData,
-        })
-    }
-
-    /// Takes in a frame from `port`. Answers and packets that were waiting for a neighbor are appended to `out`.
-    pub fn input(
-        &mut self,
-        cx: &mut Cx<'_>,
-        port: PortId,
-        frame: Slice<B>,
-        checksum: RxChecksum,
-        out: &mut Vec<Frame<B>>,
-    ) -> Ingress<B> {
-        let _ = (cx, port, frame, checksum, out);
-        Ingress::Done
-    }
-
-    /// Routes a packet on: only TTL (hop limit) and Ethernet addresses change. Answers with ICMP errors where due.
-    pub fn forward(&mut self, cx: &mut Cx<'_>, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
-        let _ = (cx, packet, out);
-    }
-
-    /// Routes a segment on with `edit` applied to its options; all others stay verbatim and in order.
-    pub fn forward_syn(
-        &mut self,
-        cx: &mut Cx<'_>,
-        arrival: &TcpArrival<B>,
-        edit: SynEdit,
-        out: &mut Vec<Frame<B>>,
-    ) {
-        let _ = (cx, arrival, edit, out);
-    }
-
-    /// Sends a segment of ours, whatever its source address.
-    pub fn send_tcp(
-        &mut self,
-        cx: &mut Cx<'_>,
-        tuple: &Tuple,
-        ip: IpOut,
-        segment: &OutSegment<B>,
-        out: &mut Vec<Frame<B>>,
-    ) {
-        let _ = (cx, tuple, ip, segment, out);
-    }
-
-    /// Refuses `packet`: tells its sender `reason`, within the rate limit and the rules of RFC 1122 3.2.2.
-    pub fn send_icmp_unreachable(
-        &mut self,
-        cx: &mut Cx<'_>,
-        packet: &Packet<B>,
-        reason: Unreachable,
-        out: &mut Vec<Frame<B>>,
-    ) {
-        let _ = (cx, packet, reason, out);
+        let mut net = Self {
+            interfaces: Vec::new(),
+            own: Vec::new(),
+            broadcasts: Vec::new(),
+            routes: Routes::default(),
+            neighbors: Neighbors::new(),
+            cache: vec![Cached::EMPTY; output::CACHE_LEN].into_boxed_slice(),
+            errors: TokenBucket::new(ERRORS.0, ERRORS.1),
+            answers: TokenBucket::new(ANSWERS.0, ANSWERS.1),
+            next_id: 0,
+        };
+        for interface in config.interfaces {
+            net.add_interface(interface)?;
+        }
+        for addr in config.own {
+            net.add_own(addr)?;
+        }
+        net.broadcasts.sort_unstable();
+        for route in config.routes {
+            net.add_route(route)?;
+        }
+        Ok(net)
     }
 
     /// The port by which packets to `dst` leave.
     #[must_use]
     pub fn port_toward(&self, dst: IpAddr) -> Option<PortId> {
-        let _ = dst;
-        None
+        Some(self.routes.get(dst)?.port)
     }
 
     /// Most octets of an IP packet on the link towards `dst`.
     #[must_use]
     pub fn mtu_toward(&self, dst: IpAddr) -> Option<u16> {
-        let _ = dst;
-        None
+        let port = self.port_toward(dst)?;
+        Some(self.interface(port)?.mtu)
     }
 
     /// Whether `addr` is one of our addresses, on a port or on none.
     #[must_use]
     pub fn is_own(&self, addr: IpAddr) -> bool {
-        self.config.own.contains(&addr)
+        self.own.binary_search(&addr).is_ok()
     }
 
     /// When [`Net::advance`] must be called next.
     #[must_use]
     pub const fn next_deadline(&self) -> Option<Instant> {
-        None
+        self.neighbors.next_deadline()
     }
 
     /// Does what is due: asks neighbors again, gives up on those that stay silent, forgets old ones.
     pub fn advance(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Frame<B>>) {
-        let _ = (cx, out);
+        let Some(due) = self.neighbors.advance(cx.now) else {
+            return;
+        };
+        for solicit in due.solicits {
+            self.solicit(solicit, out);
+        }
+        for held in due.failed {
+            cx.counters.count(Counter::DropNeighbor);
+            if let Some(packet) = held.original {
+                self.send_icmp_unreachable(cx, &packet, Unreachable::Host, out);
+            }
+        }
+    }
+
+    fn interface(&self, port: PortId) -> Option<&Interface> {
+        self.interfaces.get(usize::from(port.0))?.as_ref()
+    }
+
+    fn add_interface(&mut self, config: InterfaceConfig) -> Result<(), NetError> {
+        let port = config.port;
+        let interface = Interface::new(config)?;
+        for &net in &interface.addresses {
+            self.add_own(net.addr())?;
+            if let Some(broadcast) = address::broadcast_of(net) {
+                self.broadcasts.push(broadcast);
+            }
+            self.routes.add(net, Target { port, via: None });
+        }
+        let place = usize::from(port.0);
+        if self.interfaces.len() <= place {
+            self.interfaces.resize_with(place + 1, || None);
+        }
+        match self.interfaces[place].replace(interface) {
+            None => Ok(()),
+            Some(_) => Err(NetError::DuplicatePort(port)),
+        }
+    }
+
+    fn add_own(&mut self, addr: IpAddr) -> Result<(), NetError> {
+        if !address::is_host(addr) {
+            return Err(NetError::BadAddress(addr));
+        }
+        match self.own.binary_search(&addr) {
+            Ok(_) => Err(NetError::DuplicateAddress(addr)),
+            Err(place) => {
+                self.own.insert(place, addr);
+                Ok(())
+            },
+        }
+    }
+
+    fn add_route(&mut self, route: RouteConfig) -> Result<(), NetError> {
+        let RouteConfig { to, via } = route;
+        if to.addr().is_ipv4() != via.is_ipv4() {
+            return Err(NetError::RouteFamily { to, via });
+        }
+        if self.is_own(via) {
+            return Err(NetError::RouteViaSelf { to, via });
+        }
+        let on_link = self.interfaces.iter().flatten().find(|interface| {
+            interface
+                .addresses
+                .iter()
+                .any(|net| net.contains::<&IpAddr>(&&via))
+        });
+        let Some(interface) = on_link else {
+            return Err(NetError::RouteUnresolved { to, via });
+        };
+        let target = Target {
+            port: interface.port,
+            via: Some(via),
+        };
+        self.routes.add(to, target);
+        Ok(())
     }
 }

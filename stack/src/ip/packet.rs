@@ -1,8 +1,9 @@
 //! What the IP layer hands up: packets with their headers read, and what is told about them.
 
-use crate::buf::{PortId, Slice};
+use crate::buf::{PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
+use crate::wire::ip::ICMPV6;
 use crate::wire::tcp::Segment;
 use core::net::IpAddr;
 
@@ -121,4 +122,67 @@ pub struct SynEdit {
     pub strip_mptcp: bool,
     /// Lower the maximum segment size to this many octets if it is larger; never adds the option.
     pub mss_max: Option<u16>,
+}
+
+impl<B: PacketBuf> Packet<B> {
+    /// The octets from the IP header on.
+    #[must_use]
+    pub fn l3_bytes(&self) -> &[u8] {
+        self.frame
+            .bytes()
+            .get(usize::from(self.l3)..)
+            .unwrap_or(&[])
+    }
+
+    /// The IP header; of IPv6 the fixed one.
+    #[must_use]
+    pub fn ip_header(&self) -> &[u8] {
+        let range = usize::from(self.l3)..usize::from(self.l4);
+        self.frame.bytes().get(range).unwrap_or(&[])
+    }
+
+    /// What follows the IP header; in IPv6 extension headers are part of it.
+    #[must_use]
+    pub fn l4_bytes(&self) -> &[u8] {
+        self.frame
+            .bytes()
+            .get(usize::from(self.l4)..)
+            .unwrap_or(&[])
+    }
+
+    /// [`Packet::l4_bytes`] by reference.
+    #[must_use]
+    pub fn l4_slice(&self) -> Slice<B> {
+        self.frame.slice(usize::from(self.l4)..self.frame.len())
+    }
+
+    /// Octets of the IP packet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frame.len() - usize::from(self.l3).min(self.frame.len())
+    }
+
+    /// Never: an IP packet has a header.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the transport header follows the IP header, and all of it is here: no fragment and no IPv4 options.
+    /// (With IPv6 extension headers `protocol` is not a transport's.)
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        match *self.ip_header() {
+            [0x45, _, _, _, _, _, flags, offset, ..] => flags & 0x3f == 0 && offset == 0,
+            [first, ..] => first >> 4 == 6,
+            [] => false,
+        }
+    }
+
+    /// Whether this is the kind of ICMPv6 that never leaves a link (RFC 4861 4).
+    pub(super) fn is_neighbor_discovery(&self) -> bool {
+        self.protocol == ICMPV6
+            && self.src.is_ipv6()
+            && matches!(self.l4_bytes().first(), Some(133..=137))
+    }
 }

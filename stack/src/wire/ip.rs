@@ -9,6 +9,18 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 /// Next-header value of ICMPv6.
 pub const ICMPV6: u8 = 58;
+/// Octets of an IPv4 header without options.
+pub(crate) const IPV4_MIN: usize = 20;
+/// Octets of the fixed IPv6 header.
+pub(crate) const IPV6: usize = 40;
+/// Octets of an Ethernet header without tags.
+pub(crate) const ETHERNET: usize = 14;
+/// EtherType of IPv4.
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// The sum of the pseudo header over a payload of `len` octets (RFC 9293 3.1, RFC 8200 8.1).
 #[must_use]

@@ -2,10 +2,9 @@
 
 mod emit;
 mod parse;
-#[cfg(test)]
-mod tests;
 
-pub use emit::{emit, options_len};
+pub use emit::{emit, header_len, options_len};
+pub(crate) use parse::HEADER_MIN;
 pub use parse::{ParseError, parse, parse_options};
 
 use crate::buf::{Chain, Slice};

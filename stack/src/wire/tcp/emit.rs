@@ -19,6 +19,12 @@ pub fn options_len(options: &Options) -> usize {
     }
 }
 
+/// Octets of the TCP header that [`emit`] writes for `options`.
+#[must_use]
+pub fn header_len(options: &Options) -> usize {
+    HEADER_MIN + layout(options).len()
+}
+
 /// Appends the TCP header of `segment` with options and checksum. Does not read the payload where its sum is known.
 ///
 /// Options are padded with NOPs to multiples of four as everybody does; where they do not fit so, they stand

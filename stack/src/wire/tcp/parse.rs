@@ -27,7 +27,7 @@ pub(crate) const HEADER_MIN: usize = 20;
 /// The sum of the payload is remembered in its slice: derived from the checksum field where the device has verified
 /// that, computed otherwise.
 pub fn parse<B: PacketBuf>(
-    l4: &Slice<B>,
+    l4: Slice<B>,
     src: IpAddr,
     dst: IpAddr,
     tos: u8,
@@ -39,9 +39,11 @@ pub fn parse<B: PacketBuf>(
     let option_bytes = bytes
         .get(HEADER_MIN..header_len)
         .ok_or(ParseError::Malformed)?;
-    let mut payload = l4.slice(header_len..bytes.len());
+    let options = parse_options(option_bytes).ok_or(ParseError::Malformed)?;
     let head = pseudo_header(src, dst, crate::wire::ip::TCP, bytes.len())
         .then(Sum::of(&bytes[..header_len]));
+    let fixed = *fixed;
+    let mut payload = l4.narrow(header_len..usize::MAX);
     match checksum {
         RxChecksum::Good => payload.set_sum(rest_of_good(head, payload.len())),
         RxChecksum::Unknown => {
@@ -66,7 +68,7 @@ pub fn parse<B: PacketBuf>(
         ack: SeqNum(u32_at(8)),
         flags: Flags(fixed[13]),
         wnd: u16_at(14),
-        options: parse_options(option_bytes).ok_or(ParseError::Malformed)?,
+        options,
         payload,
         tos,
     })

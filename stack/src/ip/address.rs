@@ -1,0 +1,142 @@
+//! Which addresses are what: ours, a host's, a group's, or nobody's.
+
+use super::config::{InterfaceConfig, NetError};
+use crate::buf::PortId;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use ipnet::IpNet;
+
+/// A port with its addresses, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Interface {
+    pub(super) port: PortId,
+    pub(super) mac: [u8; 6],
+    pub(super) mtu: u16,
+    pub(super) addresses: Vec<IpNet>,
+    /// Formed from the Ethernet address (RFC 4291 appendix A); every port answers for it.
+    pub(super) link_local: Ipv6Addr,
+}
+
+impl Interface {
+    pub(super) fn new(config: InterfaceConfig) -> Result<Self, NetError> {
+        let InterfaceConfig {
+            port,
+            mac,
+            mtu,
+            addresses,
+        } = config;
+        if !is_station(mac) {
+            return Err(NetError::BadMac(port));
+        }
+        if !(1280..=9600).contains(&mtu) {
+            return Err(NetError::BadMtu { port, mtu });
+        }
+        for net in &addresses {
+            if broadcast_of(*net)
+                .is_some_and(|addr| net.addr() == addr || net.addr() == net.network())
+            {
+                return Err(NetError::BadAddress(net.addr()));
+            }
+        }
+        Ok(Self {
+            port,
+            mac,
+            mtu,
+            addresses,
+            link_local: link_local_of(mac),
+        })
+    }
+
+    /// Our address on this link from which a host at `toward` is best spoken to.
+    pub(super) fn source_for(&self, toward: IpAddr) -> Option<IpAddr> {
+        if let IpAddr::V6(addr) = toward
+            && addr.is_unicast_link_local()
+        {
+            return Some(IpAddr::V6(self.link_local));
+        }
+        let mut same_family = self
+            .addresses
+            .iter()
+            .filter(|net| net.addr().is_ipv4() == toward.is_ipv4());
+        let first = same_family.clone().next()?;
+        let on_link = same_family.find(|net| net.contains::<&IpAddr>(&&toward));
+        Some(on_link.unwrap_or(first).addr())
+    }
+
+    /// Whether `addr` is on this link.
+    pub(super) fn is_on_link(&self, addr: IpAddr) -> bool {
+        let link_local = match addr {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(addr) => addr.is_unicast_link_local(),
+        };
+        link_local
+            || self
+                .addresses
+                .iter()
+                .any(|net| net.contains::<&IpAddr>(&&addr))
+    }
+}
+
+/// Whether `mac` is one station's: not a group's, and not zero.
+pub(super) fn is_station(mac: [u8; 6]) -> bool {
+    mac[0] & 1 == 0 && mac != [0; 6]
+}
+
+/// The link-local address of the station `mac` (RFC 4291 2.5.1, appendix A).
+fn link_local_of(mac: [u8; 6]) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac;
+    Ipv6Addr::from([
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        a ^ 2,
+        b,
+        c,
+        0xff,
+        0xfe,
+        d,
+        e,
+        f,
+    ])
+}
+
+/// The directed broadcast address of an IPv4 network; none for /31 (RFC 3021) and /32.
+pub(super) fn broadcast_of(net: IpNet) -> Option<Ipv4Addr> {
+    match net {
+        IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast()),
+        _ => None,
+    }
+}
+
+/// Whether a host can have `addr` (RFC 1122 3.2.1.3, RFC 1812 5.3.7, RFC 4291 2.5): martians are all others.
+pub(super) fn is_host(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => {
+            let first = addr.octets()[0];
+            first != 0 && first != 127 && first < 224
+        },
+        IpAddr::V6(addr) => {
+            !(addr.is_unspecified()
+                || addr.is_loopback()
+                || addr.is_multicast()
+                || addr.to_ipv4_mapped().is_some())
+        },
+    }
+}
+
+/// Whether packets from or to `addr` stay on their link (RFC 3927 7, RFC 4291 2.5.6).
+pub(super) fn is_link_scoped(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_link_local(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
+    }
+}
+
+/// Whether `addr` names a group: multicast, or the limited broadcast.
+pub(super) fn is_group(addr: IpAddr) -> bool {
+    addr.is_multicast() || addr == IpAddr::V4(Ipv4Addr::BROADCAST)
+}

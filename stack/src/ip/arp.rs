@@ -1,0 +1,106 @@
+//! ARP (RFC 826): answers for our addresses, questions for next hops.
+
+use super::Net;
+use super::address::{Interface, is_station};
+use super::neighbor::{Hearsay, Solicit};
+use crate::buf::{Frame, Header, PacketBuf, PortId, Slice};
+use crate::wire::ip::{ETHERNET, ETHERTYPE_ARP};
+use crate::{Counter, Cx};
+use core::net::{IpAddr, Ipv4Addr};
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
+
+const EVERYBODY: [u8; 6] = [0xff; 6];
+
+impl<B: PacketBuf> Net<B> {
+    pub(super) fn input_arp(
+        &mut self,
+        cx: &mut Cx<'_>,
+        port: PortId,
+        frame: &Slice<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let bytes = frame.bytes().get(ETHERNET..).unwrap_or(&[]);
+        let parsed = ArpPacket::new_checked(bytes).and_then(|packet| ArpRepr::parse(&packet));
+        let Ok(ArpRepr::EthernetIpv4 {
+            operation,
+            source_hardware_addr: EthernetAddress(sender_mac),
+            source_protocol_addr: sender,
+            target_protocol_addr: target,
+            ..
+        }) = parsed
+        else {
+            cx.counters.count(Counter::DropMalformed);
+            return;
+        };
+        let Some(interface) = self.interface(port) else {
+            return;
+        };
+        if !is_station(sender_mac) || sender_mac == interface.mac {
+            cx.counters.count(Counter::DropMartian);
+            return;
+        }
+        let (key, target) = ((port, IpAddr::V4(sender)), IpAddr::V4(target));
+        if self.is_own(key.1) {
+            cx.counters.count(Counter::NeighborConflict);
+            return;
+        }
+        let ours = self.is_own(target);
+        let on_link = interface.is_on_link(key.1);
+        if operation == ArpOperation::Request && ours && (on_link || sender.is_unspecified()) {
+            // An unspecified sender probes whether the address is taken (RFC 5227 2.1.1): it is.
+            let reply = arp(interface, ArpOperation::Reply, target, sender_mac, sender);
+            if let Some(reply) = reply {
+                out.push(reply);
+            }
+        }
+        if on_link {
+            let how = Hearsay {
+                solicited: operation == ArpOperation::Reply && ours,
+                overrides: true,
+            };
+            self.neighbors
+                .learn(cx.now, cx.rng, key, sender_mac, how, out);
+        }
+    }
+
+    /// Asks for `target`: everybody, or the station that had it last.
+    pub(super) fn arp_request(&self, ask: Solicit, target: Ipv4Addr, out: &mut Vec<Frame<B>>) {
+        let request = self.interface(ask.key.0).and_then(|interface| {
+            let source = interface.source_for(IpAddr::V4(target))?;
+            let to = ask.mac.unwrap_or(EVERYBODY);
+            arp(interface, ArpOperation::Request, source, to, target)
+        });
+        out.extend(request);
+    }
+}
+
+/// An ARP message from `source` on `interface`, sent to the station `to`.
+fn arp<B: PacketBuf>(
+    interface: &Interface,
+    operation: ArpOperation,
+    source: IpAddr,
+    to: [u8; 6],
+    target: Ipv4Addr,
+) -> Option<Frame<B>> {
+    let IpAddr::V4(source) = source else {
+        return None;
+    };
+    let known = operation == ArpOperation::Reply;
+    let repr = ArpRepr::EthernetIpv4 {
+        operation,
+        source_hardware_addr: EthernetAddress(interface.mac),
+        source_protocol_addr: source,
+        target_hardware_addr: EthernetAddress(if known { to } else { [0; 6] }),
+        target_protocol_addr: target,
+    };
+    let mut header = Header::default();
+    super::output::push_ethernet(&mut header, to, interface.mac, ETHERTYPE_ARP);
+    repr.emit(&mut ArpPacket::new_unchecked(
+        header.reserve(repr.buffer_len()),
+    ));
+    Some(Frame {
+        port: interface.port,
+        header,
+        payload: crate::buf::Chain::new(),
+    })
+}

@@ -1,0 +1,172 @@
+//! A packet in transit: TTL, MTU, the next hop. Nothing else of it changes (RFC 1812 5.2, 5.3).
+
+use super::Net;
+use super::address::is_link_scoped;
+use super::error::Complaint;
+use super::output::{Hop, chain_of, length, push_link};
+use super::packet::{Packet, Unreachable};
+use crate::buf::{Frame, Header, PacketBuf};
+use crate::checksum::Sum;
+use crate::wire::ip::{ETHERNET, IPV4_MIN};
+use crate::{Counter, Cx};
+
+const DONT_FRAGMENT: u8 = 0x40;
+const MORE_FRAGMENTS: u8 = 0x20;
+
+impl<B: PacketBuf> Net<B> {
+    /// Routes a packet on: only TTL (hop limit) and Ethernet addresses change. Answers with ICMP errors where due.
+    pub fn forward(&mut self, cx: &mut Cx<'_>, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
+        let Some(hop) = self.way_on(cx, &packet, out) else {
+            return;
+        };
+        let mtu = usize::from(hop.mtu);
+        if packet.len() > mtu {
+            let flags = packet.ip_header().get(6).copied().unwrap_or(0);
+            if packet.src.is_ipv6() || flags & DONT_FRAGMENT != 0 {
+                cx.counters.count(Counter::DropTooBig);
+                self.complain(cx, &packet, Complaint::TooBig(hop.mtu), out);
+            } else {
+                self.fragment(cx, &packet, &hop, out);
+            }
+            return;
+        }
+        cx.counters.count(Counter::Forwarded);
+        let mut header = Header::default();
+        push_link(&mut header, &hop, packet.dst);
+        header.push(packet.ip_header());
+        decrement_ttl(&mut header.bytes_mut()[ETHERNET..]);
+        let frame = Frame {
+            port: hop.port,
+            header,
+            payload: chain_of(packet.l4_slice()),
+        };
+        self.transmit(cx, &hop, frame, Some(packet), out);
+    }
+
+    /// RFC 1812 5.2.1.2: the checks before a packet is passed on, and its next hop.
+    pub(super) fn way_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        packet: &Packet<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Option<Hop> {
+        if is_link_scoped(packet.src) || is_link_scoped(packet.dst) {
+            cx.counters.count(Counter::DropScope);
+            return None;
+        }
+        if packet.ttl <= 1 {
+            cx.counters.count(Counter::DropTtl);
+            self.complain(cx, packet, Complaint::TimeExceeded, out);
+            return None;
+        }
+        let hop = self.hop(cx, packet.dst, out);
+        if hop.is_none() {
+            cx.counters.count(Counter::DropNoRoute);
+            self.send_icmp_unreachable(cx, packet, Unreachable::Network, out);
+        }
+        hop
+    }
+
+    /// RFC 791 3.2: cuts an IPv4 packet at multiples of eight octets. Options go with the first fragment, and with
+    /// all others if they say so.
+    fn fragment(
+        &mut self,
+        cx: &mut Cx<'_>,
+        packet: &Packet<B>,
+        hop: &Hop,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let whole = packet.ip_header();
+        let data = packet.l4_slice();
+        let rest_header = header_of_rest(whole);
+        let field = u16::from_be_bytes([
+            whole.get(6).copied().unwrap_or(0),
+            whole.get(7).copied().unwrap_or(0),
+        ]);
+        let first_offset = field & 0x1fff;
+        let more_after = field & (u16::from(MORE_FRAGMENTS) << 8) != 0;
+        cx.counters.count(Counter::Fragmented);
+        let mut at = 0;
+        while at < data.len() {
+            let ip: &[u8] = if at == 0 { whole } else { &rest_header };
+            let room = (usize::from(hop.mtu).saturating_sub(ip.len()) / 8 * 8).max(8);
+            let part = data.slice(at..at.saturating_add(room));
+            let last = at + part.len() >= data.len();
+            let offset = first_offset + u16::try_from(at / 8).unwrap_or(0);
+            let mut header = Header::default();
+            push_link(&mut header, hop, packet.dst);
+            header.push(ip);
+            let bytes = &mut header.bytes_mut()[ETHERNET..];
+            bytes[2..4].copy_from_slice(&length(ip.len() + part.len()));
+            let more = if more_after || !last { 0x2000 } else { 0 };
+            // An offset past the field's 13 bits stands only in packets longer than any may be; it wraps.
+            bytes[6..8].copy_from_slice(&((offset & 0x1fff) | more).to_be_bytes());
+            bytes[8] = packet.ttl.saturating_sub(1);
+            rewrite_checksum(bytes);
+            // One complaint a packet, if the neighbor stays silent.
+            let original = (at == 0).then(|| packet.clone());
+            at += part.len();
+            let frame = Frame {
+                port: hop.port,
+                header,
+                payload: chain_of(part),
+            };
+            self.transmit(cx, hop, frame, original, out);
+        }
+    }
+}
+
+/// The IPv4 header of all fragments but the first: with the options that have the copied flag.
+fn header_of_rest(whole: &[u8]) -> arrayvec::ArrayVec<u8, 60> {
+    let mut header = arrayvec::ArrayVec::new();
+    let (fixed, mut options) = whole.split_at(whole.len().min(IPV4_MIN));
+    header.extend(fixed.iter().copied());
+    loop {
+        let len = match *options {
+            [] | [0, ..] => break,
+            [1, ..] => 1,
+            [_, len, ..] if len >= 2 => usize::from(len),
+            _ => break,
+        };
+        let Some(option) = options.get(..len) else {
+            break;
+        };
+        if option[0] & 0x80 != 0 {
+            header.extend(option.iter().copied());
+        }
+        options = &options[len..];
+    }
+    while !header.len().is_multiple_of(4) {
+        header.push(0);
+    }
+    let words = u8::try_from(header.len() / 4).unwrap_or(0);
+    if let Some(first) = header.first_mut() {
+        *first = 0x40 | words;
+    }
+    header
+}
+
+/// Lowers TTL or hop limit by one; the IPv4 checksum follows by RFC 1624 eqn. 3.
+pub(super) fn decrement_ttl(ip: &mut [u8]) {
+    match ip.first().map(|first| first >> 4) {
+        Some(4) if ip.len() >= IPV4_MIN => {
+            let word = |ip: &[u8], at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
+            let old = word(ip, 8);
+            ip[8] = ip[8].saturating_sub(1);
+            let (new, checksum) = (word(ip, 8), word(ip, 10));
+            let of = |value: u16| Sum::from_parts(value, 2);
+            // HC' = ~(~HC + ~m + m')
+            let sum = of(!checksum).then(of(!old)).then(of(new));
+            ip[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+        },
+        Some(6) if ip.len() >= 8 => ip[7] = ip[7].saturating_sub(1),
+        _ => {},
+    }
+}
+
+/// Computes the checksum of a changed IPv4 header.
+pub(super) fn rewrite_checksum(ip: &mut [u8]) {
+    ip[10..12].fill(0);
+    let checksum = Sum::of(ip).checksum();
+    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+}

@@ -1,0 +1,216 @@
+//! A received frame: Ethernet, IP, and whom it is for.
+
+use super::address::{is_group, is_host};
+use super::packet::{Ingress, Packet, TcpArrival, Unreachable};
+use super::{Net, RxChecksum};
+use crate::buf::{Frame, PacketBuf, PortId, Slice};
+use crate::checksum::Sum;
+use crate::wire::ip::{
+    ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, IPV4_MIN, IPV6, TCP,
+};
+use crate::wire::tcp::{self, ParseError};
+use crate::{Counter, Cx};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whom a packet is for.
+enum Whose {
+    /// One of our addresses.
+    Ours,
+    /// A host that we route to.
+    Transit,
+}
+
+impl<B: PacketBuf> Net<B> {
+    /// Takes in a frame from `port`. Answers, and packets that waited for a neighbor, are appended to `out`.
+    pub fn input(
+        &mut self,
+        cx: &mut Cx<'_>,
+        port: PortId,
+        frame: Slice<B>,
+        checksum: RxChecksum,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ingress<B> {
+        if checksum == RxChecksum::Bad {
+            return drop_as(cx, Counter::DropChecksum);
+        }
+        let Some(interface) = self.interface(port) else {
+            return drop_as(cx, Counter::DropNotOurs);
+        };
+        let Some(ethernet) = frame.bytes().first_chunk::<ETHERNET>() else {
+            return drop_as(cx, Counter::DropMalformed);
+        };
+        let group = ethernet[0] & 1 != 0;
+        if !group && ethernet[..6] != interface.mac {
+            return drop_as(cx, Counter::DropNotOurs);
+        }
+        if ethernet[6] & 1 != 0 {
+            return drop_as(cx, Counter::DropMalformed);
+        }
+        let parsed = match u16::from_be_bytes([ethernet[12], ethernet[13]]) {
+            ETHERTYPE_IPV4 => parse_ipv4(port, frame),
+            ETHERTYPE_IPV6 => parse_ipv6(port, frame),
+            ETHERTYPE_ARP => {
+                self.input_arp(cx, port, &frame, out);
+                return Ingress::Done;
+            },
+            _ => return drop_as(cx, Counter::DropNotOurs),
+        };
+        match parsed {
+            Ok(packet) => self.input_ip(cx, packet, group, checksum, out),
+            Err(counter) => drop_as(cx, counter),
+        }
+    }
+
+    fn input_ip(
+        &mut self,
+        cx: &mut Cx<'_>,
+        packet: Packet<B>,
+        group: bool,
+        checksum: RxChecksum,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ingress<B> {
+        if packet.is_neighbor_discovery() {
+            self.input_ndp(cx, &packet, out);
+            return Ingress::Done;
+        }
+        let whose = match self.whose(&packet, group) {
+            Ok(whose) => whose,
+            Err(counter) => return drop_as(cx, counter),
+        };
+        let local = matches!(whose, Whose::Ours);
+        match packet.protocol {
+            TCP if packet.is_plain() => Self::input_tcp(cx, packet, checksum, local),
+            ICMP | ICMPV6 if packet.is_plain() => self.input_icmp(cx, packet, local, out),
+            _ if local => {
+                // RFC 1122 3.2.2.1: no fragments, no options, nothing but TCP and echo is served here.
+                cx.counters.count(Counter::DropLocal);
+                if packet.is_plain() {
+                    self.send_icmp_unreachable(cx, &packet, Unreachable::Port, out);
+                }
+                Ingress::Done
+            },
+            _ => Ingress::Transit(packet),
+        }
+    }
+
+    /// RFC 1812 5.2.3, 5.3.4 to 5.3.7: who may send, what stays on its link, what is for a group.
+    fn whose(&self, packet: &Packet<B>, link_group: bool) -> Result<Whose, Counter> {
+        let Packet { port, src, dst, .. } = *packet;
+        if !is_host(src) || self.is_local(port, src) || self.is_broadcast(src) {
+            return Err(Counter::DropMartian);
+        }
+        if is_group(dst) || self.is_broadcast(dst) {
+            return Err(Counter::DropGroup);
+        }
+        if !is_host(dst) {
+            return Err(Counter::DropMartian);
+        }
+        if link_group {
+            // RFC 1812 5.3.4: what came by a link-layer group address is not for a router to pass on, and
+            // RFC 1122 3.3.6: nor for a host to accept, if its IP destination is not a group.
+            return Err(Counter::DropGroup);
+        }
+        if self.is_local(port, dst) {
+            return Ok(Whose::Ours);
+        }
+        Ok(Whose::Transit)
+    }
+
+    /// Whether `addr` is ours as seen from `port`.
+    pub(super) fn is_local(&self, port: PortId, addr: IpAddr) -> bool {
+        let link_local = |interface: &super::Interface| IpAddr::V6(interface.link_local) == addr;
+        self.is_own(addr) || self.interface(port).is_some_and(link_local)
+    }
+
+    fn is_broadcast(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => self.broadcasts.binary_search(&addr).is_ok(),
+            IpAddr::V6(_) => false,
+        }
+    }
+
+    fn input_tcp(
+        cx: &mut Cx<'_>,
+        packet: Packet<B>,
+        checksum: RxChecksum,
+        local: bool,
+    ) -> Ingress<B> {
+        let l4 = packet.l4_slice();
+        match tcp::parse(l4, packet.src, packet.dst, packet.tos, checksum) {
+            Ok(segment) => Ingress::Tcp(TcpArrival {
+                segment,
+                packet,
+                local,
+            }),
+            Err(ParseError::Malformed) => drop_as(cx, Counter::DropMalformed),
+            Err(ParseError::Checksum) => drop_as(cx, Counter::DropChecksum),
+        }
+    }
+}
+
+pub(super) fn drop_as<B>(cx: &mut Cx<'_>, counter: Counter) -> Ingress<B> {
+    cx.counters.count(counter);
+    Ingress::Done
+}
+
+/// RFC 1122 3.2.1.1 to 3.2.1.2: version, lengths and header checksum.
+fn parse_ipv4<B: PacketBuf>(port: PortId, frame: Slice<B>) -> Result<Packet<B>, Counter> {
+    let bytes = frame
+        .bytes()
+        .get(ETHERNET..)
+        .ok_or(Counter::DropMalformed)?;
+    let fixed: &[u8; IPV4_MIN] = bytes.first_chunk().ok_or(Counter::DropMalformed)?;
+    let header_len = usize::from(fixed[0] & 0xf) * 4;
+    let total = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
+    if fixed[0] >> 4 != 4 || header_len < IPV4_MIN || total < header_len || total > bytes.len() {
+        return Err(Counter::DropMalformed);
+    }
+    if !Sum::of(&bytes[..header_len]).is_intact() {
+        return Err(Counter::DropChecksum);
+    }
+    let addr = |at: usize| Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
+    Ok(Packet {
+        port,
+        src: IpAddr::V4(addr(12)),
+        dst: IpAddr::V4(addr(16)),
+        tos: fixed[1],
+        ttl: fixed[8],
+        protocol: fixed[9],
+        l3: offset(ETHERNET),
+        l4: offset(ETHERNET + header_len),
+        frame: frame.narrow(0..ETHERNET + total),
+    })
+}
+
+/// RFC 8200 3.
+fn parse_ipv6<B: PacketBuf>(port: PortId, frame: Slice<B>) -> Result<Packet<B>, Counter> {
+    let bytes = frame
+        .bytes()
+        .get(ETHERNET..)
+        .ok_or(Counter::DropMalformed)?;
+    let fixed: &[u8; IPV6] = bytes.first_chunk().ok_or(Counter::DropMalformed)?;
+    let total = IPV6 + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
+    if fixed[0] >> 4 != 6 || total > bytes.len() {
+        return Err(Counter::DropMalformed);
+    }
+    let addr = |at: usize| {
+        let octets: [u8; 16] = core::array::from_fn(|i| fixed[at + i]);
+        IpAddr::V6(Ipv6Addr::from(octets))
+    };
+    Ok(Packet {
+        port,
+        src: addr(8),
+        dst: addr(24),
+        tos: (fixed[0] << 4) | (fixed[1] >> 4),
+        ttl: fixed[7],
+        protocol: fixed[6],
+        l3: offset(ETHERNET),
+        l4: offset(ETHERNET + IPV6),
+        frame: frame.narrow(0..ETHERNET + total),
+    })
+}
+
+/// An offset within a frame, which is shorter than 65,536 octets.
+fn offset(at: usize) -> u16 {
+    u16::try_from(at).unwrap_or(u16::MAX)
+}

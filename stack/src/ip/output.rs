@@ -1,0 +1,289 @@
+//! What goes out: the way to a destination, and the headers of what is ours.
+
+use super::Net;
+use super::neighbor::{Held, Resolution, Solicit};
+use super::packet::{IpOut, Packet};
+use super::route::Target;
+use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice};
+use crate::checksum::Sum;
+use crate::flow::Tuple;
+use crate::time::Instant;
+use crate::wire::ip::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
+use crate::wire::tcp::{self, OutSegment};
+use crate::{Counter, Cx};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Places in the route cache.
+pub(super) const CACHE_LEN: usize = 256;
+
+/// The way to a destination, known down to the Ethernet address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cached {
+    dst: IpAddr,
+    /// The neighbor cache's epoch when this was found.
+    epoch: u32,
+    /// The neighbor is to be looked at again then.
+    until: Instant,
+    hop: Hop,
+}
+
+impl Cached {
+    pub(super) const EMPTY: Self = Self {
+        dst: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        epoch: 0,
+        until: Instant::ZERO,
+        hop: Hop {
+            port: PortId(0),
+            mtu: 0,
+            next: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            src_mac: [0; 6],
+            dst_mac: None,
+        },
+    };
+}
+
+/// The next hop of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    pub(super) port: PortId,
+    /// Most octets of an IP packet on the link.
+    pub(super) mtu: u16,
+    next: IpAddr,
+    src_mac: [u8; 6],
+    /// `None` while the neighbor is being asked.
+    dst_mac: Option<[u8; 6]>,
+}
+
+impl<B: PacketBuf> Net<B> {
+    /// Sends a segment of ours, whatever its source address. Never fragmented (RFC 1191 3).
+    pub fn send_tcp(
+        &mut self,
+        cx: &mut Cx<'_>,
+        tuple: &Tuple,
+        ip: IpOut,
+        segment: &OutSegment<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(hop) = self.hop(cx, tuple.dst, out) else {
+            cx.counters.count(Counter::DropNoRoute);
+            return;
+        };
+        let mut header = Header::default();
+        let payload_len = crate::buf::chain_len(&segment.payload);
+        let l4_len = tcp::header_len(&segment.options) + payload_len;
+        self.push_ip(&mut header, &hop, tuple.src, tuple.dst, TCP, l4_len, ip);
+        tcp::emit(segment, tuple, &mut header);
+        if header.bytes().len() + payload_len > ETHERNET + usize::from(hop.mtu) {
+            cx.counters.count(Counter::DropTooBig);
+            return;
+        }
+        let frame = Frame {
+            port: hop.port,
+            header,
+            payload: segment.payload.clone(),
+        };
+        self.transmit(cx, &hop, frame, None, out);
+    }
+
+    /// The way to `dst`; asks for the neighbor if need be. `None` if there is no route.
+    pub(super) fn hop(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dst: IpAddr,
+        out: &mut Vec<Frame<B>>,
+    ) -> Option<Hop> {
+        let place = place_of(dst);
+        let cached = &self.cache[place];
+        if cached.dst == dst && cached.epoch == self.neighbors.epoch() && cx.now < cached.until {
+            return Some(cached.hop);
+        }
+        let target = self.routes.get(dst)?;
+        let (hop, until) = self.hop_to(cx, target, dst, out)?;
+        if hop.dst_mac.is_some() {
+            self.cache[place] = Cached {
+                dst,
+                epoch: self.neighbors.epoch(),
+                until,
+                hop,
+            };
+        }
+        Some(hop)
+    }
+
+    /// The way to `dst` over a known link.
+    pub(super) fn hop_to(
+        &mut self,
+        cx: &mut Cx<'_>,
+        target: Target,
+        dst: IpAddr,
+        out: &mut Vec<Frame<B>>,
+    ) -> Option<(Hop, Instant)> {
+        let interface = self.interface(target.port)?;
+        let mut hop = Hop {
+            port: target.port,
+            mtu: interface.mtu,
+            next: target.via.unwrap_or(dst),
+            src_mac: interface.mac,
+            dst_mac: None,
+        };
+        let (mut ask, mut dropped) = (None, 0);
+        let key = (hop.port, hop.next);
+        let found = self.neighbors.resolve(cx.now, key, &mut ask, &mut dropped);
+        cx.counters.add(Counter::DropNeighbor, dropped);
+        if let Some(ask) = ask {
+            self.solicit(ask, out);
+        }
+        match found {
+            Resolution::Known { mac, until } => {
+                hop.dst_mac = Some(mac);
+                Some((hop, until))
+            },
+            Resolution::Unknown => Some((hop, cx.now)),
+        }
+    }
+
+    pub(super) fn solicit(&self, ask: Solicit, out: &mut Vec<Frame<B>>) {
+        match ask.key.1 {
+            IpAddr::V4(target) => self.arp_request(ask, target, out),
+            IpAddr::V6(target) => self.neighbor_solicitation(ask, target, out),
+        }
+    }
+
+    /// Sends `frame`, whose header begins as [`Net::push_link`] wrote it, or keeps it until the neighbor answers.
+    /// `original` is quoted to its sender if the neighbor does not.
+    pub(super) fn transmit(
+        &mut self,
+        cx: &mut Cx<'_>,
+        hop: &Hop,
+        frame: Frame<B>,
+        original: Option<Packet<B>>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        if hop.dst_mac.is_some() {
+            out.push(frame);
+            return;
+        }
+        let dropped = self.neighbors.hold(Held {
+            key: (hop.port, hop.next),
+            frame,
+            original,
+        });
+        cx.counters.add(Counter::DropNeighbor, dropped);
+    }
+
+    /// Begins a packet of our own: Ethernet and IP headers for `l4_len` octets of `protocol`.
+    #[expect(clippy::too_many_arguments, reason = "the fields of an IP header")]
+    pub(super) fn push_ip(
+        &mut self,
+        header: &mut Header,
+        hop: &Hop,
+        src: IpAddr,
+        dst: IpAddr,
+        protocol: u8,
+        l4_len: usize,
+        ip: IpOut,
+    ) {
+        push_link(header, hop, dst);
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                self.next_id = self.next_id.wrapping_add(1);
+                push_ipv4(header, src, dst, protocol, l4_len, ip, self.next_id);
+            },
+            (IpAddr::V6(src), IpAddr::V6(dst)) => push_ipv6(header, src, dst, protocol, l4_len, ip),
+            // A tuple is of one family: this packet would be no use to anybody.
+            _ => {},
+        }
+    }
+}
+
+/// The place of `dst` in the route cache.
+fn place_of(dst: IpAddr) -> usize {
+    let bits = match dst {
+        IpAddr::V4(addr) => u64::from(addr.to_bits()),
+        IpAddr::V6(addr) => {
+            let bits = addr.to_bits();
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "both halves of the address are mixed"
+            )]
+            let mixed = (bits >> 64) as u64 ^ bits as u64;
+            mixed
+        },
+    };
+    // Fibonacci hashing: the top bits depend on all others.
+    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % CACHE_LEN
+}
+
+/// The Ethernet header of an IP packet to `dst`.
+pub(super) fn push_link(header: &mut Header, hop: &Hop, dst: IpAddr) {
+    let ethertype = match dst {
+        IpAddr::V4(_) => ETHERTYPE_IPV4,
+        IpAddr::V6(_) => ETHERTYPE_IPV6,
+    };
+    let station = hop.dst_mac.unwrap_or_default();
+    push_ethernet(header, station, hop.src_mac, ethertype);
+}
+
+pub(super) fn push_ethernet(header: &mut Header, to: [u8; 6], from: [u8; 6], ethertype: u16) {
+    let bytes = header.reserve(ETHERNET);
+    bytes[..6].copy_from_slice(&to);
+    bytes[6..12].copy_from_slice(&from);
+    bytes[12..].copy_from_slice(&ethertype.to_be_bytes());
+}
+
+/// RFC 791 3.1, with DF set: nothing of ours is fragmented on its way.
+fn push_ipv4(
+    header: &mut Header,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    protocol: u8,
+    l4_len: usize,
+    ip: IpOut,
+    id: u16,
+) {
+    let bytes = header.reserve(IPV4_MIN);
+    bytes[0] = 0x45;
+    bytes[1] = ip.tos;
+    bytes[2..4].copy_from_slice(&length(IPV4_MIN + l4_len));
+    bytes[4..6].copy_from_slice(&id.to_be_bytes());
+    bytes[6] = 0x40;
+    bytes[8] = ip.ttl;
+    bytes[9] = protocol;
+    bytes[12..16].copy_from_slice(&src.octets());
+    bytes[16..20].copy_from_slice(&dst.octets());
+    let checksum = Sum::of(bytes).checksum();
+    bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// RFC 8200 3.
+pub(super) fn push_ipv6(
+    header: &mut Header,
+    src: Ipv6Addr,
+    dst: Ipv6Addr,
+    next_header: u8,
+    l4_len: usize,
+    ip: IpOut,
+) {
+    let bytes = header.reserve(IPV6);
+    bytes[0] = 0x60 | (ip.tos >> 4);
+    bytes[1] = ip.tos << 4;
+    bytes[4..6].copy_from_slice(&length(l4_len));
+    bytes[6] = next_header;
+    bytes[7] = ip.ttl;
+    bytes[8..24].copy_from_slice(&src.octets());
+    bytes[24..].copy_from_slice(&dst.octets());
+}
+
+/// A length field; frames are shorter than 65,536 octets.
+pub(super) fn length(len: usize) -> [u8; 2] {
+    u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
+}
+
+/// One slice as the payload of a frame, unless it is empty.
+pub(super) fn chain_of<B: PacketBuf>(slice: Slice<B>) -> Chain<B> {
+    let mut chain = Chain::new();
+    if !slice.is_empty() {
+        chain.push(slice);
+    }
+    chain
+}

@@ -1,0 +1,101 @@
+//! A SYN or SYN+ACK in transit, its options edited: what a bypass and the two-step accept send on.
+
+use super::Net;
+use super::error::Complaint;
+use super::forward::{decrement_ttl, rewrite_checksum};
+use super::output::{chain_of, length, push_link};
+use super::packet::{SynEdit, TcpArrival};
+use crate::buf::{Frame, Header, PacketBuf};
+use crate::checksum::Sum;
+use crate::wire::ip::{ETHERNET, TCP, pseudo_header};
+use crate::wire::tcp::{HEADER_MIN, KIND_MPTCP, OptBytes, kind};
+use crate::{Counter, Cx};
+
+impl<B: PacketBuf> Net<B> {
+    /// Routes a segment on with `edit` applied to its options; all others stay verbatim and in order.
+    pub fn forward_syn(
+        &mut self,
+        cx: &mut Cx<'_>,
+        arrival: &TcpArrival<B>,
+        edit: SynEdit,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let packet = &arrival.packet;
+        let Some(hop) = self.way_on(cx, packet, out) else {
+            return;
+        };
+        let l4 = packet.l4_bytes();
+        let payload = &arrival.segment.payload;
+        let options = l4.get(HEADER_MIN..l4.len() - payload.len().min(l4.len()));
+        let (Some(fixed), Some(options)) = (l4.first_chunk::<HEADER_MIN>(), options) else {
+            cx.counters.count(Counter::DropMalformed);
+            return;
+        };
+        let options = edited(options, edit);
+        let tcp_len = HEADER_MIN + options.len();
+        let ip = packet.ip_header();
+        if ip.len() + tcp_len + payload.len() > usize::from(hop.mtu) {
+            cx.counters.count(Counter::DropTooBig);
+            self.complain(cx, packet, Complaint::TooBig(hop.mtu), out);
+            return;
+        }
+        let mut header = Header::default();
+        push_link(&mut header, &hop, packet.dst);
+        header.push(ip);
+        let bytes = &mut header.bytes_mut()[ETHERNET..];
+        decrement_ttl(bytes);
+        let l4_len = tcp_len + payload.len();
+        if packet.src.is_ipv4() {
+            bytes[2..4].copy_from_slice(&length(ip.len() + l4_len));
+            rewrite_checksum(bytes);
+        } else {
+            bytes[4..6].copy_from_slice(&length(l4_len));
+        }
+        let tcp = header.reserve(tcp_len);
+        tcp[..HEADER_MIN].copy_from_slice(fixed);
+        tcp[HEADER_MIN..].copy_from_slice(&options);
+        tcp[12] = (u8::try_from(tcp_len / 4).unwrap_or(0) << 4) | (fixed[12] & 0x0f);
+        tcp[16..18].fill(0);
+        let sum = pseudo_header(packet.src, packet.dst, TCP, l4_len)
+            .then(Sum::of(tcp))
+            .then(payload.sum());
+        tcp[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+        cx.counters.count(Counter::Forwarded);
+        let frame = Frame {
+            port: hop.port,
+            header,
+            payload: chain_of(payload.clone()),
+        };
+        self.transmit(cx, &hop, frame, Some(packet.clone()), out);
+    }
+}
+
+/// `options` after `edit`, padded to whole words. They were parsed before, so their lengths are right.
+fn edited(options: &[u8], edit: SynEdit) -> OptBytes {
+    let mut out = OptBytes::new();
+    let mut rest = options;
+    loop {
+        let len = match *rest {
+            [] | [kind::END, ..] => break,
+            [kind::NOP, ..] => 1,
+            [_, len, ..] if len >= 2 => usize::from(len),
+            _ => break,
+        };
+        let Some(option) = rest.get(..len) else {
+            break;
+        };
+        rest = &rest[len..];
+        match (option, edit.mss_max) {
+            ([KIND_MPTCP, ..], _) if edit.strip_mptcp => {},
+            (&[kind::MSS, 4, a, b], Some(max)) => {
+                let [a, b] = u16::from_be_bytes([a, b]).min(max).to_be_bytes();
+                out.extend([kind::MSS, 4, a, b]);
+            },
+            _ => out.extend(option.iter().copied()),
+        }
+    }
+    while !out.len().is_multiple_of(4) {
+        out.push(kind::END);
+    }
+    out
+}
