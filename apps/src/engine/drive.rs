@@ -4,9 +4,13 @@ use super::setup::keys_of;
 use super::{Engine, FlowRef, Remains, Timer};
 use crate::Counter;
 use crate::relay::{Relay, Which};
+use mptcp::connection::{Event, SubflowId};
 use stack::ip::IpOut;
 use stack::slab::Handle;
 use stack::{Frame, Instant, PacketBuf};
+
+/// Both legs of a relay.
+const LEGS: [Which; 2] = [Which::Server, Which::Client(SubflowId::INITIAL)];
 
 impl<B: PacketBuf> Engine<B> {
     pub(super) fn run_timers(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
@@ -23,6 +27,7 @@ impl<B: PacketBuf> Engine<B> {
                     }
                     self.wake(handle);
                 },
+                Timer::Joining(handle) => self.on_join_timer(now, handle, out),
                 Timer::Pending(handle) => self.on_pending_timer(now, handle),
                 Timer::TimeWait(handle) => self.on_time_wait_timer(now, handle),
             }
@@ -89,7 +94,7 @@ impl<B: PacketBuf> Engine<B> {
             self.tools.apps.count(Counter::BufferBudgetHit);
             self.starved.push(handle);
         }
-        relay.run(&mut self.tools.cx(now), room, &self.config.timeouts);
+        relay.run(&mut self.tools.leg(now), room, &self.config.timeouts);
         loop {
             self.emit(now, handle, out);
             let Some(relay) = self.relays.get_mut(handle) else {
@@ -99,7 +104,26 @@ impl<B: PacketBuf> Engine<B> {
                 break;
             }
         }
+        self.take_events(handle);
         self.settle(now, handle);
+    }
+
+    /// Follows the subflows that ended.
+    fn take_events(&mut self, handle: Handle) {
+        while let Some(event) = self
+            .relays
+            .get_mut(handle)
+            .and_then(|relay| relay.client.multipath_mut())
+            .and_then(|connection| connection.take_event())
+        {
+            match event {
+                Event::SubflowClosed { tuple, .. } => self.on_subflow_closed(handle, tuple),
+                // A joined subflow was entered when its third ACK came; we open none to the client's addresses.
+                Event::SubflowOpened { .. }
+                | Event::AddressAnnounced { .. }
+                | Event::AddressRemoved { .. } => {},
+            }
+        }
     }
 
     /// Sends all that both legs have to send.
@@ -110,13 +134,13 @@ impl<B: PacketBuf> Engine<B> {
         let Some(relay) = relays.get_mut(handle) else {
             return;
         };
-        for which in [Which::Server, Which::Client] {
+        for which in LEGS {
             let ip = IpOut {
                 tos: relay.tos(which),
                 ..IpOut::default()
             };
             let leg = relay.leg(which);
-            while let Some((tuple, segment)) = leg.output(&mut tools.cx(now)) {
+            while let Some((tuple, segment)) = leg.output(&mut tools.leg(now)) {
                 net.send_tcp(&mut tools.cx(now), &tuple, ip, &segment, out);
             }
         }
@@ -148,10 +172,17 @@ impl<B: PacketBuf> Engine<B> {
         };
         self.tools.apps.count(why);
         self.held = self.held.wrapping_sub(relay.held);
+        if let Some(token) = relay.token {
+            self.tokens.remove(token);
+        }
         for key in keys_of(relay.tuple) {
             self.flows.remove(&key);
         }
-        for which in [Which::Client, Which::Server] {
+        for tuple in core::mem::take(&mut relay.joined) {
+            let key = self.key_of(&tuple);
+            self.flows.remove(&key);
+        }
+        for which in LEGS {
             self.keep_time_wait(now, &mut relay, which);
         }
     }

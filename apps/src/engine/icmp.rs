@@ -33,7 +33,9 @@ impl<B: PacketBuf> Engine<B> {
             Some(FlowRef::Pending(handle)) => {
                 self.on_icmp_while_pending(now, handle, key, arrival, out);
             },
-            Some(FlowRef::TimeWait(_)) => self.tools.apps.count(Counter::IcmpStray),
+            Some(FlowRef::Joining(_) | FlowRef::Gone(_) | FlowRef::TimeWait(_)) => {
+                self.tools.apps.count(Counter::IcmpStray);
+            },
             None => self
                 .net
                 .forward(&mut self.tools.cx(now), arrival.packet, out),

@@ -37,7 +37,8 @@ impl<B: PacketBuf> Engine<B> {
 
     fn on_first_syn(&mut self, now: Instant, arrival: &TcpArrival<B>, out: &mut Vec<Frame<B>>) {
         let segment = &arrival.segment;
-        let asks = asks(&segment.options.mptcp);
+        let capable = capable::request(&segment.options.mptcp, Versions::V1).ok();
+        let asks = asks(capable.is_some(), &segment.options.mptcp);
         let syn = Syn {
             tuple: segment.tuple,
             port: arrival.packet.port,
@@ -48,14 +49,11 @@ impl<B: PacketBuf> Engine<B> {
         };
         match judge(&self.config, &syn, &self.load(&syn)) {
             Verdict::Split => {
-                let kind = match asks {
-                    Asks::Capable => Kind::Capable,
-                    _ => Kind::Plain,
-                };
+                let kind = capable.map_or(Kind::Plain, Kind::Capable);
                 self.begin(now, arrival, kind, out);
             },
             Verdict::Forward { strip, count } => self.bypass(now, arrival, strip, count, out),
-            Verdict::Join => self.refuse(now, segment, Counter::JoinNoToken, out),
+            Verdict::Join => self.on_join(now, segment, out),
             Verdict::Refuse(why) => self.refuse(now, segment, why, out),
         }
     }
@@ -117,7 +115,13 @@ impl<B: PacketBuf> Engine<B> {
             && self.config.role(arrival.packet.port) == PortRole::Access
     }
 
-    fn refuse_mid_stream(&mut self, now: Instant, segment: &Segment<B>, out: &mut Vec<Frame<B>>) {
+    /// Answers a segment of a flow that we may once have split: its client must not take the server for its peer.
+    pub(super) fn refuse_mid_stream(
+        &mut self,
+        now: Instant,
+        segment: &Segment<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
         let Some(mut reset) = reset_for(segment) else {
             return self.tools.apps.count(Counter::MidStreamDropped);
         };
@@ -146,10 +150,10 @@ impl<B: PacketBuf> Engine<B> {
 }
 
 /// What the MPTCP options of a SYN ask for.
-fn asks(options: &OptBytes) -> Asks {
+fn asks(capable: bool, options: &OptBytes) -> Asks {
     if options.is_empty() {
         Asks::Plain
-    } else if capable::request(options, Versions::V1).is_ok() {
+    } else if capable {
         Asks::Capable
     } else if join::request(options).is_ok() {
         Asks::Join

@@ -1,16 +1,18 @@
 //! The App: it owns a core's flows, relays, timers and counters, and walks each packet through them.
 //!
-//! A received frame goes [`walk`] -> IP -> flow table -> [`setup`] while its handshake lasts, or the relay's leg
-//! afterwards; the relay is woken, and at the end of the burst [`drive`] runs it once: data moves, segments leave.
-//! A segment without a flow goes to [`policy`]. [`report`] answers the operator.
+//! A received frame goes [`walk`] -> IP -> flow table -> [`setup`] while its handshake lasts, [`split`] at its end, or the
+//! relay's leg afterwards; the relay is woken, and at the end of the burst [`drive`] runs it once: data moves, segments leave.
+//! A segment without a flow goes to [`policy`], and further subflows to [`joins`]. [`report`] answers the operator.
 
 mod config;
 mod drive;
 mod icmp;
+mod joins;
 mod miss;
 mod policy;
 mod report;
 mod setup;
+mod split;
 mod tools;
 mod walk;
 
@@ -18,8 +20,9 @@ pub use config::{EngineConfig, Limits, PortRole, PortSettings, Timeouts};
 
 use crate::control::{Command, Reply};
 use crate::relay::{Pending, Relay, Which};
-use dataplane::app::{App, CoreId};
-use dataplane::port::{BufferUse, PortReport, Received};
+use dataplane::{App, BufferUse, CoreId, PortReport, Received};
+use mptcp::join::Joining;
+use mptcp::{KeyPool, TokenTable, Version};
 use stack::flow_table::FlowTable;
 use stack::ip::{Net, NetError};
 use stack::slab::{Handle, Slab};
@@ -38,6 +41,10 @@ enum FlowRef {
     Pending(Handle),
     /// Of a leg of a relay.
     Leg(Handle, Which),
+    /// Of a subflow whose third ACK is awaited.
+    Joining(Handle),
+    /// Of a relay's first subflow, which has ended before the relay: never the server's, although it has its tuple.
+    Gone(Handle),
     /// Of a connection that has ended: old duplicates die out here.
     TimeWait(Handle),
 }
@@ -47,7 +54,26 @@ enum FlowRef {
 enum Timer {
     Pending(Handle),
     Relay(Handle),
+    Joining(Handle),
     TimeWait(Handle),
+}
+
+/// Whose token it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TokenRef {
+    /// Of a flow whose client has not shown its key yet.
+    Pending,
+    /// Of a relay.
+    Relay(Handle),
+}
+
+/// A subflow that was answered and not yet confirmed.
+struct HalfOpen {
+    joining: Joining,
+    relay: Handle,
+    /// Of the segments that we receive.
+    tuple: Tuple,
+    opened: Instant,
 }
 
 /// What is left of a leg in TIME-WAIT.
@@ -56,6 +82,12 @@ struct Remains {
     /// Of the segments that we send.
     tuple: Tuple,
 }
+
+/// Keys drawn ahead, a few each turn.
+const KEYS_READY: usize = 256;
+
+/// Keys drawn in one turn: the hash of each costs about a microsecond.
+const KEYS_PER_TURN: u32 = 2;
 
 /// One core's engine. Nothing in it is shared with another core.
 pub struct Engine<B> {
@@ -68,7 +100,10 @@ pub struct Engine<B> {
     /// Pending flows by subscriber, for their limit.
     pending_by_subscriber: BTreeMap<u128, usize>,
     relays: Slab<Relay<B>>,
+    joinings: Slab<HalfOpen>,
     remains: Slab<Remains>,
+    tokens: TokenTable<TokenRef>,
+    keys: KeyPool,
     timers: Wheel<Timer>,
     due: Vec<Timer>,
     /// Relays to run at the end of this burst, each once.
@@ -99,6 +134,14 @@ impl<B: PacketBuf> Engine<B> {
             flows: FlowTable::new(keys, rng.u64()),
             pendings: Slab::with_capacity(limits.pending),
             relays: Slab::with_capacity(limits.relays),
+            joinings: Slab::with_capacity(limits.joining),
+            tokens: TokenTable::with_capacity(limits.relays + limits.pending),
+            keys: KeyPool::new(
+                Version::V1,
+                u32::from(config.core),
+                config.core_bits,
+                KEYS_READY,
+            ),
             remains: Slab::with_capacity(time_waits),
             isn: IsnGenerator::new(secret),
             tools: Tools::new(rng),
@@ -130,6 +173,8 @@ impl<B: PacketBuf> Engine<B> {
             pending: self.pendings.len(),
             subscribers: self.pending_by_subscriber.len(),
             relays: self.relays.len(),
+            joining: self.joinings.len(),
+            tokens: self.tokens.len(),
             time_waits: self.remains.len(),
             timers: self.timers.len(),
             held: self.held,
@@ -157,6 +202,10 @@ pub struct Occupancy {
     pub subscribers: usize,
     /// Relays.
     pub relays: usize,
+    /// Subflows before their third ACK.
+    pub joining: usize,
+    /// Tokens that name a connection.
+    pub tokens: usize,
     /// Ended connections whose tuple is still kept.
     pub time_waits: usize,
     /// Entries in the timer wheel.
@@ -190,6 +239,7 @@ impl<B: PacketBuf> App<B> for Engine<B> {
     fn flush(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
         self.run_timers(now, out);
         self.run_woken(now, out);
+        self.keys.refill(&mut self.tools.rng, KEYS_PER_TURN);
     }
 
     fn next_deadline(&self) -> Option<Instant> {

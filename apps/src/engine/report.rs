@@ -7,6 +7,8 @@ use crate::control::{
     Ports, Reply, Status, Subflow,
 };
 use crate::relay::{Pending, Relay, SubflowInfo};
+use mptcp::Token;
+use mptcp::connection::Mode;
 use stack::tally::{Counted, Tally};
 use stack::{Frame, Instant, PacketBuf, PortId, Tuple};
 use std::collections::BTreeMap;
@@ -50,7 +52,7 @@ impl<B: PacketBuf> Engine<B> {
         let relays: Vec<_> = self.relays.iter().map(|(handle, _)| handle).collect();
         for handle in relays {
             if let Some(relay) = self.relays.get_mut(handle) {
-                relay.reset(&mut self.tools.cx(now), Counter::ClosedByOperator);
+                relay.reset(&mut self.tools.leg(now), Counter::ClosedByOperator);
             }
             self.wake(handle);
         }
@@ -88,6 +90,7 @@ impl<B: PacketBuf> Engine<B> {
     fn show_counters(&self) -> Counters {
         let mut counters = BTreeMap::new();
         name_all(&self.tools.stack, &mut counters);
+        name_all(&self.tools.mptcp, &mut counters);
         name_all(&self.tools.apps, &mut counters);
         let copied = self.ports.iter().map(|port| port.stats.copied_in_stack);
         counters.insert("copied_in_stack".into(), copied.sum());
@@ -114,8 +117,8 @@ impl<B: PacketBuf> Engine<B> {
         let multipath = relay.client.multipath();
         let state = match multipath {
             _ if relay.is_closing() => ConnectionState::Closing,
-            Some(_) => ConnectionState::Mptcp,
-            None => ConnectionState::Fallback,
+            Some(leg) if leg.mode() != Mode::Fallback => ConnectionState::Mptcp,
+            _ => ConnectionState::Fallback,
         };
         let mut subflows = Vec::new();
         relay
@@ -126,8 +129,8 @@ impl<B: PacketBuf> Engine<B> {
             client: socket(relay.tuple.src, relay.tuple.src_port),
             server: socket(relay.tuple.dst, relay.tuple.dst_port),
             state,
-            version: multipath.map(|(version, _)| version),
-            token: multipath.map(|(_, token)| format!("{token:08x}")),
+            version: multipath.map(|leg| leg.params().version.wire()),
+            token: relay.token.map(|Token(token)| format!("{token:08x}")),
             age_ms: millis(now, relay.opened),
             bytes_up: relay.up.bytes,
             bytes_down: relay.down.bytes,

@@ -2,16 +2,17 @@
 //! answered only once the server has answered, and the server's third ACK waits for the client's.
 
 use super::policy::subscriber_key;
-use super::{Engine, FlowRef, Timer};
+use super::{Engine, FlowRef, Timer, TokenRef};
 use crate::Counter;
-use crate::relay::{Answered, Kind, Leg, Pending, Plain, Relay, Which};
+use crate::relay::{Answered, Kind, Pending};
 use core::net::IpAddr;
+use mptcp::handshake::capable::{self, Terms};
+use mptcp::{LocalKey, MpOption};
 use stack::buf::Chain;
 use stack::ip::{IpOut, SynEdit, TcpArrival};
 use stack::slab::Handle;
 use stack::tcp::handshake::{AcceptVerdict, Accepting, Offer, OpenVerdict, Opening};
-use stack::tcp::{Agreed, Tcb};
-use stack::wire::tcp::{Flags, OptBytes, Options, OutSegment, Segment, Timestamps};
+use stack::wire::tcp::{Flags, OptBytes, Options, OutSegment, Timestamps};
 use stack::{FlowKey, Frame, Instant, PacketBuf, SeqNum, Side, Tuple};
 
 /// Octets of MPTCP options on each data segment of the access side: a DSS with 64-bit sequence number and
@@ -74,7 +75,7 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// Enters both keys of a flow; if the table is full neither is.
-    fn enter(&mut self, tuple: Tuple, client: FlowRef, server: FlowRef) -> bool {
+    pub(super) fn enter(&mut self, tuple: Tuple, client: FlowRef, server: FlowRef) -> bool {
         let [from_client, from_server] = keys_of(tuple);
         if self.flows.insert(from_client, client).is_err() {
             return false;
@@ -96,7 +97,7 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let tuple = &arrival.segment.tuple;
-        let options = if kind == Kind::Capable { DSS_LEN } else { 0 };
+        let options = if kind == Kind::Plain { 0 } else { DSS_LEN };
         let access = self.segment_max(tuple.src).saturating_sub(options);
         let edit = SynEdit {
             strip_mptcp: true,
@@ -108,7 +109,7 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Octets of payload and TCP options of a segment towards `to`: for a subscriber at most what every access port
     /// takes, as subflows come by any of them.
-    fn segment_max(&self, to: IpAddr) -> u16 {
+    pub(super) fn segment_max(&self, to: IpAddr) -> u16 {
         let headers = if to.is_ipv4() { 40 } else { 60 };
         let toward = self.net.mtu_toward(to).unwrap_or(1280);
         let least = if self.config.is_subscriber(to) {
@@ -158,7 +159,7 @@ impl<B: PacketBuf> Engine<B> {
             return self.on_miss(now, arrival, out);
         }
         pending.touched = now;
-        if pending.kind == Kind::Capable && segment.options.mptcp.is_empty() {
+        if pending.kind != Kind::Plain && segment.options.mptcp.is_empty() {
             self.tools.apps.count(Counter::MpcPlainRetry);
             pending.kind = Kind::Plain;
             if pending.answered.is_none() && !self.config.accept_plain {
@@ -248,14 +249,32 @@ impl<B: PacketBuf> Engine<B> {
             pending.offer.smss(limit, ipv6),
             now,
         );
+        let key = match pending.kind {
+            Kind::Capable(_) => self.draw_key(),
+            Kind::Plain => None,
+        };
         if let Some(pending) = self.pendings.get_mut(handle) {
             pending.answered = Some(Box::new(Answered {
                 accepting,
                 offer: server,
+                key,
                 tos: tos & 0xfc,
             }));
         }
         self.answer_client(now, handle, out);
+    }
+
+    /// A key of ours whose token is from now on taken. Without one the flow goes on as plain TCP (RFC 8684 3.1).
+    fn draw_key(&mut self) -> Option<LocalKey> {
+        let Self {
+            keys,
+            tokens,
+            tools,
+            ..
+        } = self;
+        let key = keys.take(&mut tools.rng, |token| tokens.contains(token))?;
+        tokens.insert(key.token, TokenRef::Pending).ok()?;
+        Some(key)
     }
 
     /// Sends the client our SYN+ACK, once more if need be.
@@ -266,7 +285,16 @@ impl<B: PacketBuf> Engine<B> {
         let Some(answered) = &mut pending.answered else {
             return;
         };
-        let upper = OptBytes::new();
+        let upper = match (pending.kind, &answered.key) {
+            (Kind::Capable(request), Some(local)) => {
+                let ours = Terms {
+                    checksum: self.config.checksum,
+                    deny_join_initial: true,
+                };
+                MpOption::from(capable::answer(&request, local.key, ours)).into()
+            },
+            _ => OptBytes::new(),
+        };
         let segment = answered.accepting.syn_ack(now, upper);
         let ip = IpOut {
             tos: answered.tos,
@@ -327,7 +355,7 @@ impl<B: PacketBuf> Engine<B> {
             .third_ack(&mut self.tools.cx(now), &arrival.segment);
         match verdict {
             AcceptVerdict::Established(agreed) => {
-                self.split(now, handle, &agreed, &arrival.segment, out);
+                self.split(now, handle, &agreed, &arrival.segment);
             },
             AcceptVerdict::Resend => self.answer_client(now, handle, out),
             AcceptVerdict::Answer(segment) => self.send(now, &tuple.reversed(), &segment, out),
@@ -340,59 +368,14 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// The client's third ACK has come: the flow becomes a relay, and the server gets its third ACK.
-    fn split(
-        &mut self,
-        now: Instant,
-        handle: Handle,
-        agreed: &Agreed,
-        segment: &Segment<B>,
-        _out: &mut Vec<Frame<B>>,
-    ) {
-        let Some(pending) = self.drop_pending(handle) else {
-            return;
-        };
-        let Some(answered) = pending.answered else {
-            return;
-        };
-        let tuple = pending.tuple;
-        let limit = self.segment_max(tuple.dst);
-        let smss = answered.offer.smss(limit, tuple.dst.is_ipv6());
-        let Some(with_server) = pending.opening.agreed(smss) else {
-            return;
-        };
-        let mut server = Tcb::new(&with_server, now);
-        server.request_ack();
-        let client = Leg::Plain(Plain::new(Tcb::new(agreed, now), tuple.reversed()));
-        let server = Leg::Plain(Plain::new(server, tuple));
-        let tos = (pending.tos, answered.tos);
-        let relay = Relay::new(
-            self.next_id,
-            tuple,
-            (client, server),
-            (pending.opened, now),
-            tos,
-        );
-        self.next_id += 1;
-        let Ok(relay) = self.relays.insert(relay) else {
-            return;
-        };
-        let legs = [Which::Client, Which::Server].map(|which| FlowRef::Leg(relay, which));
-        // The pending flow's keys were just freed, so there is room for these.
-        self.enter(tuple, legs[0], legs[1]);
-        self.tools.apps.count(Counter::Opened);
-        self.tools.apps.count(Counter::OpenedPlain);
-        if let Some(relay) = self.relays.get_mut(relay) {
-            relay.input(&mut self.tools.cx(now), Which::Client, segment);
-        }
-        self.wake(relay);
-    }
-
-    /// Forgets a pending flow, its keys and its place in its subscriber's limit.
+    /// Forgets a pending flow, its keys, its token and its place in its subscriber's limit.
     pub(super) fn drop_pending(&mut self, handle: Handle) -> Option<Pending> {
         let pending = self.pendings.remove(handle)?;
         for key in keys_of(pending.tuple) {
             self.flows.remove(&key);
+        }
+        if let Some(key) = pending.answered.as_ref().and_then(|a| a.key) {
+            self.tokens.remove(key.token);
         }
         let subscriber = subscriber_key(pending.tuple.src);
         if let Some(count) = self.pending_by_subscriber.get_mut(&subscriber) {

@@ -7,6 +7,7 @@ use stack::{Cx, Instant, Rng, Tally};
 pub(super) struct Tools {
     pub(super) rng: Rng,
     pub(super) stack: Tally<stack::Counter>,
+    pub(super) mptcp: Tally<mptcp::Counter>,
     pub(super) apps: Tally<Counter>,
 }
 
@@ -15,6 +16,7 @@ impl Tools {
         Self {
             rng,
             stack: Tally::default(),
+            mptcp: Tally::default(),
             apps: Tally::default(),
         }
     }
@@ -25,6 +27,16 @@ impl Tools {
             now,
             rng: &mut self.rng,
             counters: &mut self.stack,
+        }
+    }
+
+    /// For the legs of a relay.
+    pub(super) fn leg(&mut self, now: Instant) -> mptcp::Cx<'_> {
+        mptcp::Cx {
+            now,
+            rng: &mut self.rng,
+            tcp: &mut self.stack,
+            mptcp: &mut self.mptcp,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::policy::side_of;
 use super::{Engine, FlowRef};
 use crate::relay::Which;
-use dataplane::port::Received;
+use dataplane::Received;
 use stack::ip::{Ingress, IpOut, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, OutSegment};
@@ -35,6 +35,8 @@ impl<B: PacketBuf> Engine<B> {
             Some(FlowRef::Pending(handle)) => {
                 self.on_pending(now, handle, key.side, arrival, out);
             },
+            Some(FlowRef::Joining(handle)) => self.on_joining(now, handle, &arrival, out),
+            Some(FlowRef::Gone(_)) => self.refuse_mid_stream(now, &arrival.segment, out),
             Some(FlowRef::TimeWait(handle)) => self.on_time_wait(now, handle, key, arrival, out),
             None => self.on_miss(now, arrival, out),
         }
@@ -59,7 +61,7 @@ impl<B: PacketBuf> Engine<B> {
         let Some(relay) = self.relays.get_mut(handle) else {
             return self.on_miss(now, arrival, out);
         };
-        relay.input(&mut self.tools.cx(now), which, &arrival.segment);
+        relay.input(&mut self.tools.leg(now), which, &arrival.segment);
         self.wake(handle);
     }
 

@@ -1,11 +1,13 @@
 //! One side of a relay: a TCP connection, seen by the relay as a stream in, a stream out, and its fate.
 
 use super::info::SubflowInfo;
+use mptcp::Cx;
+use mptcp::connection::{Connection, Outcome, ResetReason, SubflowId};
 use stack::ip::IcmpKind;
 use stack::tcp::time_wait::TimeWait;
 use stack::tcp::{State, Tcb, Verdict};
 use stack::wire::tcp::{OutSegment, Segment};
-use stack::{Cx, Instant, PacketBuf, SeqNum, Slice, Tuple};
+use stack::{Instant, PacketBuf, SeqNum, Slice, Tuple};
 
 /// How a leg ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ impl<B: PacketBuf> Plain<B> {
     }
 
     fn input(&mut self, cx: &mut Cx<'_>, segment: &Segment<B>) -> bool {
-        match self.tcb.input(cx, segment) {
+        match self.tcb.input(&mut cx.stack(), segment) {
             Verdict::Accepted { .. } => true,
             Verdict::Dropped => false,
             Verdict::Reset => {
@@ -62,7 +64,7 @@ impl<B: PacketBuf> Plain<B> {
 
     fn abort(&mut self, cx: &mut Cx<'_>) {
         if self.end().is_none() {
-            self.parting = self.tcb.abort(cx);
+            self.parting = self.tcb.abort(&mut cx.stack());
             self.end = Some(End::Aborted);
         }
     }
@@ -75,7 +77,7 @@ impl<B: PacketBuf> Plain<B> {
     /// Acts on an ICMP error about a segment numbered `seq` if it is in flight (RFC 5927 4). What says that packets are
     /// too big lowers the segment size; all else is soft once a connection is established (RFC 5461 4).
     fn on_icmp_error(&mut self, seq: SeqNum, kind: IcmpKind) -> bool {
-        let in_flight = seq.within(self.tcb.snd_una(), self.tcb.snd_nxt() - self.tcb.snd_una());
+        let in_flight = in_flight(&self.tcb, seq);
         if let (true, IcmpKind::TooBig { mtu }) = (in_flight, kind) {
             let (headers, least) = if self.tuple.dst.is_ipv4() {
                 (40, 576)
@@ -89,21 +91,33 @@ impl<B: PacketBuf> Plain<B> {
     }
 
     fn output(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
-        self.parting.take().or_else(|| self.tcb.output(cx, 0))
+        let parting = self.parting.take();
+        parting.or_else(|| self.tcb.output(&mut cx.stack(), 0))
     }
 }
 
 /// A leg: what the relay sees of either protocol.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "every relay has a TCP leg at least towards the server; a box would cost a miss per segment"
+)]
 pub(crate) enum Leg<B> {
     /// TCP.
     Plain(Plain<B>),
+    /// Multipath TCP, or what it fell back to.
+    Multipath(Box<Connection<B>>),
 }
 
 impl<B: PacketBuf> Leg<B> {
-    /// Takes a segment that the peer sent; whether it was acceptable.
-    pub(crate) fn input(&mut self, cx: &mut Cx<'_>, segment: &Segment<B>) -> bool {
+    /// Takes a segment that the peer sent on subflow `id` (always the initial one of a TCP leg); whether it was
+    /// acceptable, as far as that is known.
+    pub(crate) fn input(&mut self, cx: &mut Cx<'_>, id: SubflowId, segment: &Segment<B>) -> bool {
         match self {
             Self::Plain(leg) => leg.input(cx, segment),
+            Self::Multipath(leg) => {
+                leg.input(cx, id, segment);
+                true
+            },
         }
     }
 
@@ -111,6 +125,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn take(&mut self) -> Option<Slice<B>> {
         match self {
             Self::Plain(leg) => leg.tcb.take().map(|(_, payload)| payload),
+            Self::Multipath(leg) => leg.take(),
         }
     }
 
@@ -118,6 +133,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn fin_received(&self) -> bool {
         match self {
             Self::Plain(leg) => leg.tcb.fin_received(),
+            Self::Multipath(leg) => leg.fin_received(),
         }
     }
 
@@ -125,6 +141,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn accept_fin(&mut self) {
         match self {
             Self::Plain(leg) => leg.tcb.accept_fin(),
+            Self::Multipath(leg) => leg.accept_fin(),
         }
     }
 
@@ -132,6 +149,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn set_recv_room(&mut self, octets: u32) {
         match self {
             Self::Plain(leg) => leg.tcb.set_recv_room(octets),
+            Self::Multipath(leg) => leg.set_recv_room(octets),
         }
     }
 
@@ -139,6 +157,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn send(&mut self, payload: Slice<B>) {
         match self {
             Self::Plain(leg) => leg.tcb.send(payload),
+            Self::Multipath(leg) => leg.send(payload),
         }
     }
 
@@ -146,6 +165,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn finish(&mut self) {
         match self {
             Self::Plain(leg) => leg.tcb.finish(),
+            Self::Multipath(leg) => leg.finish(),
         }
     }
 
@@ -153,6 +173,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn fin_sent(&self) -> bool {
         match self {
             Self::Plain(leg) => leg.fin_sent(),
+            Self::Multipath(leg) => leg.fin_sent(),
         }
     }
 
@@ -160,6 +181,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn queued(&self) -> usize {
         match self {
             Self::Plain(leg) => leg.tcb.queued(),
+            Self::Multipath(leg) => leg.queued(),
         }
     }
 
@@ -167,6 +189,11 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn abort(&mut self, cx: &mut Cx<'_>) {
         match self {
             Self::Plain(leg) => leg.abort(cx),
+            Self::Multipath(leg) => {
+                if !leg.is_closed() {
+                    leg.abort(cx);
+                }
+            },
         }
     }
 
@@ -174,6 +201,15 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn end(&self) -> Option<End> {
         match self {
             Self::Plain(leg) => leg.end(),
+            Self::Multipath(leg) => match leg.outcome() {
+                Outcome::Alive => None,
+                Outcome::Closed => Some(End::Clean),
+                Outcome::Reset(ResetReason::Fastclose | ResetReason::LastSubflow) => {
+                    Some(End::Reset)
+                },
+                Outcome::Reset(ResetReason::TimedOut | ResetReason::Unusable) => Some(End::Lost),
+                Outcome::Reset(ResetReason::Aborted) => Some(End::Aborted),
+            },
         }
     }
 
@@ -181,6 +217,7 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn output(&mut self, cx: &mut Cx<'_>) -> Option<(Tuple, OutSegment<B>)> {
         match self {
             Self::Plain(leg) => leg.output(cx).map(|segment| (leg.tuple, segment)),
+            Self::Multipath(leg) => leg.output(cx).map(|out| (out.tuple, out.segment)),
         }
     }
 
@@ -188,20 +225,28 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match self {
             Self::Plain(leg) => leg.tcb.next_deadline(),
+            Self::Multipath(leg) => leg.next_deadline(),
         }
     }
 
     /// Runs the timers that are due.
     pub(crate) fn advance(&mut self, cx: &mut Cx<'_>) {
         match self {
-            Self::Plain(leg) => leg.tcb.advance(cx),
+            Self::Plain(leg) => leg.tcb.advance(&mut cx.stack()),
+            Self::Multipath(leg) => {
+                leg.advance(cx);
+            },
         }
     }
 
     /// Acts on an ICMP error that quotes `tuple` and `seq`; whether that segment is in flight.
-    pub(crate) fn on_icmp_error(&mut self, (_tuple, seq): (Tuple, SeqNum), kind: IcmpKind) -> bool {
+    pub(crate) fn on_icmp_error(&mut self, (tuple, seq): (Tuple, SeqNum), kind: IcmpKind) -> bool {
         match self {
             Self::Plain(leg) => leg.on_icmp_error(seq, kind),
+            Self::Multipath(leg) => {
+                let subflow = leg.subflows().find(|s| s.tuple() == tuple.reversed());
+                subflow.is_some_and(|subflow| in_flight(subflow.tcb(), seq))
+            },
         }
     }
 
@@ -209,13 +254,23 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn time_wait(&self, now: Instant) -> Option<(Tuple, TimeWait)> {
         match self {
             Self::Plain(leg) => leg.tcb.time_wait(now).map(|state| (leg.tuple, state)),
+            Self::Multipath(_) => None,
         }
     }
 
-    /// The MPTCP version and our token; `None` on a plain leg.
-    pub(crate) const fn multipath(&self) -> Option<(u8, u32)> {
+    /// The MPTCP connection, unless this is a TCP leg.
+    pub(crate) fn multipath(&self) -> Option<&Connection<B>> {
         match self {
             Self::Plain(_) => None,
+            Self::Multipath(leg) => Some(leg),
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn multipath_mut(&mut self) -> Option<&mut Connection<B>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Multipath(leg) => Some(leg),
         }
     }
 
@@ -223,6 +278,15 @@ impl<B: PacketBuf> Leg<B> {
     pub(crate) fn subflows(&self, each: &mut dyn FnMut(SubflowInfo)) {
         match self {
             Self::Plain(leg) => each(SubflowInfo::of(0, leg.tuple, false, &leg.tcb)),
+            Self::Multipath(leg) => leg.subflows().for_each(|subflow| {
+                let id = u32::from(subflow.id().0);
+                let tuple = subflow.tuple().reversed();
+                each(SubflowInfo::of(id, tuple, subflow.backup(), subflow.tcb()));
+            }),
         }
     }
+}
+
+fn in_flight<B: PacketBuf>(tcb: &Tcb<B>, seq: SeqNum) -> bool {
+    seq.within(tcb.snd_una(), tcb.snd_nxt() - tcb.snd_una())
 }

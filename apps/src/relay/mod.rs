@@ -11,16 +11,19 @@ pub(crate) use pending::{Answered, Kind, Pending};
 
 use crate::Counter;
 use crate::engine::Timeouts;
+use arrayvec::ArrayVec;
+use mptcp::connection::{SUBFLOWS_MAX, SubflowId};
+use mptcp::{Cx, Token};
 use pump::{Pump, move_data};
 use stack::time::earlier;
 use stack::wire::tcp::Segment;
-use stack::{Cx, Instant, PacketBuf, Tuple};
+use stack::{Instant, PacketBuf, Tuple};
 
 /// Which leg of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
-    /// Towards the subscriber.
-    Client,
+    /// Towards the subscriber, on this subflow.
+    Client(SubflowId),
     /// Towards the Internet.
     Server,
 }
@@ -35,6 +38,10 @@ pub(crate) struct Relay<B> {
     pub(crate) client: Leg<B>,
     /// Towards the Internet.
     pub(crate) server: Leg<B>,
+    /// Names the client leg in an MP_JOIN.
+    pub(crate) token: Option<Token>,
+    /// Addresses and ports of the subflows that joined, as the client sends.
+    pub(crate) joined: ArrayVec<Tuple, SUBFLOWS_MAX>,
     /// From the client to the server.
     pub(crate) up: Pump,
     /// From the server to the client.
@@ -73,6 +80,8 @@ impl<B: PacketBuf> Relay<B> {
             tuple,
             client,
             server,
+            token: None,
+            joined: ArrayVec::new(),
             up: Pump::default(),
             down: Pump::default(),
             opened,
@@ -90,18 +99,18 @@ impl<B: PacketBuf> Relay<B> {
     /// One of the legs.
     pub(crate) const fn leg(&mut self, which: Which) -> &mut Leg<B> {
         match which {
-            Which::Client => &mut self.client,
+            Which::Client(_) => &mut self.client,
             Which::Server => &mut self.server,
         }
     }
 
     /// Takes a segment of one of the legs.
     pub(crate) fn input(&mut self, cx: &mut Cx<'_>, which: Which, segment: &Segment<B>) {
-        let (leg, tos) = match which {
-            Which::Client => (&mut self.client, &mut self.tos_up),
-            Which::Server => (&mut self.server, &mut self.tos_down),
+        let (leg, id, tos) = match which {
+            Which::Client(id) => (&mut self.client, id, &mut self.tos_up),
+            Which::Server => (&mut self.server, SubflowId::INITIAL, &mut self.tos_down),
         };
-        if leg.input(cx, segment) {
+        if leg.input(cx, id, segment) {
             self.active = cx.now;
             if !segment.payload.is_empty() {
                 // DSCP crosses with the data; ECN belongs to each leg alone.
@@ -113,7 +122,7 @@ impl<B: PacketBuf> Relay<B> {
     /// The traffic class of what leaves by `which` leg.
     pub(crate) const fn tos(&self, which: Which) -> u8 {
         match which {
-            Which::Client => self.tos_down,
+            Which::Client(_) => self.tos_down,
             Which::Server => self.tos_up,
         }
     }

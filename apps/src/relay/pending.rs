@@ -1,13 +1,15 @@
 //! A flow between its SYN and its third ACK: small, and silent towards the client until the server has answered.
 
+use mptcp::LocalKey;
+use mptcp::handshake::capable::CapableRequest;
 use stack::tcp::handshake::{Accepting, Offer, Opening};
 use stack::{Instant, SeqNum, Tuple};
 
 /// How the flow was asked for, and so how the client is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// SYN with MP_CAPABLE: the answer carries one too.
-    Capable,
+    /// SYN with this MP_CAPABLE: the answer carries one too.
+    Capable(CapableRequest),
     /// Plain SYN, or a plain one after such with MP_CAPABLE: the answer carries none.
     Plain,
 }
@@ -38,6 +40,8 @@ pub(crate) struct Answered {
     pub(crate) accepting: Accepting,
     /// What the server offered.
     pub(crate) offer: Offer,
+    /// Our key, if the SYN+ACK carries MP_CAPABLE. Its token is taken from here on.
+    pub(crate) key: Option<LocalKey>,
     /// Traffic class of the server's answer.
     pub(crate) tos: u8,
 }

@@ -1,0 +1,159 @@
+//! The moment of the split: the client's third ACK has come, a pending flow becomes a relay, and only now the server gets
+//! its own third ACK. So a spoofed SYN completes no handshake anywhere.
+
+use super::{Engine, FlowRef, TokenRef};
+use crate::Counter;
+use crate::relay::{Answered, Kind, Leg, Pending, Plain, Relay, Which};
+use mptcp::connection::{Connection, Limits, Params, SUBFLOWS_MAX, SubflowId};
+use mptcp::handshake::capable::{self, CapableRequest, ThirdAck};
+use mptcp::{AddrId, Key, LocalKey, Role};
+use stack::slab::Handle;
+use stack::tcp::{Agreed, Tcb};
+use stack::wire::tcp::Segment;
+use stack::{Instant, PacketBuf, Tuple};
+
+/// What the client's third ACK makes of the client leg.
+enum Client {
+    /// Multipath TCP, with the client's key.
+    Multipath(Box<Params>, LocalKey),
+    /// TCP: no MP_CAPABLE was offered, or it did not come back.
+    Plain,
+}
+
+impl<B: PacketBuf> Engine<B> {
+    /// Takes the segment that completes the client's handshake.
+    pub(super) fn split(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        agreed: &Agreed,
+        segment: &Segment<B>,
+    ) {
+        let Some(client) = self.client_of(handle, segment) else {
+            return;
+        };
+        let Some(pending) = self.drop_pending(handle) else {
+            return;
+        };
+        let Some(server) = self.server_leg(now, &pending) else {
+            return;
+        };
+        let tuple = pending.tuple;
+        let tcb = Tcb::new(agreed, now);
+        let (client, token) = match client {
+            Client::Plain => (Leg::Plain(Plain::new(tcb, tuple.reversed())), None),
+            Client::Multipath(params, local) => {
+                let cx = &mut self.tools.leg(now);
+                let connection = Connection::new(cx, &params, tcb, tuple);
+                (Leg::Multipath(Box::new(connection)), Some(local.token))
+            },
+        };
+        self.tools.apps.count(Counter::Opened);
+        self.tools.apps.count(if token.is_some() {
+            Counter::OpenedMptcp
+        } else {
+            Counter::OpenedPlain
+        });
+        let tos = (pending.tos, pending.answered.map_or(0, |a| a.tos));
+        let mut relay = Relay::new(
+            self.next_id,
+            tuple,
+            (client, server),
+            (pending.opened, now),
+            tos,
+        );
+        self.next_id += 1;
+        relay.token = token;
+        self.announce(&mut relay);
+        let client = Which::Client(SubflowId::INITIAL);
+        relay.input(&mut self.tools.leg(now), client, segment);
+        let Ok(handle) = self.relays.insert(relay) else {
+            return;
+        };
+        // The pending flow's keys and token were just freed, so there is room for these.
+        self.enter(
+            tuple,
+            FlowRef::Leg(handle, client),
+            FlowRef::Leg(handle, Which::Server),
+        );
+        if let Some(token) = token {
+            self.tokens.insert(token, TokenRef::Relay(handle)).ok();
+        }
+        self.wake(handle);
+    }
+
+    /// What the segment's options make of the client leg; `None` if it is to be ignored.
+    fn client_of(&mut self, handle: Handle, segment: &Segment<B>) -> Option<Client> {
+        let pending = self.pendings.get(handle)?;
+        let answered = pending.answered.as_ref()?;
+        let (Kind::Capable(request), Some(local)) = (pending.kind, answered.key) else {
+            return Some(Client::Plain);
+        };
+        let checksum = self.config.checksum || request.terms.checksum;
+        let offered = capable::Answered {
+            version: request.version,
+            checksum,
+            local: local.key,
+            remote: request.key,
+        };
+        match capable::third_ack(&segment.options.mptcp, &offered) {
+            ThirdAck::Established { remote, .. } => {
+                let params = self.params(&request, checksum, (local.key, remote));
+                Some(Client::Multipath(Box::new(params), local))
+            },
+            ThirdAck::TooEarly => None,
+            ThirdAck::Fallback(_) => {
+                self.tools.apps.count(Counter::FallbackThirdAck);
+                Some(Client::Plain)
+            },
+        }
+    }
+
+    fn params(
+        &self,
+        request: &CapableRequest,
+        checksum: bool,
+        (local_key, remote_key): (Key, Key),
+    ) -> Params {
+        let limits = &self.config.limits;
+        Params {
+            version: request.version,
+            role: Role::Responder,
+            local_key,
+            remote_key,
+            checksum,
+            peer_denies_initial_addr: request.terms.deny_join_initial,
+            limits: Limits {
+                subflows: u8::try_from(limits.subflows.min(SUBFLOWS_MAX)).unwrap_or(1),
+                send_buffer: limits.buffer,
+                recv_buffer: limits.buffer,
+                ..Limits::default()
+            },
+        }
+    }
+
+    /// The server leg: it goes on with the client's number, timestamps and window scale, and acknowledges at once.
+    fn server_leg(&self, now: Instant, pending: &Pending) -> Option<Leg<B>> {
+        let Answered { offer, .. } = pending.answered.as_deref()?;
+        let Tuple { dst, .. } = pending.tuple;
+        let smss = offer.smss(self.segment_max(dst), dst.is_ipv6());
+        let agreed = pending.opening.agreed(smss)?;
+        let mut tcb = Tcb::new(&agreed, now);
+        tcb.request_ack();
+        Some(Leg::Plain(Plain::new(tcb, pending.tuple)))
+    }
+
+    /// Tells the client where else it can reach us, addresses of the flow's own family first.
+    fn announce(&self, relay: &mut Relay<B>) {
+        let ipv6 = relay.tuple.dst.is_ipv6();
+        let Some(connection) = relay.client.multipath_mut() else {
+            return;
+        };
+        for family in [ipv6, !ipv6] {
+            let addresses = (1..=u8::MAX).zip(&self.config.announce);
+            for (id, address) in addresses.filter(|(_, a)| a.is_ipv6() == family) {
+                connection.announce(AddrId(id), *address, None);
+            }
+        }
+    }
+}
