@@ -17,6 +17,8 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use reader::{Found, Reader};
@@ -46,6 +48,18 @@ pub struct Checked {
 /// Every mistake in `source`, in the order of lines.
 pub fn parse(source: &str) -> Result<Config, Vec<Mistake>> {
     check(source.as_bytes(), &|_| true).result
+}
+
+/// Reads the configuration in the file at `path`.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn load(path: &Path) -> io::Result<Checked> {
+    let mut source = Vec::new();
+    // One octet above the limit is enough to see that there are too many.
+    let most = u64::try_from(SOURCE_MAX).unwrap_or(u64::MAX) + 1;
+    File::open(path)?.take(most).read_to_end(&mut source)?;
+    Ok(check(&source, &|path| path.is_dir()))
 }
 
 /// Reads a configuration from whatever a file holds; `is_directory` says whether a path on this machine is one.
@@ -118,10 +132,8 @@ impl Draft {
 /// Text that can be a configuration at all.
 fn text(source: &[u8]) -> Result<&str, Mistake> {
     if source.len() > SOURCE_MAX {
-        let what = format!(
-            "the file has {} octets, and {SOURCE_MAX} is the limit",
-            source.len()
-        );
+        let what =
+            format!("the file has more than the {SOURCE_MAX} octets that a configuration may have");
         return Err(whole(&what, "name a configuration file"));
     }
     let read = str::from_utf8(source).map_err(|error| {

@@ -371,7 +371,7 @@ fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>) -> Lim
             .and_then(|n| usize::try_from(n).ok())
             .unwrap_or(*field);
     };
-    count("connections", &mut limits.relays, 10_000_000);
+    count("connections", &mut limits.relays, 1_000_000);
     count("pending", &mut limits.pending, 1_000_000);
     count(
         "pending_per_subscriber",

@@ -145,7 +145,7 @@ colour: blue
 21: subscribers: "10.1.0.0/24" is no list; write the prefixes whose flows are to be bonded: [10.1.0.0/24, "fd00:1::/64"]
 22: mptcp.anounce: unknown key; did you mean "announce"?
 22: mptcp.checksum: "perhaps" is neither true nor false; write true or false
-24: limits.connections: 0 is too small; write a whole number from 1 to 10000000
+24: limits.connections: 0 is too small; write a whole number from 1 to 1000000
 26: limits.pending_per_subscriber: 11 is above the limit of all together; write at most limits.pending, 10
 27: limits.buffer_per_connection: "4MB" is no size that fits here; write a size from 64KiB to 85MiB, such as 512KiB or 4MiB
 28: limits.bufer_total: unknown key; did you mean "buffer_total"?
@@ -362,7 +362,10 @@ fn what_is_no_text_is_refused_with_its_line() {
     );
     let large = vec![b'#'; SOURCE_MAX + 1];
     let mistakes = check(&large, &|_| true).result.unwrap_err();
-    assert!(mistakes[0].what.contains("1048577 octets"), "{mistakes:?}");
+    assert!(
+        mistakes[0].what.contains("more than the 1048576 octets"),
+        "{mistakes:?}"
+    );
 }
 
 #[test]

@@ -44,16 +44,26 @@ pub enum Command {
     ResetAll,
 }
 
+/// What an engine shows among its counters and no table of counters declares.
+const BESIDE: [(&str, &str); 4] = [
+    (
+        "copied_in_stack",
+        "Octets of TCP payload that left as a copy instead of by reference: always 0.",
+    ),
+    (
+        "held_octets",
+        "Payload octets that all relays hold now, received and not yet acknowledged by the other end.",
+    ),
+    (
+        "pending",
+        "Relays that wait now for the server or for the client's third ACK.",
+    ),
+    ("relays", "Relays that exist now, pending ones not counted."),
+];
+
 /// What the counter `name` counts, in a sentence.
 #[must_use]
 pub fn explain(name: &str) -> Option<&'static str> {
-    const BESIDE: [(&str, &str); 2] = [
-        ("relays", "Relays that exist now, pending ones not counted."),
-        (
-            "pending",
-            "Relays that wait now for the server or for the client's third ACK.",
-        ),
-    ];
     fn find<C: Counted>(name: &str) -> Option<&'static str> {
         C::ALL
             .iter()

@@ -48,6 +48,9 @@ pub struct Port {
     pub tx_bytes: u64,
     /// Frames that the device dropped because we did not fetch them in time.
     pub rx_missed: u64,
+    /// Frames that the device dropped because there was no buffer to receive into.
+    #[serde(default)]
+    pub rx_nobuf: u64,
     /// Frames that the device did not take.
     pub tx_dropped: u64,
     /// Payload octets that the port had to copy, as the device cannot send a chain of buffers.

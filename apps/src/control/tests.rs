@@ -291,7 +291,7 @@ fn every_counter_has_one_name_and_one_explanation() {
         names::<stack::Counter>(),
         names::<mptcp::Counter>(),
         names::<crate::Counter>(),
-        vec!["relays", "pending"],
+        BESIDE.map(|(name, _)| name).to_vec(),
     ]
     .concat();
     for name in &all {

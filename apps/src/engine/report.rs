@@ -78,6 +78,7 @@ impl<B: PacketBuf> Engine<B> {
                 tx_packets: stats.tx_packets,
                 tx_bytes: stats.tx_bytes,
                 rx_missed: stats.rx_missed,
+                rx_nobuf: stats.rx_nobuf,
                 tx_dropped: stats.tx_dropped,
                 copied_at_port: stats.copied_at_port,
             }
