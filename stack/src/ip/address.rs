@@ -58,7 +58,7 @@ impl Interface {
             .iter()
             .filter(|net| net.addr().is_ipv4() == toward.is_ipv4());
         let first = same_family.clone().next()?;
-        let on_link = same_family.find(|net| net.contains::<&IpAddr>(&&toward));
+        let on_link = same_family.find(|net| net.contains::<&IpAddr>(&toward));
         Some(on_link.unwrap_or(first).addr())
     }
 
@@ -72,7 +72,7 @@ impl Interface {
             || self
                 .addresses
                 .iter()
-                .any(|net| net.contains::<&IpAddr>(&&addr))
+                .any(|net| net.contains::<&IpAddr>(&addr))
     }
 }
 

@@ -19,6 +19,8 @@ mod output;
 mod packet;
 mod route;
 mod syn;
+#[cfg(test)]
+mod tests;
 
 pub use crate::buf::RxChecksum;
 pub use config::{InterfaceConfig, NetConfig, NetError, RouteConfig};
@@ -80,7 +82,7 @@ impl<B: PacketBuf> Net<B> {
         }
         net.broadcasts.sort_unstable();
         for route in config.routes {
-            net.add_route(route)?;
+            net.add_route(&route)?;
         }
         Ok(net)
     }
@@ -163,8 +165,8 @@ impl<B: PacketBuf> Net<B> {
         }
     }
 
-    fn add_route(&mut self, route: RouteConfig) -> Result<(), NetError> {
-        let RouteConfig { to, via } = route;
+    fn add_route(&mut self, route: &RouteConfig) -> Result<(), NetError> {
+        let RouteConfig { to, via } = *route;
         if to.addr().is_ipv4() != via.is_ipv4() {
             return Err(NetError::RouteFamily { to, via });
         }
@@ -175,7 +177,7 @@ impl<B: PacketBuf> Net<B> {
             interface
                 .addresses
                 .iter()
-                .any(|net| net.contains::<&IpAddr>(&&via))
+                .any(|net| net.contains::<&IpAddr>(&via))
         });
         let Some(interface) = on_link else {
             return Err(NetError::RouteUnresolved { to, via });

@@ -2,6 +2,8 @@
 
 mod emit;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 pub use emit::{emit, header_len, options_len};
 pub(crate) use parse::HEADER_MIN;

@@ -106,11 +106,11 @@ pub fn parse_options(mut rest: &[u8]) -> Option<Options> {
         rest = &rest[len..];
         match (kind, &option[2..]) {
             (kind::MSS, &[a, b]) => {
-                options.mss.get_or_insert(u16::from_be_bytes([a, b]));
+                options.mss = options.mss.or(Some(u16::from_be_bytes([a, b])));
             },
             // RFC 7323 2.3: a shift beyond 14 is taken as 14.
             (kind::WSCALE, &[shift]) => {
-                options.wscale.get_or_insert(shift.min(14));
+                options.wscale = options.wscale.or(Some(shift.min(14)));
             },
             (kind::SACK_PERMITTED, []) => options.sack_permitted = true,
             (kind::SACK, blocks) if blocks.len() % 8 == 0 => {
@@ -123,10 +123,8 @@ pub fn parse_options(mut rest: &[u8]) -> Option<Options> {
                 }
             },
             (kind::TIMESTAMPS, body @ [_, _, _, _, _, _, _, _]) => {
-                options.ts.get_or_insert(Timestamps {
-                    val: u32_of(body),
-                    ecr: u32_of(&body[4..]),
-                });
+                let (val, ecr) = (u32_of(body), u32_of(&body[4..]));
+                options.ts = options.ts.or(Some(Timestamps { val, ecr }));
             },
             (
                 kind::MSS | kind::WSCALE | kind::SACK_PERMITTED | kind::SACK | kind::TIMESTAMPS,
