@@ -1,0 +1,100 @@
+//! The HAG of the lab's scene, with small limits so that a fuzzer reaches them.
+
+use apps::engine::{Engine, EngineConfig, Limits, PortRole, PortSettings, Timeouts};
+use dataplane::memory::MemBuf;
+use ipnet::IpNet;
+use stack::PortId;
+use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
+use std::net::IpAddr;
+
+/// Ethernet address of every host of the scene.
+pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 9, 9];
+
+const PORTS: [(&str, PortRole, [&str; 2]); 3] = [
+    ("access1", PortRole::Access, ["10.1.0.1/24", "fd00:1::1/64"]),
+    ("access2", PortRole::Access, ["10.2.0.1/24", "fd00:2::1/64"]),
+    ("core", PortRole::Core, ["10.9.0.1/24", "fd00:9::1/64"]),
+];
+
+/// Ethernet address of our port `port`.
+#[must_use]
+pub const fn port_mac(port: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 1, port]
+}
+
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// The addresses, routes and own addresses of the scene.
+#[must_use]
+pub fn net() -> NetConfig {
+    let interfaces = (0..)
+        .zip(&PORTS)
+        .map(|(port, (_, _, addresses))| InterfaceConfig {
+            port: PortId(port),
+            mac: port_mac(port),
+            mtu: 1500,
+            addresses: nets(addresses),
+        })
+        .collect();
+    let routes = [("0.0.0.0/0", "10.9.0.2"), ("::/0", "fd00:9::2")]
+        .iter()
+        .filter_map(|(to, via)| {
+            Some(RouteConfig {
+                to: to.parse().ok()?,
+                via: via.parse().ok()?,
+            })
+        })
+        .collect();
+    NetConfig {
+        interfaces,
+        routes,
+        own: announce(),
+    }
+}
+
+fn announce() -> Vec<IpAddr> {
+    addresses(&["10.99.0.2", "fd00:99::2"])
+}
+
+/// A HAG whose every random choice is fixed.
+///
+/// # Panics
+/// The scene does not resolve: a mistake in this file.
+#[must_use]
+pub fn engine() -> Engine<MemBuf> {
+    let ports = PORTS
+        .iter()
+        .map(|(name, role, _)| PortSettings {
+            name: (*name).to_owned(),
+            role: *role,
+        })
+        .collect();
+    let config = EngineConfig {
+        core: 0,
+        core_bits: 0,
+        net: net(),
+        ports,
+        subscribers: nets(&["10.1.0.0/24", "fd00:1::/64"]),
+        announce: announce(),
+        checksum: false,
+        accept_plain: false,
+        limits: Limits {
+            relays: 4,
+            pending: 8,
+            pending_per_subscriber: 6,
+            joining: 3,
+            subflows: 3,
+            buffer: 64 << 10,
+            buffer_total: 256 << 10,
+        },
+        timeouts: Timeouts::default(),
+        seed: [7; 32],
+    };
+    Engine::new(config).expect("the scene resolves")
+}
