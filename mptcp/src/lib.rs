@@ -7,9 +7,16 @@
 pub mod connection;
 pub mod counters;
 pub mod crypto;
+mod dsn;
+mod dss;
 pub mod handshake;
 pub mod join;
 pub mod option;
+mod path_manager;
+mod recv_queue;
+pub mod scheduler;
+mod send_queue;
+mod subflow;
 #[cfg(test)]
 mod testing;
 pub mod token;

@@ -11,13 +11,29 @@
 //!
 //! After a fallback the same calls run one plain TCP connection, so the owner need not care.
 
+mod close;
+mod controls;
+mod fallback;
+mod input;
+mod options;
+mod output;
+mod schedule;
+mod timers;
+
+pub use crate::subflow::Subflow;
+
+use crate::path_manager::PathManager;
+use crate::recv_queue::RecvQueue;
+use crate::scheduler::Scheduler;
+use crate::send_queue::SendQueue;
 use crate::types::{AddrId, DataSeq, Role, Version};
 use crate::{Cx, Key};
 use core::net::IpAddr;
 use stack::tcp::Tcb;
 use stack::time::Duration;
-use stack::wire::tcp::{OutSegment, Segment};
+use stack::wire::tcp::OutSegment;
 use stack::{Instant, PacketBuf, Slice, Tuple};
+use std::collections::VecDeque;
 
 /// Most subflows of one connection at a time.
 pub const SUBFLOWS_MAX: usize = 8;
@@ -158,136 +174,206 @@ pub struct Output<B> {
     pub segment: OutSegment<B>,
 }
 
+/// Most events kept for the owner; it is to fetch them after each call.
+const EVENTS_MAX: usize = 64;
+
 /// One Multipath TCP connection. See the [module](self) for the order of calls.
 pub struct Connection<B> {
     params: Params,
-    tcb: Tcb<B>,
-    tuple: Tuple,
+    mode: Mode,
+    ended: Option<Outcome>,
+    subflows: Vec<Subflow<B>>,
+    /// Joins that were answered and wait for their third ACK: they count against the limit.
+    joins_pending: u8,
+    send: SendQueue<B>,
+    scheduler: Scheduler,
+    /// First number that the peer's window does not hold: the greatest DATA_ACK + window ever seen (RFC 8684 3.3.1).
+    send_edge: DataSeq,
+    recv: RecvQueue<B>,
+    /// First number that our window does not hold. Never moves back.
+    recv_edge: DataSeq,
+    local_fin: LocalFin,
+    /// The number of the peer's DATA_FIN, once known.
+    remote_fin: Option<DataSeq>,
+    remote_fin_accepted: bool,
+    paths: PathManager,
+    /// Something changed that may allow or require sending.
+    dirty: bool,
+    /// The subflow whose turn it is to be asked for output.
+    turn: usize,
+    outbox: VecDeque<Output<B>>,
+    events: VecDeque<Event>,
+    data_timer: timers::DataTimer,
+    /// Our first data since the fallback is to carry an infinite mapping (RFC 8684 3.7).
+    infinite: Option<fallback::Infinite>,
+    /// An initiator repeats MP_CAPABLE until an option of the peer's shows that it arrived (RFC 8684 3.1).
+    capable_due: bool,
+    close_at: Option<Instant>,
+    closed_at: Option<Instant>,
+    last_loss: ResetReason,
+}
+
+/// Where our end of data stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LocalFin {
+    /// The owner has not finished.
+    Open,
+    /// It has, but not all data was given to a subflow.
+    Wanted,
+    /// DATA_FIN with this number was sent; it is due again at `again`, and was sent `sends` times.
+    Sent {
+        dsn: DataSeq,
+        again: Instant,
+        sends: u8,
+    },
+    /// It is DATA_ACKed.
+    Acked,
 }
 
 impl<B: PacketBuf> Connection<B> {
     /// A connection right after its handshake, with its first subflow in ESTABLISHED. `tuple` is that of the segments
     /// it receives. No segment after the SYN may have been given to `tcb` yet: a third ACK that carries data is the
-    /// first [`Connection::input`].
+    /// first [`Connection::input`]. Call [`Connection::output`] next: an initiator's third ACK is due.
     #[must_use]
     pub fn new(cx: &mut Cx<'_>, params: &Params, tcb: Tcb<B>, tuple: Tuple) -> Self {
         let _ = cx;
-        Self {
-            params: *params,
-            tcb,
-            tuple,
+        let version = params.version;
+        // MP_CAPABLE occupies the initial number on both sides (RFC 8684 3.1).
+        let first_out = params.local_key.idsn(version) + 1;
+        let first_in = params.remote_key.idsn(version) + 1;
+        let pieces = (params.limits.recv_buffer / 128).max(64) as usize;
+        let snd_wnd = tcb.snd_wnd_edge() - tcb.snd_una();
+        let mut first = Subflow::new(SubflowId::INITIAL, tuple, tcb, false);
+        let initiator = params.role == Role::Initiator;
+        if initiator {
+            first.tcb.request_ack();
         }
-    }
-
-    /// Takes a segment of subflow `id`: TCP first, then its options, then its data.
-    pub fn input(&mut self, cx: &mut Cx<'_>, id: SubflowId, seg: &Segment<B>) -> Outcome {
-        let _ = (id, self.tcb.input(&mut cx.stack(), seg));
-        Outcome::Alive
+        let mut connection = Self {
+            params: *params,
+            mode: Mode::Unverified,
+            ended: None,
+            subflows: Vec::with_capacity(2),
+            joins_pending: 0,
+            send: SendQueue::new(first_out),
+            scheduler: Scheduler::default(),
+            send_edge: first_out + u64::from(snd_wnd),
+            recv: RecvQueue::new(first_in, pieces),
+            recv_edge: first_in,
+            local_fin: LocalFin::Open,
+            remote_fin: None,
+            remote_fin_accepted: false,
+            paths: PathManager::default(),
+            dirty: true,
+            turn: 0,
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            data_timer: timers::DataTimer::default(),
+            infinite: None,
+            capable_due: initiator,
+            close_at: None,
+            closed_at: None,
+            last_loss: ResetReason::LastSubflow,
+        };
+        connection.subflows.push(first);
+        connection.set_recv_room(params.limits.recv_buffer);
+        connection.tell(Event::SubflowOpened {
+            id: SubflowId::INITIAL,
+            tuple,
+        });
+        connection
     }
 
     /// The next data in order.
     pub fn take(&mut self) -> Option<Slice<B>> {
-        None
+        self.recv.take()
     }
-
-    /// Whether the peer's end of data is next and everything before it was taken: its DATA_FIN, or its FIN after a
-    /// fallback. It is not acknowledged before [`Self::accept_fin`].
-    #[must_use]
-    pub fn fin_received(&self) -> bool {
-        false
-    }
-
-    /// Acknowledges the peer's end of data, once [`Self::fin_received`].
-    pub fn accept_fin(&mut self) {}
 
     /// Sets how many octets the owner can hold beyond what it has taken. The announced window follows, at most
     /// [`Limits::recv_buffer`]; its right edge never moves back.
     pub fn set_recv_room(&mut self, bytes: u32) {
-        let _ = bytes;
+        let room = u64::from(bytes.min(self.params.limits.recv_buffer));
+        self.recv_edge = self.recv_edge.max(self.recv.taken() + room);
+        self.renew_windows();
+    }
+
+    /// The window to announce, relative to our DATA_ACK.
+    fn window(&self) -> u32 {
+        u32::try_from(self.recv_edge.distance(self.recv.next()).max(0)).unwrap_or(u32::MAX)
     }
 
     /// Octets that [`Self::send`] may still add: 0 when [`Limits::send_buffer`] is used up, or after
     /// [`Self::finish`]. What is sent beyond is taken nevertheless.
     #[must_use]
     pub fn send_room(&self) -> usize {
-        0
-    }
-
-    /// Queues payload, by reference. Ignored after [`Self::finish`] and once the connection ended.
-    pub fn send(&mut self, payload: Slice<B>) {
-        let _ = payload;
-    }
-
-    /// Ends our direction after all that was queued: DATA_FIN, or FIN after a fallback.
-    pub fn finish(&mut self) {}
-
-    /// Whether our end of data is acknowledged.
-    #[must_use]
-    pub fn fin_acknowledged(&self) -> bool {
-        false
-    }
-
-    /// Whether our end of data has left at least once: the DATA_FIN, or the FIN after a fallback. A relay acknowledges
-    /// the other side's end only then.
-    #[must_use]
-    pub fn fin_sent(&self) -> bool {
-        false
+        if self.local_fin != LocalFin::Open || self.ended.is_some() {
+            return 0;
+        }
+        // A piece pins a whole packet buffer, however short it is.
+        let limit = self.params.limits.send_buffer as usize;
+        if self.send.pieces() >= (limit / 128).max(64) {
+            return 0;
+        }
+        limit.saturating_sub(self.queued())
     }
 
     /// Octets given to [`Self::send`] that the peer has not acknowledged for good, sent or not: what a relay holds.
     #[must_use]
     pub fn queued(&self) -> usize {
-        0
+        match self.mode {
+            Mode::Fallback => self
+                .subflows
+                .first()
+                .map_or(0, |subflow| subflow.tcb.queued()),
+            Mode::Unverified | Mode::Verified => self.send.len(),
+        }
     }
 
-    /// Cuts the connection off: MP_FASTCLOSE and resets on all subflows, to be fetched with [`Self::output`].
-    pub fn abort(&mut self, cx: &mut Cx<'_>) {
-        let _ = cx;
-    }
-
-    /// The next segment to send now; call until `None`.
-    pub fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
-        let segment = self.tcb.output(&mut cx.stack(), 12)?;
-        Some(Output {
-            subflow: SubflowId::INITIAL,
-            tuple: self.tuple.reversed(),
-            segment,
-        })
-    }
-
-    /// When [`Self::advance`] is due.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.tcb.next_deadline()
-    }
-
-    /// Runs the timers that are due. Follow with [`Self::output`].
-    pub fn advance(&mut self, cx: &mut Cx<'_>) -> Outcome {
-        self.tcb.advance(&mut cx.stack());
-        Outcome::Alive
+    /// Queues payload, by reference. Ignored after [`Self::finish`] and once the connection ended.
+    pub fn send(&mut self, payload: Slice<B>) {
+        if self.local_fin != LocalFin::Open || self.ended.is_some() {
+            return;
+        }
+        if self.mode == Mode::Fallback {
+            self.send_plain(payload);
+        } else {
+            self.send.push(payload);
+            self.dirty = true;
+        }
     }
 
     /// What happened since the last call.
     pub fn take_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        // Openings and closings are never lost: the owner's flow table depends on them, and eight subflows bound them
+        // between two calls of the owner. What the peer announces may be dropped.
+        let vital = matches!(
+            event,
+            Event::SubflowOpened { .. } | Event::SubflowClosed { .. }
+        );
+        if vital || self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        }
     }
 
     /// How the connection is doing.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        Outcome::Alive
+        self.ended.unwrap_or(Outcome::Alive)
     }
 
     /// Whether it can be dropped: closed, or cut off.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.outcome() != Outcome::Alive
+        self.ended.is_some()
     }
 
     /// Unverified, verified or fallen back.
     #[must_use]
-    pub fn mode(&self) -> Mode {
-        Mode::Unverified
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// What the handshake settled.
@@ -296,74 +382,69 @@ impl<B: PacketBuf> Connection<B> {
         &self.params
     }
 
-    /// Announces an address of ours under `id` (not 0): ADD_ADDR, repeated until the peer echoes it (version 1).
-    pub fn announce(&mut self, id: AddrId, addr: IpAddr, port: Option<u16>) {
-        let _ = (id, addr, port);
-    }
-
-    /// Withdraws an address of ours: REMOVE_ADDR, on another subflow than those that use it, which are closed.
-    pub fn withdraw(&mut self, id: AddrId) {
-        let _ = id;
-    }
-
-    /// Asks the peer to use subflow `id` only when no other is there, or again like the others (MP_PRIO).
-    pub fn set_backup(&mut self, id: SubflowId, backup: bool) {
-        let _ = (id, backup);
-    }
-
     /// The subflows, in no particular order.
     pub fn subflows(&self) -> impl Iterator<Item = &Subflow<B>> {
-        core::iter::empty()
+        self.subflows.iter()
+    }
+
+    /// Subflow `id`, while it lives.
+    #[must_use]
+    pub fn subflow(&self, id: SubflowId) -> Option<&Subflow<B>> {
+        self.subflows.iter().find(|subflow| subflow.id == id)
     }
 
     /// The next octet expected of the peer: what we DATA_ACK.
     #[must_use]
-    pub fn data_ack(&self) -> DataSeq {
-        DataSeq(0)
-    }
-}
-
-/// One subflow: a TCP connection that carries part of the data.
-pub struct Subflow<B> {
-    id: SubflowId,
-    tuple: Tuple,
-    tcb: Tcb<B>,
-}
-
-impl<B: PacketBuf> Subflow<B> {
-    /// Its name within the connection.
-    #[must_use]
-    pub const fn id(&self) -> SubflowId {
-        self.id
+    pub const fn data_ack(&self) -> DataSeq {
+        self.recv.next()
     }
 
-    /// Addresses and ports of the segments that it receives.
+    /// Octets held for the owner, in order or beyond gaps.
     #[must_use]
-    pub const fn tuple(&self) -> Tuple {
-        self.tuple
+    pub fn held(&self) -> usize {
+        self.recv.held()
+            + self
+                .subflows
+                .iter()
+                .map(|subflow| subflow.held.len)
+                .sum::<usize>()
     }
 
-    /// Its TCP connection: state, round-trip time, congestion window, counts.
-    #[must_use]
-    pub const fn tcb(&self) -> &Tcb<B> {
-        &self.tcb
+    fn index(&self, id: SubflowId) -> Option<usize> {
+        self.subflows.iter().position(|subflow| subflow.id == id)
     }
 
-    /// Whether the peer wants it used only when no other is there.
-    #[must_use]
-    pub const fn backup(&self) -> bool {
-        false
+    pub(crate) fn subflow_mut(&mut self, id: SubflowId) -> Option<&mut Subflow<B>> {
+        self.subflows.iter_mut().find(|subflow| subflow.id == id)
     }
 
-    /// Payload octets received in order on it.
-    #[must_use]
-    pub fn bytes_in(&self) -> u64 {
-        self.tcb.bytes_received()
+    /// Joins that wait for their third ACK.
+    pub(crate) const fn joins_pending(&self) -> u8 {
+        self.joins_pending
     }
 
-    /// Payload octets that the peer acknowledged on it.
-    #[must_use]
-    pub fn bytes_out(&self) -> u64 {
-        self.tcb.bytes_acked()
+    pub(crate) const fn joins_pending_mut(&mut self) -> &mut u8 {
+        &mut self.joins_pending
+    }
+
+    /// Takes in a subflow whose handshake proved the keys: a connection with two can no longer fall back.
+    pub(crate) fn adopt(&mut self, subflow: Subflow<B>) {
+        self.mode = Mode::Verified;
+        self.close_at = None;
+        self.subflows.push(subflow);
+        self.renew_windows();
+    }
+
+    /// Whether both ends of data are known, so that no further subflow makes sense.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.remote_fin_accepted && self.local_fin != LocalFin::Open
+    }
+
+    /// The lowest id that no subflow has.
+    pub(crate) fn free_id(&self) -> Option<SubflowId> {
+        let limit = u8::try_from(SUBFLOWS_MAX).unwrap_or(u8::MAX);
+        (0..limit)
+            .map(SubflowId)
+            .find(|&id| self.index(id).is_none())
     }
 }

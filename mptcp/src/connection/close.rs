@@ -1,0 +1,334 @@
+//! The ends of a connection and of its subflows (RFC 8684 3.3.3, 3.5, 3.6).
+
+use super::{Connection, Event, LocalFin, Mode, Outcome, Output, ResetReason};
+use crate::Cx;
+use crate::counters::Counter;
+use crate::option::{MpOption, ResetReason as RstReason, TcpRst, parse};
+use crate::types::Version;
+use stack::PacketBuf;
+use stack::tcp::State;
+use stack::wire::tcp::{Flags, OptBytes, OutSegment, Segment};
+
+impl<B: PacketBuf> Connection<B> {
+    /// Whether the peer's end of data is next and everything before it was taken: its DATA_FIN, or its FIN after a
+    /// fallback. It is not acknowledged before [`Self::accept_fin`].
+    #[must_use]
+    pub fn fin_received(&self) -> bool {
+        if self.remote_fin_accepted || !self.recv.is_drained() {
+            return false;
+        }
+        match self.mode {
+            Mode::Fallback => self.subflows.first().is_some_and(|s| s.tcb.fin_received()),
+            Mode::Unverified | Mode::Verified => self.remote_fin == Some(self.recv.next()),
+        }
+    }
+
+    /// Acknowledges the peer's end of data, once [`Self::fin_received`].
+    pub fn accept_fin(&mut self) {
+        if !self.fin_received() {
+            return;
+        }
+        self.remote_fin_accepted = true;
+        self.dirty = true;
+        if self.mode == Mode::Fallback {
+            if let Some(subflow) = self.subflows.first_mut() {
+                subflow.tcb.accept_fin();
+            }
+            return;
+        }
+        self.recv.step_over_fin();
+        for subflow in &mut self.subflows {
+            if subflow.is_live() {
+                subflow.tcb.request_ack();
+            }
+        }
+    }
+
+    /// Ends our direction after all that was queued: DATA_FIN, or FIN after a fallback.
+    pub fn finish(&mut self) {
+        if self.local_fin != LocalFin::Open || self.ended.is_some() {
+            return;
+        }
+        self.local_fin = LocalFin::Wanted;
+        self.dirty = true;
+        if self.mode == Mode::Fallback {
+            self.finish_plain();
+        }
+    }
+
+    /// Whether our end of data is acknowledged.
+    #[must_use]
+    pub fn fin_acknowledged(&self) -> bool {
+        match self.mode {
+            Mode::Fallback => {
+                self.local_fin != LocalFin::Open
+                    && self.subflows.first().is_none_or(|s| {
+                        matches!(
+                            s.tcb.state(),
+                            State::FinWait2 | State::TimeWait | State::Closed
+                        )
+                    })
+            },
+            Mode::Unverified | Mode::Verified => self.local_fin == LocalFin::Acked,
+        }
+    }
+
+    /// Whether our end of data has left at least once: the DATA_FIN, or the FIN after a fallback. A relay acknowledges
+    /// the other side's end only then.
+    #[must_use]
+    pub fn fin_sent(&self) -> bool {
+        match (self.mode, self.local_fin) {
+            (_, LocalFin::Open) => false,
+            (Mode::Fallback, _) => self.subflows.first().is_none_or(|s| {
+                // The FIN has the number after the last octet queued.
+                s.tcb.unsent() == 0 && s.tcb.snd_nxt() > s.tcb.push_seq()
+                    || matches!(
+                        s.tcb.state(),
+                        State::FinWait2 | State::TimeWait | State::Closed
+                    )
+            }),
+            (_, LocalFin::Wanted) => false,
+            (_, LocalFin::Sent { .. }) => self.subflows.iter().any(|s| !s.data_fin_due),
+            (_, LocalFin::Acked) => true,
+        }
+    }
+
+    /// Whether both directions ended and both ends are acknowledged.
+    fn is_complete(&self) -> bool {
+        self.remote_fin_accepted && self.fin_acknowledged()
+    }
+
+    /// Cuts the connection off: MP_FASTCLOSE and resets on all subflows, to be fetched with [`Self::output`].
+    pub fn abort(&mut self, cx: &mut Cx<'_>) {
+        self.cut_off(cx, ResetReason::Aborted);
+    }
+
+    /// Ends the connection at once, and tells the peer by a reset of every subflow: with MP_FASTCLOSE in version 1, so
+    /// that each alone ends it; version 0 knows MP_FASTCLOSE on an ACK only (RFC 8684 3.5, RFC 6824 3.5).
+    pub(super) fn cut_off(&mut self, cx: &mut Cx<'_>, reason: ResetReason) {
+        if self.ended.is_some() {
+            return;
+        }
+        let fastclose = MpOption::Fastclose {
+            receiver_key: self.params.remote_key,
+        };
+        // After a complete exchange of DATA_FINs there is nothing left to cut off.
+        let tell = self.mode != Mode::Fallback && !self.is_complete();
+        for at in 0..self.subflows.len() {
+            let upper = match (tell, self.params.version) {
+                (true, Version::V1) => fastclose.clone().into(),
+                (true, Version::V0) => {
+                    self.fastclose_ack(cx, at, fastclose.clone().into());
+                    OptBytes::new()
+                },
+                (false, _) => OptBytes::new(),
+            };
+            if tell {
+                cx.mptcp.count(Counter::FastcloseTx);
+            }
+            self.send_reset(cx, at, upper);
+        }
+        self.end(Outcome::Reset(reason));
+    }
+
+    /// The peer's MP_FASTCLOSE with our key: every subflow is reset, and that is all (RFC 8684 3.5).
+    pub(super) fn on_fastclose(&mut self, cx: &mut Cx<'_>) {
+        cx.mptcp.count(Counter::FastcloseRx);
+        for at in 0..self.subflows.len() {
+            self.send_reset(cx, at, OptBytes::new());
+        }
+        self.end(Outcome::Reset(ResetReason::Fastclose));
+    }
+
+    /// Queues an ACK with MP_FASTCLOSE, which stands for itself: the reset follows it.
+    fn fastclose_ack(&mut self, cx: &mut Cx<'_>, at: usize, upper: OptBytes) {
+        let subflow = &mut self.subflows[at];
+        subflow.tcb.request_ack();
+        if let Some(mut segment) = subflow.tcb.output(&mut cx.stack(), upper.len()) {
+            segment.options.mptcp = upper;
+            let (id, tuple) = (subflow.id, subflow.tuple.reversed());
+            self.outbox.push_back(Output {
+                subflow: id,
+                tuple,
+                segment,
+            });
+        }
+    }
+
+    /// Aborts the TCP connection of subflow `at` and queues its reset with `upper`.
+    fn send_reset(&mut self, cx: &mut Cx<'_>, at: usize, upper: OptBytes) {
+        let subflow = &mut self.subflows[at];
+        let segment: Option<OutSegment<B>> = subflow.tcb.abort(&mut cx.stack());
+        let (id, tuple) = (subflow.id, subflow.tuple.reversed());
+        if let Some(mut segment) = segment {
+            segment.options.mptcp = upper;
+            self.outbox.push_back(Output {
+                subflow: id,
+                tuple,
+                segment,
+            });
+        }
+    }
+
+    /// Resets one subflow and says why (RFC 8684 3.6); its data goes to others.
+    pub(super) fn reset_subflow(&mut self, cx: &mut Cx<'_>, at: usize, reason: RstReason) {
+        let mut upper = OptBytes::new();
+        if self.params.version == Version::V1 {
+            cx.mptcp.count(Counter::TcpRstTx);
+            upper = MpOption::from(TcpRst {
+                transient: false,
+                reason,
+            })
+            .into();
+        }
+        self.last_loss = ResetReason::Unusable;
+        self.send_reset(cx, at, upper);
+    }
+
+    /// Resets one subflow with MP_FAIL: its data is void from `dsn` on (RFC 8684 3.7).
+    pub(super) fn fail_subflow(&mut self, cx: &mut Cx<'_>, at: usize, dsn: crate::DataSeq) {
+        cx.mptcp.count(Counter::MpFailTx);
+        self.last_loss = ResetReason::Unusable;
+        self.send_reset(cx, at, MpOption::Fail { dsn: dsn.0 }.into());
+    }
+
+    /// The peer reset subflow `at` (RFC 8684 3.5, 3.6): only with MP_FASTCLOSE does that end more than the subflow.
+    pub(super) fn on_reset(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) {
+        debug_assert!(seg.flags.has(Flags::RST), "only a reset ends a subflow so");
+        self.last_loss = ResetReason::LastSubflow;
+        if self.mode == Mode::Fallback {
+            return;
+        }
+        for option in parse(&seg.options.mptcp).flatten() {
+            match option {
+                MpOption::Fastclose { receiver_key } => {
+                    if receiver_key == self.params.local_key {
+                        self.on_fastclose(cx);
+                        return;
+                    }
+                    cx.mptcp.count(Counter::FastcloseWrongKey);
+                },
+                MpOption::TcpRst(_) => cx.mptcp.count(Counter::TcpRstRx),
+                MpOption::Fail { .. } => cx.mptcp.count(Counter::MpFailRx),
+                _ => {},
+            }
+        }
+        if self.subflows[at].joined || self.subflows.len() > 1 {
+            cx.mptcp.count(Counter::SubflowReset);
+        }
+    }
+
+    /// The peer's FIN on a subflow: of the stream after a fallback, else of the subflow alone (RFC 8684 3.3.3).
+    pub(super) fn on_subflow_fin(&mut self, cx: &mut Cx<'_>, at: usize) {
+        if self.mode == Mode::Fallback || !self.subflows[at].tcb.fin_received() {
+            return;
+        }
+        if self.mode == Mode::Unverified && self.remote_fin.is_none() {
+            // A peer that speaks MPTCP ends its data before the subflow.
+            self.fall_back(cx, Counter::FallbackData, false);
+            return;
+        }
+        self.subflows[at].tcb.accept_fin();
+        if self.usable() > 1 || !self.subflows[at].is_usable() {
+            self.close_subflow(cx, at);
+        } else if !self.remote_fin_accepted && self.close_at.is_none() {
+            // Without it nothing more can come, unless another subflow joins in time.
+            self.close_at = Some(cx.now + self.params.limits.close_timeout);
+        }
+    }
+
+    /// Ends a subflow in good order; what it carries is finished on it.
+    pub(super) fn close_subflow(&mut self, _cx: &mut Cx<'_>, at: usize) {
+        let subflow = &mut self.subflows[at];
+        if !subflow.finishing {
+            subflow.finishing = true;
+            subflow.tcb.finish();
+            self.dirty = true;
+        }
+    }
+
+    /// Draws the consequences after any input or timer: dead subflows go, a complete connection closes.
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.reap(cx);
+        if self.ended.is_some() {
+            return;
+        }
+        if self.mode != Mode::Fallback && self.is_complete() {
+            self.close_at
+                .get_or_insert(cx.now + self.params.limits.close_timeout);
+            for at in 0..self.subflows.len() {
+                self.close_subflow(cx, at);
+            }
+        }
+        let over = self.subflows.iter().all(Self::is_over);
+        if over && self.is_complete() {
+            // The data-level TIME-WAIT: its subflows' TIME-WAITs answer what was lost of the end, for a short time.
+            let until = *self
+                .closed_at
+                .get_or_insert(cx.now + self.params.limits.time_wait);
+            if until <= cx.now {
+                self.end(Outcome::Closed);
+            }
+        }
+    }
+
+    /// Removes subflows whose TCP connection is gone; their data goes to others.
+    fn reap(&mut self, cx: &mut Cx<'_>) {
+        let mut lost = false;
+        while let Some(at) = self.subflows.iter().position(|s| s.tcb.is_closed()) {
+            let subflow = self.subflows.swap_remove(at);
+            if subflow.tcb.timed_out() {
+                cx.mptcp.count(Counter::SubflowLost);
+                self.last_loss = ResetReason::TimedOut;
+            }
+            self.send.forget(subflow.id.0);
+            self.tell(Event::SubflowClosed {
+                id: subflow.id,
+                tuple: subflow.tuple,
+            });
+            lost = true;
+        }
+        if !lost {
+            return;
+        }
+        self.turn = 0;
+        if !self.subflows.is_empty() {
+            self.reinject_carried_alone();
+        } else if self.is_complete() {
+            self.end(Outcome::Closed);
+        } else {
+            self.end(Outcome::Reset(self.last_loss));
+        }
+    }
+
+    /// The close took too long: what is left of it is reset.
+    pub(super) fn on_close_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.close_at = None;
+        if self.is_complete() {
+            for at in 0..self.subflows.len() {
+                if !Self::is_over(&self.subflows[at]) {
+                    self.send_reset(cx, at, OptBytes::new());
+                }
+            }
+            self.end(Outcome::Closed);
+        } else if self.usable() <= 1 {
+            self.cut_off(cx, ResetReason::TimedOut);
+        }
+    }
+
+    /// Ends the connection and lets go of all it holds.
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        if self.ended.is_none() {
+            self.ended = Some(outcome);
+            while let Some(subflow) = self.subflows.pop() {
+                self.tell(Event::SubflowClosed {
+                    id: subflow.id,
+                    tuple: subflow.tuple,
+                });
+            }
+        }
+    }
+}

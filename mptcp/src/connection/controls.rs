@@ -1,0 +1,251 @@
+//! The options that travel on segments without data, in the order in which they matter (RFC 8684 3).
+
+use super::{Connection, LocalFin, Mode, SubflowId};
+use crate::Cx;
+use crate::counters::Counter;
+use crate::crypto::{add_addr_hmac, dss_checksum};
+use crate::option::{
+    AddAddr, AddAddrProof, CapableForm, Dss, Mapping, MpOption, Packer, Prio, space,
+};
+use crate::types::{AddrId, Version};
+use core::net::IpAddr;
+use stack::PacketBuf;
+use stack::checksum::Sum;
+use stack::wire::tcp::OptBytes;
+
+/// The one option that a segment carries beside its DATA_ACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    /// None.
+    None,
+    /// An initiator's MP_CAPABLE or MP_JOIN, on every segment without data until it is known to have arrived.
+    Handshake,
+    /// MP_FAIL.
+    Fail,
+    /// DATA_FIN: part of the DSS.
+    DataFin,
+    /// The echo of an ADD_ADDR.
+    Echo,
+    /// ADD_ADDR.
+    AddAddr(AddrId),
+    /// REMOVE_ADDR.
+    RemoveAddr,
+    /// MP_PRIO.
+    Prio,
+}
+
+impl<B: PacketBuf> Connection<B> {
+    /// Announces an address of ours under `id` (not 0): ADD_ADDR, repeated until the peer echoes it (version 1).
+    pub fn announce(&mut self, id: AddrId, addr: IpAddr, port: Option<u16>) {
+        if self.mode != Mode::Fallback && id != AddrId(0) {
+            self.paths.announce(id, addr, port);
+            self.dirty = true;
+        }
+    }
+
+    /// Withdraws an address of ours: REMOVE_ADDR, on another subflow than those that use it, which are closed.
+    pub fn withdraw(&mut self, cx: &mut Cx<'_>, id: AddrId) {
+        if self.mode == Mode::Fallback {
+            return;
+        }
+        self.paths.withdraw(id);
+        let others = self
+            .subflows
+            .iter()
+            .any(|s| s.local_id != id && s.is_usable());
+        for at in 0..self.subflows.len() {
+            if self.subflows[at].local_id == id && others {
+                self.close_subflow(cx, at);
+            }
+        }
+        self.dirty = true;
+    }
+
+    /// Asks the peer to use subflow `id` only when no other is there, or again like the others (MP_PRIO).
+    pub fn set_backup(&mut self, id: SubflowId, backup: bool) {
+        if let Some(at) = self.index(id)
+            && self.mode != Mode::Fallback
+        {
+            self.subflows[at].prio_due = Some(backup);
+            self.dirty = true;
+        }
+    }
+
+    /// What subflow `at` is to carry next on a segment without data.
+    pub(super) fn next_control(&self, at: usize) -> Control {
+        let subflow = &self.subflows[at];
+        if subflow.fail_due.is_some() {
+            return Control::Fail;
+        }
+        if self.mode == Mode::Fallback || !subflow.is_live() {
+            return Control::None;
+        }
+        if subflow.join_ack.is_some() || self.capable_due && !subflow.joined {
+            return Control::Handshake;
+        }
+        if subflow.data_fin_due {
+            return Control::DataFin;
+        }
+        if subflow.prio_due.is_some() {
+            return Control::Prio;
+        }
+        if !self.paths.has_due() || self.best_for_paths() != Some(at) {
+            return Control::None;
+        }
+        if self.paths.next_echo().is_some() {
+            Control::Echo
+        } else if let Some(announced) = self.paths.next_announcement() {
+            Control::AddAddr(announced.id)
+        } else {
+            Control::RemoveAddr
+        }
+    }
+
+    /// Options about addresses go by the fastest subflow that works, but not by one that is being withdrawn.
+    fn best_for_paths(&self) -> Option<usize> {
+        let withdrawn = self.paths.withdrawals();
+        (0..self.subflows.len())
+            .filter(|&at| self.subflows[at].is_live() && self.subflows[at].join_ack.is_none())
+            .min_by_key(|&at| {
+                let subflow = &self.subflows[at];
+                (
+                    !subflow.is_usable(),
+                    withdrawn.contains(&subflow.local_id),
+                    subflow.srtt(),
+                )
+            })
+    }
+
+    /// The octets of `control`, with the DATA_ACK beside it where both fit.
+    pub(super) fn control_bytes(&self, at: usize, control: Control) -> OptBytes {
+        let subflow = &self.subflows[at];
+        let mut packer = Packer::new(space(true, 0));
+        let ack = MpOption::from(Dss {
+            data_ack: Some(self.recv.next().full()),
+            mapping: None,
+        });
+        match control {
+            Control::Handshake => {
+                if let Some(join) = &subflow.join_ack {
+                    return join.clone();
+                }
+                let capable = self.capable(CapableForm::TwoKeys {
+                    sender: self.params.local_key,
+                    receiver: self.params.remote_key,
+                });
+                packer.push(&capable.into());
+                return packer.finish();
+            },
+            Control::DataFin => {
+                packer.push(&self.data_fin_option());
+                return packer.finish();
+            },
+            Control::None => {},
+            Control::Fail => {
+                if let Some(dsn) = subflow.fail_due {
+                    packer.push(&MpOption::Fail { dsn: dsn.0 });
+                }
+                if self.mode == Mode::Fallback {
+                    return packer.finish();
+                }
+            },
+            Control::Echo => {
+                if let Some(echo) = self.paths.next_echo() {
+                    packer.push(&echo.into());
+                }
+            },
+            Control::AddAddr(_) => {
+                if let Some(option) = self.add_addr_option() {
+                    packer.push(&option);
+                }
+            },
+            Control::RemoveAddr => {
+                packer.push(&MpOption::RemoveAddr(self.paths.withdrawals().clone()));
+            },
+            Control::Prio => {
+                if let Some(backup) = subflow.prio_due {
+                    packer.push(&MpOption::Prio(Prio { backup, id: None }));
+                }
+            },
+        }
+        if self.mode != Mode::Fallback {
+            packer.push(&ack);
+        }
+        packer.finish()
+    }
+
+    /// RFC 8684 3.3.3: a DATA_FIN alone has SSN 0 and length 1.
+    fn data_fin_option(&self) -> MpOption {
+        let dsn = match self.local_fin {
+            LocalFin::Sent { dsn, .. } => dsn,
+            LocalFin::Open | LocalFin::Wanted | LocalFin::Acked => self.send.nxt(),
+        };
+        let checksum = self
+            .params
+            .checksum
+            .then(|| dss_checksum(dsn, 0, 1, Sum::ZERO));
+        MpOption::from(Dss {
+            data_ack: Some(self.recv.next().full()),
+            mapping: Some(Mapping {
+                dsn: dsn.full(),
+                ssn: 0,
+                len: 1,
+                checksum,
+                data_fin: true,
+            }),
+        })
+    }
+
+    fn add_addr_option(&self) -> Option<MpOption> {
+        let announced = self.paths.next_announcement()?;
+        let (local, remote) = (&self.params.local_key, &self.params.remote_key);
+        let (id, addr, port) = (announced.id, announced.addr, announced.port);
+        let proof = match self.params.version {
+            Version::V0 => AddAddrProof::V0,
+            Version::V1 => AddAddrProof::Hmac(add_addr_hmac(local, remote, id, addr, port)),
+        };
+        Some(
+            AddAddr {
+                id,
+                addr,
+                port,
+                proof,
+            }
+            .into(),
+        )
+    }
+
+    /// Notes that `control` left on subflow `at`.
+    pub(super) fn control_sent(&mut self, cx: &mut Cx<'_>, at: usize, control: Control) {
+        let subflow = &mut self.subflows[at];
+        match control {
+            Control::None | Control::Handshake => {},
+            Control::Fail => {
+                subflow.fail_due = None;
+                cx.mptcp.count(Counter::MpFailTx);
+            },
+            Control::DataFin => {
+                subflow.data_fin_due = false;
+                cx.mptcp.count(Counter::DataFinTx);
+            },
+            Control::Echo => {
+                self.paths.echo_sent();
+                cx.mptcp.count(Counter::EchoAddTx);
+            },
+            Control::AddAddr(id) => {
+                let echoed = self.params.version == Version::V1;
+                self.paths
+                    .announcement_sent(id, cx.now, subflow.srtt(), echoed);
+                cx.mptcp.count(Counter::AddAddrTx);
+            },
+            Control::RemoveAddr => {
+                self.paths.withdrawals_sent();
+                cx.mptcp.count(Counter::RemoveAddrTx);
+            },
+            Control::Prio => {
+                subflow.prio_due = None;
+                cx.mptcp.count(Counter::MpPrioTx);
+            },
+        }
+    }
+}

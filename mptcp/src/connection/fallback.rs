@@ -1,0 +1,166 @@
+//! Back to plain TCP (RFC 8684 3.7): on the only subflow, for good.
+
+use super::{Connection, LocalFin, Mode};
+use crate::counters::Counter;
+use crate::dsn;
+use crate::option::{Dss, Mapping, MpOption, ResetReason};
+use crate::{Cx, DataSeq};
+use stack::buf::Chain;
+use stack::tcp::Item;
+use stack::{PacketBuf, SeqNum, Slice};
+
+/// An infinite mapping that our next data is to carry: from `seq` on, all octets follow `dsn`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Infinite {
+    dsn: DataSeq,
+    seq: SeqNum,
+}
+
+impl<B: PacketBuf> Connection<B> {
+    /// Turns the connection into plain TCP on its only subflow. `tell` is whether our next data says so to the peer,
+    /// whose options may still reach us, or ours it.
+    pub(super) fn fall_back(&mut self, cx: &mut Cx<'_>, why: Counter, tell: bool) {
+        if self.mode == Mode::Fallback || self.subflows.len() != 1 {
+            return;
+        }
+        cx.mptcp.count(why);
+        self.mode = Mode::Fallback;
+        self.paths.clear();
+        self.capable_due = false;
+        self.data_timer.on_progress();
+        if tell {
+            // The oldest number that was not DATA_ACKed, where TCP has it (RFC 8684 3.7): retroactive.
+            let back = dsn::octets(self.send.nxt(), self.send.una());
+            let seq = self.subflows[0].tcb.push_seq() - u32::try_from(back).unwrap_or(0);
+            self.infinite = Some(Infinite {
+                dsn: self.send.una(),
+                seq,
+            });
+        }
+        self.recv.discard_ahead();
+        self.release_held();
+        for slice in self.send.take_plain() {
+            self.send_plain(slice);
+        }
+        if self.local_fin != LocalFin::Open {
+            self.finish_plain();
+        }
+        self.renew_windows();
+    }
+
+    /// All that TCP delivered is now in order.
+    fn release_held(&mut self) {
+        let subflow = &mut self.subflows[0];
+        subflow.data_fin_due = false;
+        subflow.uncovered_since = None;
+        subflow.failed = false;
+        subflow.join_ack_at = None;
+        while let Some(slice) = subflow.held.slices.pop_front() {
+            self.recv.append(slice);
+        }
+        subflow.held.len = 0;
+        while let Some((_, slice)) = subflow.tcb.take() {
+            self.recv.append(slice);
+        }
+    }
+
+    /// Sends on the subflow that is left; the first data carries the infinite mapping where one is due.
+    pub(super) fn send_plain(&mut self, payload: Slice<B>) {
+        self.dirty = true;
+        let Some(subflow) = self.subflows.first_mut() else {
+            return;
+        };
+        let Some(infinite) = self.infinite.take() else {
+            subflow.tcb.send(payload);
+            return;
+        };
+        let upper: stack::wire::tcp::OptBytes = MpOption::from(Dss {
+            data_ack: None,
+            mapping: Some(Mapping {
+                dsn: infinite.dsn.full(),
+                ssn: infinite.seq - subflow.iss,
+                len: 0,
+                checksum: self.params.checksum.then_some(0),
+                data_fin: false,
+            }),
+        })
+        .into();
+        let cut = subflow.tcb.max_payload(upper.len()).min(payload.len());
+        let mut chain = Chain::new();
+        chain.push(payload.slice(0..cut));
+        subflow.tcb.push(Item {
+            payload: chain,
+            upper,
+            psh: cut == payload.len(),
+        });
+        if cut < payload.len() {
+            subflow.tcb.send(payload.slice(cut..payload.len()));
+        }
+    }
+
+    /// FIN takes the place of DATA_FIN.
+    pub(super) fn finish_plain(&mut self) {
+        self.local_fin = LocalFin::Wanted;
+        if let Some(subflow) = self.subflows.first_mut() {
+            subflow.finishing = true;
+            subflow.tcb.finish();
+        }
+    }
+
+    /// The peer's infinite mapping: octet `ssn` of the subflow is `dsn`, and all that follow follow.
+    pub(super) fn on_infinite(&mut self, cx: &mut Cx<'_>, at: usize, ssn: u32, dsn: DataSeq) {
+        if self.subflows.len() != 1 || self.subflows[at].joined && !self.subflows[at].verified {
+            cx.mptcp.count(Counter::DssMalformed);
+            self.reset_subflow(cx, at, ResetReason::MPTCP_SPECIFIC);
+            return;
+        }
+        let subflow = &mut self.subflows[at];
+        let start = subflow.irs + ssn;
+        // Where the octets that wait belong, by this mapping: no octet may be missing before them.
+        let place = dsn::offset(dsn, i64::from(subflow.held.start.distance(start)));
+        let known = self.recv.next().distance(place);
+        if self.recv.has_gap() || known < 0 && subflow.held.len > 0 {
+            cx.mptcp.count(Counter::DssMalformed);
+            self.reset_subflow(cx, at, ResetReason::MPTCP_SPECIFIC);
+            return;
+        }
+        // What is known already must not come twice.
+        let mut skip = u32::try_from(known.max(0)).unwrap_or(0);
+        while skip > 0 {
+            let end = subflow.held.start + skip;
+            let Some((_, slice)) = subflow.held.pop_before(end) else {
+                break;
+            };
+            skip -= u32::try_from(slice.len()).unwrap_or(0);
+        }
+        self.fall_back(cx, Counter::FallbackInfiniteRx, false);
+    }
+
+    /// A DSS checksum is wrong (RFC 8684 3.7): a middlebox changes what passes. Beside others the subflow is reset;
+    /// alone, the peer is asked for an infinite mapping, which takes the data as it is.
+    pub(super) fn on_checksum_error(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq) {
+        if self.subflows.len() > 1 || self.recv.has_gap() || self.subflows[at].joined {
+            self.fail_subflow(cx, at, dsn);
+            return;
+        }
+        cx.mptcp.count(Counter::FallbackChecksum);
+        let subflow = &mut self.subflows[at];
+        subflow.failed = true;
+        subflow.fail_due = Some(dsn);
+        subflow.uncovered_since.get_or_insert(cx.now);
+    }
+
+    /// The peer found a wrong checksum in our data, on its only subflow: all is plain TCP from here, both ways.
+    pub(super) fn on_fail(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq) {
+        cx.mptcp.count(Counter::MpFailRx);
+        if self.subflows.len() > 1 {
+            self.reset_subflow(cx, at, ResetReason::MIDDLEBOX_INTERFERENCE);
+            return;
+        }
+        let asked = self.subflows[at].failed;
+        if !asked {
+            self.subflows[at].fail_due = Some(dsn);
+        }
+        self.fall_back(cx, Counter::FallbackFailRx, true);
+    }
+}

@@ -1,0 +1,175 @@
+//! What comes in on a subflow: TCP first, then options, then data.
+
+use super::options::Seen;
+use super::{Connection, Mode, Outcome, SubflowId};
+use crate::counters::Counter;
+use crate::crypto::dss_intact;
+use crate::dss;
+use crate::option::ResetReason;
+use crate::recv_queue::Received;
+use crate::{Cx, DataSeq};
+use stack::tcp::Verdict;
+use stack::wire::tcp::Segment;
+use stack::{PacketBuf, Slice};
+
+impl<B: PacketBuf> Connection<B> {
+    /// Takes a segment of subflow `id`: TCP first, then its options, then its data. What TCP does not accept counts
+    /// for nothing above it.
+    pub fn input(&mut self, cx: &mut Cx<'_>, id: SubflowId, seg: &Segment<B>) -> Outcome {
+        let Some(at) = self.index(id) else {
+            return self.outcome();
+        };
+        self.dirty = true;
+        match self.subflows[at].tcb.input(&mut cx.stack(), seg) {
+            Verdict::Dropped => {},
+            Verdict::Reset => self.on_reset(cx, at, seg),
+            Verdict::Accepted { acked } => self.on_accepted(cx, at, seg, acked),
+        }
+        self.settle(cx);
+        self.outcome()
+    }
+
+    fn on_accepted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, acked: u32) {
+        if acked > 0 {
+            self.subflows[at].stale = false;
+        }
+        if self.mode != Mode::Fallback {
+            let seen = self.on_options(cx, at, seg);
+            self.on_signs(cx, at, seen, acked);
+            if self.ended.is_some() || self.subflows[at].tcb.is_closed() {
+                return;
+            }
+        }
+        self.receive(cx, at);
+        self.on_subflow_fin(cx, at);
+    }
+
+    /// What the presence or absence of options says about the path (RFC 8684 3.7).
+    fn on_signs(&mut self, cx: &mut Cx<'_>, at: usize, seen: Seen, acked: u32) {
+        let subflow = &mut self.subflows[at];
+        if seen.any {
+            // An initiator's third ACK has arrived: on the first subflow MP_CAPABLE, on others the fourth ACK is here.
+            if !subflow.joined {
+                self.capable_due = false;
+            }
+        }
+        subflow.on_fourth_ack();
+        if acked == 0 || seen.any || self.mode == Mode::Fallback {
+            return;
+        }
+        // Data was acknowledged, not just a SYN, and no option came with it.
+        if subflow.joined && !subflow.verified {
+            cx.mptcp.count(Counter::DssUncovered);
+            self.reset_subflow(cx, at, ResetReason::MIDDLEBOX_INTERFERENCE);
+        } else if self.mode == Mode::Unverified {
+            self.fall_back(cx, Counter::FallbackNoDataAck, true);
+        }
+    }
+
+    /// Moves what TCP has in order up to the connection.
+    pub(super) fn receive(&mut self, cx: &mut Cx<'_>, at: usize) {
+        while let Some((_, slice)) = self.subflows[at].tcb.take() {
+            if self.mode == Mode::Fallback {
+                self.recv.append(slice);
+            } else {
+                self.subflows[at].held.push(slice);
+            }
+        }
+        self.place_held(cx, at);
+        self.renew_windows();
+    }
+
+    /// Gives the data held on a subflow its place in the connection, as far as mappings are known.
+    fn place_held(&mut self, cx: &mut Cx<'_>, at: usize) {
+        loop {
+            let subflow = &mut self.subflows[at];
+            if subflow.held.len == 0 {
+                subflow.uncovered_since = None;
+                return;
+            }
+            let Some(mapping) = subflow.mappings.covering(subflow.held.start) else {
+                self.on_uncovered(cx, at);
+                return;
+            };
+            if let Some(check) = mapping.check {
+                if subflow.failed {
+                    return;
+                }
+                let Some(sum) = subflow.held.sum_front(mapping.len as usize) else {
+                    return;
+                };
+                if !dss_intact(mapping.dsn, check.ssn, check.dll, sum, check.checksum) {
+                    cx.mptcp.count(Counter::DssChecksumError);
+                    self.on_checksum_error(cx, at, mapping.dsn);
+                    return;
+                }
+            }
+            self.place_mapped(cx, at, &mapping);
+        }
+    }
+
+    fn place_mapped(&mut self, cx: &mut Cx<'_>, at: usize, mapping: &dss::Mapping) {
+        let end = mapping.seq + mapping.len;
+        while let Some((seq, slice)) = self.subflows[at].held.pop_before(end) {
+            let dsn = crate::dsn::offset(mapping.dsn, i64::from(seq.distance(mapping.seq)));
+            self.place(cx, at, dsn, &slice);
+        }
+        let subflow = &mut self.subflows[at];
+        subflow.mappings.consume(subflow.held.start);
+    }
+
+    fn place(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, slice: &Slice<B>) {
+        // Nothing can follow the peer's DATA_FIN (RFC 8684 3.3.3).
+        let edge = self
+            .remote_fin
+            .map_or(self.recv_edge, |fin| fin.min(self.recv_edge));
+        let counter = match self.recv.insert(dsn, slice, edge) {
+            Received::InOrder => return,
+            Received::OutOfOrder => Counter::DssOutOfOrder,
+            Received::Duplicate => Counter::DssDuplicate,
+            Received::Refused => Counter::DssOutOfWindow,
+        };
+        cx.mptcp.count(counter);
+        if counter != Counter::DssOutOfOrder {
+            // The peer does not know what we have, or probes our window: tell it now (RFC 8684 3.3.6).
+            self.subflows[at].tcb.request_ack();
+        }
+    }
+
+    /// Data in order without a mapping (RFC 8684 3.7): on the first subflow, before anything was verified, it means
+    /// that options do not pass; later it is held for a mapping that may yet come, up to one window, and some time.
+    fn on_uncovered(&mut self, cx: &mut Cx<'_>, at: usize) {
+        if self.mode == Mode::Unverified {
+            self.fall_back(cx, Counter::FallbackData, false);
+            return;
+        }
+        let limit = self.params.limits.recv_buffer as usize;
+        let subflow = &mut self.subflows[at];
+        subflow.uncovered_since.get_or_insert(cx.now);
+        if subflow.held.len >= limit {
+            cx.mptcp.count(Counter::DssUncovered);
+            self.reset_subflow(cx, at, ResetReason::MIDDLEBOX_INTERFERENCE);
+        }
+    }
+
+    /// Lets every subflow's own window follow the connection's (RFC 8684 3.3.1).
+    pub(super) fn renew_windows(&mut self) {
+        let window = self.window();
+        for subflow in &mut self.subflows {
+            subflow.tcb.set_recv_room(window);
+            // A subflow that last announced far less would keep the peer waiting.
+            let smallest = 2 * u32::from(subflow.tcb.smss());
+            if self.mode != Mode::Fallback
+                && window >= smallest
+                && subflow.announced < window / 2
+                && subflow.announced + smallest <= window
+                && subflow.announced_once
+            {
+                subflow.tcb.request_ack();
+                // Asked once; the announcement itself is noted when it leaves.
+                subflow.announced = window;
+            }
+        }
+        self.dirty = true;
+    }
+}

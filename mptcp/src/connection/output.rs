@@ -1,0 +1,97 @@
+//! What goes out: segments of every subflow, dressed with the options of the connection.
+
+use super::controls::Control;
+use super::{Connection, Mode, Output};
+use crate::Cx;
+use stack::PacketBuf;
+use stack::wire::tcp::{Flags, OptBytes, OutSegment};
+
+impl<B: PacketBuf> Connection<B> {
+    /// The next segment to send now; call until `None`.
+    pub fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
+        if let Some(out) = self.outbox.pop_front() {
+            return Some(out);
+        }
+        if self.ended.is_some() {
+            return None;
+        }
+        if self.dirty {
+            self.dirty = false;
+            self.schedule(cx);
+        }
+        let count = self.subflows.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            if let Some(segment) = self.output_of(cx, at) {
+                self.turn = at;
+                let subflow = &self.subflows[at];
+                return Some(Output {
+                    subflow: subflow.id,
+                    tuple: subflow.tuple.reversed(),
+                    segment,
+                });
+            }
+        }
+        self.turn = 0;
+        None
+    }
+
+    fn output_of(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<OutSegment<B>> {
+        let control = self.next_control(at);
+        let upper = self.control_bytes(at, control);
+        let tcb = &mut self.subflows[at].tcb;
+        let mut segment = tcb.output(&mut cx.stack(), upper.len());
+        if segment.is_none() && !matches!(control, Control::None | Control::Handshake) {
+            // Nothing else leaves on this subflow now: an ACK carries the option.
+            tcb.request_ack();
+            segment = tcb.output(&mut cx.stack(), upper.len());
+        }
+        let mut segment = segment?;
+        self.dress(cx, at, &mut segment, control, upper);
+        Some(segment)
+    }
+
+    /// Puts the connection's options and window on a segment of subflow `at`.
+    fn dress(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: usize,
+        segment: &mut OutSegment<B>,
+        control: Control,
+        upper: OptBytes,
+    ) {
+        if segment.flags.has(Flags::RST) {
+            return;
+        }
+        if segment.options.mptcp.is_empty() {
+            segment.options.mptcp = upper;
+            self.control_sent(cx, at, control);
+        } else {
+            let data_ack = self.recv.next().0.to_be_bytes();
+            renew_data_ack(&mut segment.options.mptcp, data_ack);
+        }
+        if self.mode == Mode::Fallback {
+            return;
+        }
+        // RFC 8684 3.3.1: the window field counts from the DATA_ACK, on every subflow alike.
+        let window = self.window();
+        let subflow = &mut self.subflows[at];
+        let scale = subflow.tcb.rcv_wscale();
+        segment.wnd = u16::try_from(window >> scale).unwrap_or(u16::MAX);
+        subflow.announced = u32::from(segment.wnd) << scale;
+        subflow.announced_once = true;
+    }
+}
+
+/// Writes the present DATA_ACK into a DSS that was made when its data was queued.
+fn renew_data_ack(option: &mut OptBytes, data_ack: [u8; 8]) {
+    const DSS: u8 = 2 << 4;
+    const ACK_OF_8: u8 = 0x03;
+    let is_dss = option.get(2).is_some_and(|octet| octet & 0xf0 == DSS)
+        && option
+            .get(3)
+            .is_some_and(|flags| flags & ACK_OF_8 == ACK_OF_8);
+    if is_dss && let Some(field) = option.get_mut(4..12) {
+        field.copy_from_slice(&data_ack);
+    }
+}

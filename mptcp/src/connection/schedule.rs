@@ -1,0 +1,240 @@
+//! Which data goes out next, and on which subflow: the one transmit decision of a connection.
+
+use super::{Connection, LocalFin, Mode};
+use crate::counters::Counter;
+use crate::crypto::dss_checksum;
+use crate::dsn;
+use crate::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption};
+use crate::scheduler::{Candidate, Schedule};
+use crate::send_queue::SlotSet;
+use crate::subflow::Subflow;
+use crate::types::Version;
+use crate::{Cx, DataSeq};
+use arrayvec::ArrayVec;
+use stack::buf::Chain;
+use stack::tcp::Item;
+use stack::wire::tcp::OptBytes;
+use stack::{Instant, PacketBuf, Slice};
+
+/// Octets of a DSS with a 64-bit DATA_ACK and a 64-bit mapping (RFC 8684 3.3, figure 9).
+const DSS_LEN: usize = 28;
+/// The same with a checksum.
+const DSS_CHECKSUM_LEN: usize = 30;
+
+impl<B: PacketBuf> Connection<B> {
+    /// Gives data to subflows, a piece at a time, as long as one can send it at once.
+    pub(super) fn schedule(&mut self, cx: &mut Cx<'_>) {
+        if self.mode == Mode::Fallback || self.ended.is_some() {
+            return;
+        }
+        while self.give_again(cx) || self.give_new(cx) {}
+        self.reinject_blocking_head(cx);
+        self.data_timer
+            .arm(cx.now, self.has_unacknowledged(), &self.subflows);
+        self.send_data_fin(cx);
+    }
+
+    /// Octets of option 30 that data carries.
+    pub(super) const fn data_option_len(&self) -> usize {
+        if self.params.checksum {
+            DSS_CHECKSUM_LEN
+        } else {
+            DSS_LEN
+        }
+    }
+
+    /// Sends the oldest piece that waits to be sent again, on a subflow that did not carry it if there is one.
+    fn give_again(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some((dsn, payload, carriers)) = self.send.again_head() else {
+            return false;
+        };
+        let fresh = self
+            .subflows
+            .iter()
+            .any(|s| s.is_usable() && !carriers.has(s.id.0));
+        let avoid = if fresh { carriers } else { SlotSet::default() };
+        let Some(at) = self.pick(payload.len(), avoid) else {
+            return false;
+        };
+        cx.mptcp.count(Counter::Reinjected);
+        let max = self.piece_max(at);
+        let mut sent = 0;
+        while sent < payload.len() {
+            let end = (sent + max).min(payload.len());
+            self.push(cx.now, at, dsn::plus(dsn, sent), payload.slice(sent..end));
+            sent = end;
+        }
+        let slot = self.subflows[at].id.0;
+        self.send.sent_again(slot, cx.now);
+        true
+    }
+
+    /// Sends the next piece of new data, if the peer's window holds it.
+    fn give_new(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(len) = self.send.head_len() else {
+            return false;
+        };
+        let window = dsn::octets(self.send_edge, self.send.nxt());
+        let Some(at) = self.pick(len, SlotSet::default()) else {
+            return false;
+        };
+        let mut len = len.min(self.piece_max(at));
+        if len > window {
+            // A window that holds less than the piece is waited for, unless nothing else would open it.
+            if self.send.in_flight() > 0 || window == 0 {
+                return false;
+            }
+            len = window;
+        }
+        self.give_head(cx, at, len)
+    }
+
+    pub(super) fn give_head(&mut self, cx: &mut Cx<'_>, at: usize, len: usize) -> bool {
+        let slot = self.subflows[at].id.0;
+        let Some((dsn, payload)) = self.send.send_head(len, slot, cx.now) else {
+            return false;
+        };
+        self.push(cx.now, at, dsn, payload);
+        true
+    }
+
+    /// When the peer's window is full and a fast subflow idles, the oldest piece, which holds the window up, goes out
+    /// on it too: once per subflow (Raiciu et al., NSDI 2012).
+    fn reinject_blocking_head(&mut self, cx: &mut Cx<'_>) {
+        let window = dsn::octets(self.send_edge, self.send.nxt());
+        let Some(len) = self.send.head_len().filter(|&len| len > window) else {
+            return;
+        };
+        let Some(oldest) = self.send.oldest() else {
+            return;
+        };
+        let (carriers, sent_at) = (oldest.carriers, oldest.sent_at);
+        let slow = self.subflows.iter().filter(|s| carriers.has(s.id.0));
+        let Some(slowest) = slow.map(Subflow::srtt).max() else {
+            return;
+        };
+        let Some(at) = self.pick(len, carriers) else {
+            return;
+        };
+        // Worth it only where it overtakes: the piece is older than the fast path's round trip, which is shorter.
+        let fast = self.subflows[at].srtt();
+        if fast < slowest && cx.now.since(sent_at) > fast {
+            let all = self
+                .send
+                .send_again(1, |chunk| !chunk.carriers.has(self.subflows[at].id.0));
+            if all > 0 {
+                self.give_again(cx);
+            }
+        }
+    }
+
+    /// The subflow for a piece of `len` octets now, none of `avoid`.
+    fn pick(&mut self, len: usize, avoid: SlotSet) -> Option<usize> {
+        let mut candidates: ArrayVec<Candidate, { super::SUBFLOWS_MAX }> = ArrayVec::new();
+        for subflow in &self.subflows {
+            if subflow.is_usable() && !avoid.has(subflow.id.0) && !candidates.is_full() {
+                let need = len.min(subflow.tcb.max_payload(self.data_option_len()));
+                let space = subflow.tcb.send_space() as usize;
+                let idle = subflow.tcb.queued() == 0;
+                candidates.push(Candidate {
+                    id: subflow.id,
+                    srtt: subflow.srtt(),
+                    backup: subflow.backup,
+                    has_space: space >= need || idle && space > 0,
+                });
+            }
+        }
+        let id = self.scheduler.pick(&candidates)?;
+        self.index(id)
+    }
+
+    /// Largest piece of data for a subflow: one mapping, one segment.
+    pub(super) fn piece_max(&self, at: usize) -> usize {
+        self.subflows[at]
+            .tcb
+            .max_payload(self.data_option_len())
+            .max(1)
+    }
+
+    /// Queues one piece on a subflow, with its mapping.
+    fn push(&mut self, now: Instant, at: usize, dsn: DataSeq, payload: Slice<B>) {
+        let psh = self.send.all_sent();
+        let upper = self.data_option(at, dsn, &payload);
+        let mut chain = Chain::new();
+        chain.push(payload);
+        let subflow = &mut self.subflows[at];
+        if subflow.tcb.queued() == 0 {
+            subflow.busy_since = now;
+        }
+        subflow.tcb.push(Item {
+            payload: chain,
+            upper,
+            psh,
+        });
+    }
+
+    /// The option that maps `payload`: a DSS, or for an initiator's first data the MP_CAPABLE that stands for one
+    /// (RFC 8684 3.1).
+    fn data_option(&self, at: usize, dsn: DataSeq, payload: &Slice<B>) -> OptBytes {
+        let subflow = &self.subflows[at];
+        let ssn = subflow.tcb.push_seq() - subflow.iss;
+        let len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+        let checksum = self
+            .params
+            .checksum
+            .then(|| dss_checksum(dsn, ssn, len, payload.sum()));
+        if self.capable_due && ssn == 1 && self.params.version == Version::V1 {
+            return MpOption::from(self.capable(CapableForm::Data {
+                sender: self.params.local_key,
+                receiver: self.params.remote_key,
+                len,
+                checksum,
+            }))
+            .into();
+        }
+        MpOption::from(Dss {
+            data_ack: Some(self.recv.next().full()),
+            mapping: Some(Mapping {
+                dsn: dsn.full(),
+                ssn,
+                len,
+                checksum,
+                data_fin: false,
+            }),
+        })
+        .into()
+    }
+
+    /// An MP_CAPABLE of ours after the SYN.
+    pub(super) fn capable(&self, form: CapableForm) -> Capable {
+        let mut flags = CapableFlags::HMAC;
+        if self.params.checksum {
+            flags = flags.with(CapableFlags::CHECKSUM);
+        }
+        Capable {
+            version: self.params.version.wire(),
+            flags,
+            form,
+        }
+    }
+
+    /// Queues a DATA_FIN once all data was given to a subflow (RFC 8684 3.3.3): on every subflow, as Linux does.
+    fn send_data_fin(&mut self, cx: &mut Cx<'_>) {
+        if self.local_fin != LocalFin::Wanted || !self.send.all_sent() {
+            return;
+        }
+        self.local_fin = LocalFin::Sent {
+            dsn: self.send.nxt(),
+            again: cx.now + super::timers::patience(&self.subflows),
+            sends: 1,
+        };
+        self.ask_data_fin();
+    }
+
+    /// Makes the DATA_FIN due on every subflow that may carry it.
+    pub(super) fn ask_data_fin(&mut self) {
+        for subflow in &mut self.subflows {
+            subflow.data_fin_due = subflow.is_live() && subflow.join_ack.is_none();
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Time: each subflow's own timers, and those of the data level as the backstop of them all.
+
+use super::{Connection, LocalFin, Mode, Outcome, ResetReason};
+use crate::Cx;
+use crate::counters::Counter;
+use crate::option::ResetReason as RstReason;
+use crate::subflow::Subflow;
+use stack::tcp::State;
+use stack::time::{Duration, earlier};
+use stack::{Instant, PacketBuf};
+
+/// How long data without a mapping, or whose checksum failed, is held before its subflow is reset.
+const UNCOVERED_MAX: Duration = Duration::from_secs(5);
+/// Pieces sent again per data-level timeout.
+const BURST: usize = 16;
+/// Most DATA_FINs sent; the waits between them double.
+const DATA_FINS_MAX: u8 = 10;
+/// Longest wait of the data level.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What the data-level timer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// A DATA_ACK of what was sent.
+    Retransmit,
+    /// A window.
+    Probe,
+}
+
+/// The data-level retransmission and probe timer (RFC 8684 3.3.6).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DataTimer {
+    at: Option<Instant>,
+    backoff: u8,
+}
+
+impl DataTimer {
+    /// A DATA_ACK moved on: the wait begins anew.
+    pub(super) const fn on_progress(&mut self) {
+        self.at = None;
+        self.backoff = 0;
+    }
+
+    /// Starts the timer where something is to be waited for, stops it where not.
+    pub(super) fn arm<B: PacketBuf>(
+        &mut self,
+        now: Instant,
+        what: Option<Timer>,
+        subflows: &[Subflow<B>],
+    ) {
+        if what.is_none() {
+            self.at = None;
+        } else if self.at.is_none() {
+            let wait = patience(subflows) * (1 << self.backoff.min(6));
+            self.at = Some(now + wait.min(WAIT_MAX));
+        }
+    }
+
+    fn expire(&mut self) {
+        self.at = None;
+        self.backoff = self.backoff.saturating_add(1);
+    }
+}
+
+/// How long the data level waits for an answer: twice the RTO of the slowest subflow, so that subflows with very
+/// different round trips do not look lossy to it.
+pub(super) fn patience<B: PacketBuf>(subflows: &[Subflow<B>]) -> Duration {
+    let slowest = subflows
+        .iter()
+        .filter(|s| s.is_live() && !s.stale)
+        .map(Subflow::base_rto)
+        .max();
+    (slowest.unwrap_or(Duration::from_secs(1)) * 2).max(Duration::from_millis(400))
+}
+
+impl<B: PacketBuf> Connection<B> {
+    /// When [`Self::advance`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let mut next = earlier(self.close_at, self.closed_at);
+        next = earlier(next, self.data_timer.at);
+        next = earlier(next, self.paths.next_deadline());
+        if let LocalFin::Sent { again, .. } = self.local_fin
+            && self.mode != Mode::Fallback
+        {
+            next = earlier(next, Some(again));
+        }
+        let several = self.usable() > 1;
+        for subflow in &self.subflows {
+            next = earlier(next, subflow.tcb.next_deadline());
+            next = earlier(next, subflow.join_ack_at);
+            next = earlier(
+                next,
+                subflow.uncovered_since.map(|since| since + UNCOVERED_MAX),
+            );
+            if several && subflow.is_usable() {
+                next = earlier(next, subflow.stale_at());
+            }
+        }
+        next
+    }
+
+    /// Subflows that may carry new data.
+    pub(super) fn usable(&self) -> usize {
+        self.subflows
+            .iter()
+            .filter(|subflow| subflow.is_usable())
+            .count()
+    }
+
+    /// Runs the timers that are due. Follow with [`Self::output`].
+    pub fn advance(&mut self, cx: &mut Cx<'_>) -> Outcome {
+        if self.ended.is_some() {
+            return self.outcome();
+        }
+        self.dirty = true;
+        for at in 0..self.subflows.len() {
+            self.advance_subflow(cx, at);
+        }
+        self.paths.advance(cx);
+        if self.mode != Mode::Fallback {
+            self.advance_data(cx);
+            self.advance_data_fin(cx);
+        }
+        self.settle(cx);
+        if self.close_at.is_some_and(|at| at <= cx.now) && self.ended.is_none() {
+            self.on_close_timeout(cx);
+        }
+        self.outcome()
+    }
+
+    fn advance_subflow(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let several = self.usable() > 1;
+        let subflow = &mut self.subflows[at];
+        if subflow.tcb.next_deadline().is_some_and(|due| due <= cx.now) {
+            subflow.tcb.advance(&mut cx.stack());
+        }
+        if subflow.join_ack_at.is_some_and(|due| due <= cx.now) {
+            // The fourth ACK has not come: say the third again (RFC 8684 3.2).
+            subflow.tcb.request_ack();
+            subflow.join_ack_at = Some(cx.now + subflow.tcb.rto());
+        }
+        if several && subflow.is_usable() && subflow.stale_at().is_some_and(|due| due <= cx.now) {
+            subflow.stale = true;
+            cx.mptcp.count(Counter::SubflowStale);
+            self.reinject_carried_alone();
+        }
+        let subflow = &self.subflows[at];
+        if subflow
+            .uncovered_since
+            .is_some_and(|since| since + UNCOVERED_MAX <= cx.now)
+        {
+            cx.mptcp.count(Counter::DssUncovered);
+            self.reset_subflow(cx, at, RstReason::MIDDLEBOX_INTERFERENCE);
+        }
+    }
+
+    /// Sends again what no subflow that still makes progress carries (RFC 8684 3.3.6).
+    pub(super) fn reinject_carried_alone(&mut self) {
+        let subflows = &self.subflows;
+        self.send.send_again(usize::MAX, |chunk| {
+            !subflows
+                .iter()
+                .any(|s| chunk.carriers.has(s.id.0) && s.is_live() && !s.stale)
+        });
+    }
+
+    /// The backstop: data that the subflows delivered, as TCP sees it, and that was never DATA_ACKed; or a closed
+    /// window that nothing in flight would open (RFC 8684 3.3.6, RFC 9293 3.8.6.1).
+    fn advance_data(&mut self, cx: &mut Cx<'_>) {
+        if self.data_timer.at.is_none_or(|due| due > cx.now) {
+            return;
+        }
+        match self.has_unacknowledged() {
+            None => self.data_timer.on_progress(),
+            Some(Timer::Probe) => {
+                self.data_timer.expire();
+                let at = (0..self.subflows.len()).find(|&at| self.subflows[at].is_usable());
+                if let Some(at) = at {
+                    // TCP's own persist timer repeats it until the window opens.
+                    cx.mptcp.count(Counter::DataProbe);
+                    self.give_head(cx, at, 1);
+                }
+            },
+            Some(Timer::Retransmit) => {
+                let subflows = &self.subflows;
+                let chosen = self.send.send_again(BURST, |chunk| {
+                    !subflows.iter().any(|s| {
+                        chunk.carriers.has(s.id.0) && s.is_live() && !s.stale && s.tcb.queued() > 0
+                    })
+                });
+                if chosen > 0 {
+                    cx.mptcp.count(Counter::DataRto);
+                    self.data_timer.expire();
+                } else {
+                    self.data_timer.at = None;
+                }
+            },
+        }
+    }
+
+    /// DATA_FIN has a timer of its own, and goes out on any live subflow (RFC 8684 3.3.3).
+    fn advance_data_fin(&mut self, cx: &mut Cx<'_>) {
+        let LocalFin::Sent { dsn, again, sends } = self.local_fin else {
+            return;
+        };
+        if again > cx.now {
+            return;
+        }
+        if self.send.in_flight() > 0 {
+            // The data before it is not through yet: its own timers push it.
+            self.local_fin = LocalFin::Sent {
+                dsn,
+                again: cx.now + patience(&self.subflows),
+                sends,
+            };
+            return;
+        }
+        if sends >= DATA_FINS_MAX {
+            self.cut_off(cx, ResetReason::TimedOut);
+            return;
+        }
+        let wait = (patience(&self.subflows) * (1 << sends.min(6))).min(WAIT_MAX);
+        self.local_fin = LocalFin::Sent {
+            dsn,
+            again: cx.now + wait,
+            sends: sends + 1,
+        };
+        self.ask_data_fin();
+    }
+
+    /// Whether a subflow has nothing left to do but answer old segments.
+    pub(super) fn is_over(subflow: &Subflow<B>) -> bool {
+        matches!(subflow.tcb.state(), State::Closed | State::TimeWait)
+    }
+}

@@ -1,0 +1,203 @@
+//! The mapping store: which octets of a subflow are which octets of the connection (RFC 8684 3.3.1).
+//!
+//! Mappings are kept by ranges of subflow sequence numbers. They may come repeated on each segment, before, with or
+//! after their data, longer than a segment, cut anew by a retransmission or by a middlebox: a declared octet keeps the
+//! place that was declared first. Without checksums neighbors melt together, so that a long transfer holds a few
+//! ranges; with checksums a mapping stays whole, because its checksum covers it whole (RFC 8684 3.3.1).
+
+use crate::DataSeq;
+use crate::dsn;
+use stack::SeqNum;
+use std::collections::VecDeque;
+
+/// Most ranges that one subflow may declare ahead: past it a mapping is refused, and its data counts as uncovered.
+pub(crate) const RANGES_MAX: usize = 2048;
+
+/// What a mapping's checksum is computed over besides the data (RFC 8684 3.3.1, figure 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    /// Subflow sequence number relative to the subflow's ISN, as on the wire.
+    pub(crate) ssn: u32,
+    /// Data-level length as on the wire: counts a DATA_FIN.
+    pub(crate) dll: u16,
+    /// The checksum field.
+    pub(crate) checksum: u16,
+}
+
+/// One declared range: `len` octets from `seq` on the subflow are those from `dsn` on in the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    pub(crate) seq: SeqNum,
+    pub(crate) dsn: DataSeq,
+    pub(crate) len: u32,
+    pub(crate) check: Option<Check>,
+}
+
+impl Mapping {
+    fn end(&self) -> SeqNum {
+        self.seq + self.len
+    }
+
+    /// The place of subflow octet `at` in the connection, by this mapping's offset.
+    fn place(&self, at: SeqNum) -> DataSeq {
+        dsn::offset(self.dsn, i64::from(at.distance(self.seq)))
+    }
+
+    /// The part of the mapping in `[from, to)`.
+    fn part(&self, from: SeqNum, to: SeqNum) -> Self {
+        Self {
+            seq: from,
+            dsn: self.place(from),
+            len: to - from,
+            check: None,
+        }
+    }
+}
+
+/// What became of a declared mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declared {
+    /// At least one octet of it was new.
+    New,
+    /// All of it was known already, or consumed.
+    Known,
+    /// Part of it contradicts what was declared before; what was declared first stands.
+    Conflict,
+    /// It was not kept: too many ranges are declared.
+    Full,
+}
+
+/// The mappings of one subflow's incoming direction that still have data to come.
+#[derive(Debug)]
+pub(crate) struct MappingStore {
+    /// First subflow octet that was not consumed yet.
+    next: SeqNum,
+    ranges: VecDeque<Mapping>,
+}
+
+impl MappingStore {
+    /// An empty store for a subflow whose first octet of data has sequence number `first`.
+    pub(crate) fn new(first: SeqNum) -> Self {
+        Self {
+            next: first,
+            ranges: VecDeque::new(),
+        }
+    }
+
+    /// Adds `mapping`, or what of it is new.
+    pub(crate) fn declare(&mut self, mapping: Mapping) -> Declared {
+        if mapping.len == 0 || mapping.end() <= self.next {
+            return Declared::Known;
+        }
+        if mapping.check.is_some() {
+            return self.declare_whole(mapping);
+        }
+        let mut rest = if mapping.seq < self.next {
+            mapping.part(self.next, mapping.end())
+        } else {
+            mapping
+        };
+        let mut outcome = Declared::Known;
+        let mut at = self.first_ending_after(rest.seq);
+        while rest.len > 0 {
+            let Some(held) = self.ranges.get(at).copied() else {
+                return self.add(at, rest);
+            };
+            if rest.end() <= held.seq {
+                return self.add(at, rest);
+            }
+            if rest.seq < held.seq {
+                if self.add(at, rest.part(rest.seq, held.seq)) == Declared::Full {
+                    return Declared::Full;
+                }
+                outcome = Declared::New;
+                rest = rest.part(held.seq, rest.end());
+            }
+            if held.place(rest.seq) != rest.dsn {
+                outcome = Declared::Conflict;
+            }
+            if rest.end() <= held.end() {
+                return outcome;
+            }
+            rest = rest.part(held.end(), rest.end());
+            at = self.first_ending_after(rest.seq);
+        }
+        outcome
+    }
+
+    /// A mapping with a checksum is kept whole or not at all: a part of it could not be verified.
+    fn declare_whole(&mut self, mapping: Mapping) -> Declared {
+        let at = self.first_ending_after(mapping.seq);
+        match self.ranges.get(at) {
+            Some(held) if held.seq == mapping.seq && held.len == mapping.len => {
+                if held.dsn == mapping.dsn {
+                    Declared::Known
+                } else {
+                    Declared::Conflict
+                }
+            },
+            Some(held) if held.seq < mapping.end() => Declared::Conflict,
+            _ if mapping.seq < self.next => Declared::Conflict,
+            _ => self.add(at, mapping),
+        }
+    }
+
+    fn add(&mut self, at: usize, mapping: Mapping) -> Declared {
+        let previous = at.checked_sub(1).and_then(|i| self.ranges.get_mut(i));
+        if let Some(previous) = previous
+            && mapping.check.is_none()
+            && previous.check.is_none()
+            && previous.end() == mapping.seq
+            && previous.place(mapping.seq) == mapping.dsn
+            && previous.len < 1 << 30
+        {
+            previous.len += mapping.len;
+            return Declared::New;
+        }
+        if self.ranges.len() >= RANGES_MAX {
+            return Declared::Full;
+        }
+        self.ranges.insert(at, mapping);
+        Declared::New
+    }
+
+    /// Index of the first range that ends after `seq`.
+    fn first_ending_after(&self, seq: SeqNum) -> usize {
+        // The newest mapping mostly continues the last one: look there before searching.
+        match self.ranges.back() {
+            None => return 0,
+            Some(last) if last.end() <= seq => return self.ranges.len(),
+            Some(last) if last.seq <= seq => return self.ranges.len() - 1,
+            Some(_) => {},
+        }
+        self.ranges.partition_point(|range| range.end() <= seq)
+    }
+
+    /// The mapping that covers subflow octet `seq`, whole (with checksum) or as melted together.
+    pub(crate) fn covering(&self, seq: SeqNum) -> Option<Mapping> {
+        self.ranges
+            .iter()
+            .find(|range| seq < range.end())
+            .filter(|range| range.seq <= seq)
+            .copied()
+    }
+
+    /// Forgets everything before `seq`: the data up to it went on.
+    pub(crate) fn consume(&mut self, seq: SeqNum) {
+        if self.next < seq {
+            self.next = seq;
+        }
+        while let Some(front) = self.ranges.front() {
+            if front.end() > self.next {
+                break;
+            }
+            self.ranges.pop_front();
+        }
+    }
+
+    /// Number of ranges held.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+}

@@ -1,0 +1,132 @@
+//! A join that we open: SYN, SYN+ACK, and the third ACK that is repeated until the fourth (RFC 8684 3.2).
+
+use super::JoinRefusal;
+use crate::Cx;
+use crate::connection::{Connection, SubflowId};
+use crate::counters::Counter;
+use crate::handshake::join;
+use crate::option::MpOption;
+use crate::types::AddrId;
+use stack::tcp::handshake::{OpenVerdict, Opening};
+use stack::wire::tcp::{OptBytes, OutSegment, Segment};
+use stack::{Instant, PacketBuf};
+
+/// A join of ours that waits for its SYN+ACK.
+#[derive(Clone, Debug)]
+pub struct OpenJoin {
+    opening: Opening,
+    nonce: u32,
+    local_id: AddrId,
+    option: OptBytes,
+}
+
+impl OpenJoin {
+    /// The SYN, the same each time.
+    #[must_use]
+    pub fn syn<B: PacketBuf>(&self, now: Instant) -> OutSegment<B> {
+        self.opening.syn(now, self.option.clone())
+    }
+
+    /// When the SYN is due again; note each with [`Self::sent_again`].
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.opening.next_deadline()
+    }
+
+    /// Notes that the SYN went out once more.
+    pub const fn sent_again(&mut self, now: Instant) {
+        self.opening.sent_again(now);
+    }
+
+    /// How often the SYN was sent: the owner gives up after a few.
+    #[must_use]
+    pub const fn sends(&self) -> u8 {
+        self.opening.sends()
+    }
+}
+
+/// What a segment meant to an [`OpenJoin`].
+#[derive(Debug)]
+pub enum Initiated<B> {
+    /// The subflow lives; it carries no data of ours before the fourth ACK. Call [`Connection::output`].
+    Established(SubflowId),
+    /// Nothing came of it yet: go on waiting, after sending this, if anything.
+    Waiting(Option<OutSegment<B>>),
+    /// Give it up, after sending this reset, if any.
+    Refused(JoinRefusal, Option<OutSegment<B>>),
+}
+
+impl<B: PacketBuf> Connection<B> {
+    /// Opens one more subflow from our address `local_id`: `opening` holds the SYN. Send [`OpenJoin::syn`] next.
+    ///
+    /// # Errors
+    /// Why no subflow may join now.
+    pub fn open_join(
+        &mut self,
+        cx: &mut Cx<'_>,
+        opening: Opening,
+        local_id: AddrId,
+        backup: bool,
+    ) -> Result<OpenJoin, JoinRefusal> {
+        self.check_joinable()?;
+        let nonce = cx.rng.u32();
+        let option = MpOption::from(join::syn(&self.keys(), nonce, local_id, backup)).into();
+        *self.joins_pending_mut() += 1;
+        cx.mptcp.count(Counter::MpJoinSynTx);
+        Ok(OpenJoin {
+            opening,
+            nonce,
+            local_id,
+            option,
+        })
+    }
+
+    /// Takes a segment of a join of ours: its SYN+ACK makes a subflow if HMAC-B is right. `smss` is what
+    /// [`Offer::smss`](stack::tcp::handshake::Offer::smss) of the answer gives at most on this path.
+    pub fn input_join(
+        &mut self,
+        cx: &mut Cx<'_>,
+        open: &mut OpenJoin,
+        smss_limit: u16,
+        seg: &Segment<B>,
+    ) -> Initiated<B> {
+        let offer = match open.opening.input(&mut cx.stack(), seg) {
+            OpenVerdict::Answered(offer) => offer,
+            OpenVerdict::Dropped => return Initiated::Waiting(None),
+            OpenVerdict::Reset(reset) => return Initiated::Waiting(Some(reset)),
+            OpenVerdict::Refused => {
+                self.abandon_join();
+                return Initiated::Refused(JoinRefusal::Dropped, None);
+            },
+        };
+        self.abandon_join();
+        let refuse = |refusal| Initiated::Refused(refusal, super::refuse_join(seg, refusal));
+        let joined = match join::syn_ack(&seg.options.mptcp, &self.keys(), open.nonce) {
+            Ok(joined) => joined,
+            Err(join::NotJoin::Hmac) => {
+                cx.mptcp.count(Counter::MpJoinSynAckHmacFailure);
+                return refuse(JoinRefusal::Hmac);
+            },
+            Err(join::NotJoin::Absent) => return refuse(JoinRefusal::Missing),
+            Err(_) => return refuse(JoinRefusal::Malformed),
+        };
+        cx.mptcp.count(Counter::MpJoinSynAckRx);
+        let ipv6 = seg.tuple.src.is_ipv6();
+        let now = cx.now;
+        let local_id = open.local_id;
+        let id = open
+            .opening
+            .agreed(offer.smss(smss_limit, ipv6))
+            .and_then(|agreed| {
+                self.add_joined(cx, &agreed, seg.tuple, |subflow| {
+                    subflow.local_id = local_id;
+                    subflow.remote_id = joined.remote_id;
+                    subflow.backup = joined.backup;
+                    subflow.join_ack = Some(MpOption::from(joined.ack).into());
+                    subflow.join_ack_at = Some(now + subflow.tcb.rto());
+                    subflow.tcb.request_ack();
+                })
+            });
+        id.map_or_else(|| refuse(JoinRefusal::Limit), Initiated::Established)
+    }
+}

@@ -1,0 +1,232 @@
+//! One subflow of a connection: a TCP connection, the mappings that place its data, and what is due on it.
+
+use crate::connection::SubflowId;
+use crate::dss::MappingStore;
+use crate::types::AddrId;
+use stack::checksum::Sum;
+use stack::tcp::{State, Tcb};
+use stack::time::Duration;
+use stack::wire::tcp::OptBytes;
+use stack::{Instant, PacketBuf, SeqNum, Slice, Tuple};
+use std::collections::VecDeque;
+
+/// Data that TCP delivered in order and that waits for its mapping, or for the rest of a mapping with a checksum.
+#[derive(Debug)]
+pub(crate) struct Held<B> {
+    /// Sequence number of the first octet held.
+    pub(crate) start: SeqNum,
+    pub(crate) slices: VecDeque<Slice<B>>,
+    pub(crate) len: usize,
+    /// How many of `slices`, from the front, are in `sum`: a mapping is summed as it grows, never twice.
+    pub(crate) summed: usize,
+    pub(crate) summed_len: usize,
+    pub(crate) sum: Sum,
+}
+
+impl<B: PacketBuf> Held<B> {
+    const fn new(start: SeqNum) -> Self {
+        Self {
+            start,
+            slices: VecDeque::new(),
+            len: 0,
+            summed: 0,
+            summed_len: 0,
+            sum: Sum::ZERO,
+        }
+    }
+
+    pub(crate) fn push(&mut self, slice: Slice<B>) {
+        self.len += slice.len();
+        self.slices.push_back(slice);
+    }
+
+    /// Takes the first piece, or what of it lies before `end`.
+    pub(crate) fn pop_before(&mut self, end: SeqNum) -> Option<(SeqNum, Slice<B>)> {
+        let start = self.start;
+        let room = usize::try_from(end.distance(start)).unwrap_or(0);
+        if room == 0 {
+            return None;
+        }
+        let mut slice = self.slices.pop_front()?;
+        if slice.len() > room {
+            self.slices.push_front(slice.slice(room..slice.len()));
+            slice = slice.slice(0..room);
+        }
+        self.len -= slice.len();
+        self.start += u32::try_from(slice.len()).unwrap_or(0);
+        self.summed = self.summed.saturating_sub(1);
+        self.summed_len = self.summed_len.saturating_sub(slice.len());
+        Some((start, slice))
+    }
+
+    /// Sums what is held of a mapping of `len` octets that begins at the front; the sum once all of it is there.
+    pub(crate) fn sum_front(&mut self, len: usize) -> Option<Sum> {
+        while self.summed_len < len {
+            let slice = self.slices.get(self.summed)?;
+            let room = len - self.summed_len;
+            if slice.len() > room {
+                let (head, tail) = (slice.slice(0..room), slice.slice(room..slice.len()));
+                self.slices[self.summed] = head;
+                self.slices.insert(self.summed + 1, tail);
+                continue;
+            }
+            self.sum = self.sum.then(slice.sum());
+            self.summed_len += slice.len();
+            self.summed += 1;
+        }
+        let sum = self.sum;
+        self.sum = Sum::ZERO;
+        Some(sum)
+    }
+}
+
+/// One subflow: a TCP connection that carries part of the data.
+pub struct Subflow<B> {
+    pub(crate) id: SubflowId,
+    pub(crate) tuple: Tuple,
+    pub(crate) tcb: Tcb<B>,
+    /// Our initial sequence number: subflow sequence numbers in mappings count from it (RFC 8684 3.3.1).
+    pub(crate) iss: SeqNum,
+    /// The peer's.
+    pub(crate) irs: SeqNum,
+    /// Began with MP_JOIN.
+    pub(crate) joined: bool,
+    pub(crate) local_id: AddrId,
+    pub(crate) remote_id: AddrId,
+    /// The peer asked us to use it only when no other is there (RFC 8684 3.3.8).
+    pub(crate) backup: bool,
+    pub(crate) mappings: MappingStore,
+    pub(crate) held: Held<B>,
+    /// A DATA_ACK has come by it.
+    pub(crate) verified: bool,
+    /// Since when data without a mapping has waited.
+    pub(crate) uncovered_since: Option<Instant>,
+    /// Its checksum failed while it was alone: its data waits for an infinite mapping (RFC 8684 3.7).
+    pub(crate) failed: bool,
+    /// It made no progress for so long that its data went to others; until it does.
+    pub(crate) stale: bool,
+    /// When it last went from nothing queued to something.
+    pub(crate) busy_since: Instant,
+    /// Our FIN is queued: no new data.
+    pub(crate) finishing: bool,
+    /// The third ACK's MP_JOIN, sent until the fourth ACK comes; no data before it (RFC 8684 3.2).
+    pub(crate) join_ack: Option<OptBytes>,
+    /// When the third ACK is to be repeated.
+    pub(crate) join_ack_at: Option<Instant>,
+    /// The window last announced on it, in octets.
+    pub(crate) announced: u32,
+    /// Whether any window was announced yet.
+    pub(crate) announced_once: bool,
+    /// A DATA_FIN is to be sent on it.
+    pub(crate) data_fin_due: bool,
+    /// MP_FAIL with this number is to be sent on it.
+    pub(crate) fail_due: Option<crate::DataSeq>,
+    /// MP_PRIO is to be sent on it: whether as backup.
+    pub(crate) prio_due: Option<bool>,
+}
+
+impl<B: PacketBuf> Subflow<B> {
+    pub(crate) fn new(id: SubflowId, tuple: Tuple, tcb: Tcb<B>, joined: bool) -> Self {
+        let first = tcb.rcv_nxt();
+        Self {
+            id,
+            tuple,
+            iss: tcb.push_seq() - 1,
+            irs: first - 1,
+            tcb,
+            joined,
+            local_id: AddrId(0),
+            remote_id: AddrId(0),
+            backup: false,
+            mappings: MappingStore::new(first),
+            held: Held::new(first),
+            verified: false,
+            uncovered_since: None,
+            failed: false,
+            stale: false,
+            busy_since: Instant::ZERO,
+            finishing: false,
+            join_ack: None,
+            join_ack_at: None,
+            announced: 0,
+            announced_once: false,
+            data_fin_due: false,
+            fail_due: None,
+            prio_due: None,
+        }
+    }
+
+    /// Its name within the connection.
+    #[must_use]
+    pub const fn id(&self) -> SubflowId {
+        self.id
+    }
+
+    /// Addresses and ports of the segments that it receives.
+    #[must_use]
+    pub const fn tuple(&self) -> Tuple {
+        self.tuple
+    }
+
+    /// Its TCP connection: state, round-trip time, congestion window, counts.
+    #[must_use]
+    pub const fn tcb(&self) -> &Tcb<B> {
+        &self.tcb
+    }
+
+    /// Whether the peer wants it used only when no other is there.
+    #[must_use]
+    pub const fn backup(&self) -> bool {
+        self.backup
+    }
+
+    /// Payload octets received in order on it.
+    #[must_use]
+    pub fn bytes_in(&self) -> u64 {
+        self.tcb.bytes_received()
+    }
+
+    /// Payload octets that the peer acknowledged on it.
+    #[must_use]
+    pub fn bytes_out(&self) -> u64 {
+        self.tcb.bytes_acked()
+    }
+
+    /// Whether it may carry new data.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.finishing
+            && !self.stale
+            && self.join_ack.is_none()
+            && matches!(self.tcb.state(), State::Established | State::CloseWait)
+    }
+
+    /// Whether the peer can still be reached by it.
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.tcb.state(), State::Closed | State::TimeWait)
+    }
+
+    /// Any acceptable segment after our third ACK shows that it arrived: data may flow (RFC 8684 3.2).
+    pub(crate) fn on_fourth_ack(&mut self) {
+        self.join_ack = None;
+        self.join_ack_at = None;
+    }
+
+    /// When it will count as stale: data unacknowledged for three RTOs, and at least a second.
+    pub(crate) fn stale_at(&self) -> Option<Instant> {
+        if self.stale || self.tcb.queued() == 0 || !self.is_live() {
+            return None;
+        }
+        let patience = (self.base_rto() * 3).max(Duration::from_secs(1));
+        Some(self.tcb.last_progress().max(self.busy_since) + patience)
+    }
+
+    /// The RTO without the doublings of timeouts in a row.
+    pub(crate) fn base_rto(&self) -> Duration {
+        self.tcb.rto() / (1 << self.tcb.consecutive_rtos().min(6))
+    }
+
+    /// Smoothed round-trip time, or a guess before the first measurement.
+    pub(crate) fn srtt(&self) -> Duration {
+        self.tcb.srtt().unwrap_or(Duration::from_millis(500))
+    }
+}
