@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Hag:
 
     process: Background
     socket: Path
+    told_to_stop: bool = False
 
     def show(self, what: str) -> dict:
         """`braidctl show WHAT --json`, without its outermost name."""
@@ -73,6 +75,11 @@ class Hag:
             pass
         return left()
 
+    def tell_to_stop(self) -> None:
+        """SIGTERM: it drains and ends by itself."""
+        self.told_to_stop = True
+        self.process.signal(signal.SIGTERM)
+
     def answering(self) -> bool:
         """Whether the control socket answers."""
         try:
@@ -98,7 +105,7 @@ def hag(made: Scene, *, checksum: bool = False, grace: str = "10s") -> Iterator[
     except BaseException:
         process.stop(1.0)
         raise
-    died = not process.running()
+    died = not process.running() and not running.told_to_stop
     status = process.stop(30.0)
     if died or status != 0:
         raise LabError(f"the HAG {'died' if died else 'did not stop cleanly'} ({status}):\n{process.output()[-2000:]}")

@@ -50,6 +50,6 @@ def draw(svg: Path, panels: list[Panel]) -> None:
         # The last bin is cut by the transfer's end: it would show a fall that is none.
         rows = [(index * BIN_S, *(path.mbps(index) for path in panel.paths)) for index in range(last)]
         data.write_text("".join(f"{at:.2f} {one:.3f} {two:.3f}\n" for at, one, two in rows))
-        parts.append(PANEL.format(title=panel.title, data=data, limit=panel.limit_mbps, seconds=max(1.0, last * BIN_S)))
+        parts.append(PANEL.format(title=panel.title, data=data, limit=panel.limit_mbps, seconds=max(1.0, (last - 1) * BIN_S)))
     top = max(panel.limit_mbps for panel in panels) * 1.25
     run(["gnuplot"], stdin=SCRIPT.format(svg=svg, top=top, panels="".join(parts)))
