@@ -1,0 +1,58 @@
+# Everything one does with Braid. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check fmt lint unit kernel judge judge-selfcheck fuzz bench clean
+
+RELEASE := cargo build --release --quiet -p hag -p braidctl
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: ## install what is missing with apt, and look for Rust
+	@testbed/setup.sh
+
+build: ## build hag and braidctl, optimised
+	@testbed/setup.sh build
+	@$(RELEASE)
+
+demo: ## one download and one upload over two access networks at once, between kernels (root)
+	@testbed/setup.sh
+	@$(RELEASE)
+	@python3 -m testbed.lab.demo
+
+test: ## everything: format, lints, unit and property tests, kernel peers, judge, fuzz; prints the time of each part
+	@testbed/setup.sh
+	@python3 -m testbed.lab.suite
+
+check: ## does it compile, quickly
+	@cargo check --workspace --all-targets
+
+fmt: ## format the code
+	@cargo fmt --all
+
+lint: ## formatting and clippy, as errors
+	@python3 -m testbed.lab.suite format clippy
+
+unit: ## unit, property and in-memory tests
+	@python3 -m testbed.lab.suite unit
+
+kernel: ## kernel-peer tests in namespaces (root); NAME=part runs those whose name has it
+	@testbed/setup.sh
+	@$(RELEASE)
+	@python3 -m testbed.lab.tests $(NAME)
+
+judge: ## the capture judge against captures of other stacks
+	@python3 -m testbed.lab.suite judge
+
+judge-selfcheck: ## break our packets on purpose: each judge must notice (root)
+	@testbed/setup.sh
+	@$(RELEASE)
+	@python3 -m testbed.lab.selfcheck
+
+fuzz: ## the fuzz targets, for a bounded time
+	@python3 -m testbed.lab.suite fuzz
+
+bench: ## micro-benchmarks
+	@cargo bench -p bench
+
+clean: ## remove what was built
+	@cargo clean
