@@ -28,6 +28,10 @@ pub(super) fn read(reader: &mut Reader, table: &Table<'_>, n: usize) -> Option<A
         );
     }
     if is_pci(name) {
+        if name != value {
+            let what = format!("{} has arguments behind a PCI address", quoted(&value));
+            return wrong(reader, what, &format!("write {}", quoted(name)));
+        }
         return Some(At {
             value: Device::Pci(value),
             place,
@@ -45,14 +49,24 @@ pub(super) fn read(reader: &mut Reader, table: &Table<'_>, n: usize) -> Option<A
         }
         return wrong(reader, what, &instead);
     }
-    let told = interface(&value).is_some_and(|interface| !interface.is_empty());
-    if ON_INTERFACE.contains(&driver) && !told {
+    if driver == name {
+        let what = format!("{} lacks its number", quoted(name));
+        let instead = format!("write {name}{n}: no two devices may have one name");
+        return wrong(reader, what, &instead);
+    }
+    let mut arguments = value.split(',').skip(1);
+    let broken = arguments.find(|argument| {
+        let pair = argument.split_once('=');
+        pair.is_none_or(|(key, value)| key.is_empty() || value.is_empty())
+    });
+    if let Some(argument) = broken {
+        let what = format!("{} is no argument", quoted(argument));
+        return wrong(reader, what, "write key=value, with a comma before each");
+    }
+    if ON_INTERFACE.contains(&driver) && interface(&value).is_none() {
         let what = format!("{driver} is not told the interface");
-        return wrong(
-            reader,
-            what,
-            &format!("write \"{name},iface=eth1\" with the interface's name"),
-        );
+        let instead = format!("write \"{name},iface=eth1\" with the interface's name");
+        return wrong(reader, what, &instead);
     }
     Some(At {
         value: Device::Virtual(value),

@@ -425,7 +425,9 @@ fn devices_are_recognised() {
     for (device, right) in [
         ("0000:03:00.0", true),
         ("03:00.0", true),
-        ("0000:03:00.0,driver=x", true),
+        ("0000:03:00.0,driver=x", false),
+        ("net_tap,iface=tap0", false),
+        ("net_tap0,iface", false),
         ("net_tap0,iface=tap0", true),
         ("net_af_xdp3,iface=veth0", true),
         ("virtio_user0,path=/dev/vhost-net", true),
