@@ -15,10 +15,17 @@
 mod challenge_ack;
 pub mod congestion;
 pub mod handshake;
+mod input;
 pub mod isn;
+mod output;
+mod recv;
+mod send;
 mod state;
 mod tcb;
+#[cfg(test)]
+mod tests;
 pub mod time_wait;
+mod timers;
 
 pub use state::State;
 pub use tcb::{Agreed, Item, Tcb, TsState, Verdict};

@@ -1,12 +1,18 @@
 //! The transmission control block: one connection from ESTABLISHED on (RFC 9293 3.3.1).
 
 use super::State;
+use super::challenge_ack::ChallengeAcks;
+use super::congestion::CongestionControl;
+use super::low32;
+use super::recv::Receiver;
+use super::send::Sender;
 use super::time_wait::{TWO_MSL, TimeWait};
+use super::timers::Timers;
 use crate::buf::Chain;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::{OptBytes, OutSegment, Segment};
-use crate::{Cx, PacketBuf, Slice};
+use crate::wire::tcp::{OPTIONS_MAX, OptBytes, Timestamps};
+use crate::{PacketBuf, Slice};
 
 /// The clocks of RFC 7323, when both sides use timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,288 +97,395 @@ pub enum Verdict {
     Reset,
 }
 
+/// Octets of the timestamps option with its padding (RFC 7323 appendix A).
+pub(super) const TS_LEN: usize = 12;
+
 /// One connection. See the [module](super) for the order of calls.
+#[derive(Clone, Debug)]
 pub struct Tcb<B> {
-    state: State,
-    agreed: Agreed,
-    items: std::collections::VecDeque<Item<B>>,
+    pub(super) state: State,
+    pub(super) timed_out: bool,
+    pub(super) has_ts: bool,
+    pub(super) ts: TsState,
+    /// When TS.Recent was last renewed, in seconds (RFC 7323 5.5).
+    pub(super) ts_recent_age: u32,
+    /// Last.ACK.sent (RFC 7323 4.3).
+    pub(super) last_ack_sent: SeqNum,
+    pub(super) challenges: ChallengeAcks,
+    pub(super) timers: Timers,
+    pub(super) snd: Sender<B>,
+    pub(super) rcv: Receiver<B>,
 }
 
 impl<B: PacketBuf> Tcb<B> {
     /// A connection in ESTABLISHED, right after its handshake: SND.UNA = SND.NXT = ISS + 1, RCV.NXT = IRS + 1.
     #[must_use]
     pub fn new(agreed: &Agreed, now: Instant) -> Self {
-        let _ = now;
+        let rcv_nxt = agreed.irs + 1;
         Self {
             state: State::Established,
-            agreed: *agreed,
-            items: std::collections::VecDeque::new(),
+            timed_out: false,
+            has_ts: agreed.ts.is_some(),
+            ts: agreed.ts.unwrap_or(TsState {
+                recent: 0,
+                offset: 0,
+            }),
+            ts_recent_age: seconds(now),
+            last_ack_sent: rcv_nxt,
+            challenges: ChallengeAcks::default(),
+            timers: Timers::default(),
+            snd: Sender::new(agreed, now),
+            rcv: Receiver::new(rcv_nxt, agreed.rcv_wnd, agreed.rcv_wscale),
         }
-    }
-
-    /// Takes a segment of this connection (RFC 9293 3.10.7.4, RFC 5961, RFC 7323 5).
-    pub fn input(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
-        let _ = (cx, seg);
-        Verdict::Dropped
     }
 
     /// The next payload in order, with the sequence number of its first octet.
     pub fn take(&mut self) -> Option<(SeqNum, Slice<B>)> {
-        None
+        self.rcv.queue.take()
     }
 
     /// Whether the peer's FIN is next: all before it was taken. It is not acknowledged before [`Self::accept_fin`].
     #[must_use]
     pub fn fin_received(&self) -> bool {
-        false
+        self.rcv.fin_is_next() && self.rcv.queue.taken() == self.rcv.queue.nxt()
     }
 
-    /// Acknowledges the peer's FIN, once [`Self::fin_received`]: RCV.NXT moves over it and the state changes.
-    pub fn accept_fin(&mut self) {}
+    /// Acknowledges the peer's FIN, once [`Self::fin_received`]: RCV.NXT moves over it and the state changes. Does nothing
+    /// otherwise.
+    pub fn accept_fin(&mut self) {
+        if !self.fin_received() {
+            return;
+        }
+        self.rcv.fin_accepted = true;
+        self.rcv.ack.request();
+        // RFC 9293 3.10.7.4, eighth.
+        match self.state {
+            State::Established => self.state = State::CloseWait,
+            State::FinWait1 => self.state = State::Closing,
+            State::FinWait2 => self.enter_time_wait(),
+            State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait
+            | State::Closed => {},
+        }
+    }
 
-    /// Sets how many octets the owner can hold beyond what it has taken. The window's right edge never moves back; a
-    /// window update is sent when it opened by two segments, or half of what was ever offered.
+    /// Sets how many octets the owner can hold from the first one on that it has not taken. The window's right edge never
+    /// moves back; a window update is sent when it opened by two segments, or by half of the largest window offered.
     pub fn set_recv_room(&mut self, bytes: u32) {
-        let _ = bytes;
+        let window = &mut self.rcv.window;
+        window.set_room(self.rcv.queue.taken(), bytes);
+        if window.update_due(u32::from(self.rcv.mss)) && self.rcv.fin.is_none() {
+            self.rcv.ack.request();
+        }
     }
 
     /// Makes an ACK due now.
-    pub fn request_ack(&mut self) {}
-
-    /// Largest payload of an item that carries `upper` octets of options beside TCP's own.
-    #[must_use]
-    pub fn max_payload(&self, upper: usize) -> usize {
-        usize::from(self.agreed.smss).saturating_sub(upper)
+    pub fn request_ack(&mut self) {
+        self.rcv.ack.request();
     }
 
-    /// Lowers the segment size because the path's MTU shrank (never raises it): what is queued is cut as it is sent.
+    /// Largest payload of an item that carries `upper` octets of options beside TCP's own, padding included.
+    #[must_use]
+    pub fn max_payload(&self, upper: usize) -> usize {
+        // Where both do not fit aligned, timestamps go unpadded.
+        let options = (self.ts_len() + upper.next_multiple_of(4)).min(OPTIONS_MAX);
+        usize::from(self.snd.smss).saturating_sub(options).max(1)
+    }
+
+    /// Lowers the segment size because the path's MTU shrank (never raises it): what is queued is cut as it is sent, and
+    /// what travels and is larger is sent again at once (RFC 1191 6.5).
     pub fn set_smss(&mut self, smss: u16) {
-        self.agreed.smss = smss.min(self.agreed.smss);
+        let smss = smss.max(64);
+        if smss < self.snd.smss {
+            self.snd.smss = smss;
+            let max = self.max_payload(0);
+            self.snd
+                .queue
+                .mark_longer_lost(u32::try_from(max).unwrap_or(u32::MAX));
+        }
     }
 
     /// Octets that would leave at once if they were pushed now: what congestion window and peer's window allow, less
     /// what is in flight, lost, or queued unsent.
     #[must_use]
     pub fn send_space(&self) -> u32 {
-        0
+        if self.is_sending() && !self.snd.queue.fin_queued() {
+            self.snd.space()
+        } else {
+            0
+        }
     }
 
-    /// Queues one segment. Ignored after [`Self::finish`] and when closed.
+    /// Queues one segment. Ignored when empty, after [`Self::finish`], and when closed.
     pub fn push(&mut self, item: Item<B>) {
-        self.items.push_back(item);
+        if self.is_sending() {
+            self.snd.queue.push(item);
+        }
     }
 
     /// Queues payload, cut into items of [`Self::max_payload`]`(0)`.
     pub fn send(&mut self, payload: Slice<B>) {
-        let _ = payload;
+        let max = self.max_payload(0);
+        let mut rest = payload;
+        while !rest.is_empty() {
+            let (head, tail) = if rest.len() > max {
+                (rest.slice(0..max), rest.slice(max..rest.len()))
+            } else {
+                let len = rest.len();
+                let tail = rest.slice(len..len);
+                (rest, tail)
+            };
+            let mut chain = Chain::new();
+            chain.push(head);
+            self.push(Item {
+                payload: chain,
+                upper: OptBytes::new(),
+                psh: tail.is_empty(),
+            });
+            rest = tail;
+        }
     }
 
     /// Queues a FIN after all that was pushed.
-    pub fn finish(&mut self) {}
-
-    /// Ends the connection at once: the reset to send, unless nobody waits for one.
-    pub fn abort(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
-        let _ = cx;
-        None
+    pub fn finish(&mut self) {
+        // RFC 9293 3.10.4.
+        self.state = match self.state {
+            State::Established => State::FinWait1,
+            State::CloseWait => State::LastAck,
+            _ => return,
+        };
+        self.snd.queue.finish();
     }
 
-    /// The next segment to send now; call until `None`. On segments that carry no item, `upper_space` octets of option
-    /// space are left free for the layer above.
-    pub fn output(&mut self, cx: &mut Cx<'_>, upper_space: usize) -> Option<OutSegment<B>> {
-        let _ = (cx, upper_space);
-        None
+    /// Whether data may still be queued or resent.
+    pub(super) const fn is_sending(&self) -> bool {
+        !matches!(self.state, State::Closed | State::TimeWait)
     }
 
-    /// When [`Self::advance`] is due.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        None
+    pub(super) const fn ts_len(&self) -> usize {
+        if self.has_ts { TS_LEN } else { 0 }
     }
 
-    /// Runs the timers that are due: retransmission, persist, delayed ACK, TIME-WAIT. Follow with [`Self::output`].
-    pub fn advance(&mut self, cx: &mut Cx<'_>) {
-        let _ = cx;
+    pub(super) fn timestamps(&self, now: Instant) -> Option<Timestamps> {
+        self.has_ts.then(|| Timestamps {
+            val: low32(now.as_millis()).wrapping_add(self.ts.offset),
+            ecr: self.ts.recent,
+        })
     }
 
-    /// The state.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
+    /// Nothing is left to do: CLOSED.
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+        self.timers = Timers::default();
+        self.snd.queue.clear();
+        self.rcv.queue.drop_beyond();
+    }
+
+    /// Both FINs are acknowledged. The wait begins with the next [`Self::output`], which knows the time.
+    pub(super) fn enter_time_wait(&mut self) {
+        self.state = State::TimeWait;
+        self.timers = Timers::default();
+        self.snd.queue.clear();
+        self.rcv.queue.drop_beyond();
     }
 
     /// What is to be kept of a connection in TIME-WAIT, which its owner may then drop: a small value.
     #[must_use]
     pub fn time_wait(&self, now: Instant) -> Option<TimeWait> {
         (self.state == State::TimeWait).then(|| {
+            let wnd = u16::try_from(self.rcv.wnd() >> self.rcv.window.wscale());
             TimeWait::new(
                 now,
                 TWO_MSL,
                 (self.snd_nxt(), self.rcv_nxt()),
-                self.agreed.ts,
-                0,
+                self.has_ts.then_some(self.ts),
+                wnd.unwrap_or(u16::MAX),
             )
         })
+    }
+}
+
+/// What an owner, a scheduler or an operator may want to know.
+impl<B: PacketBuf> Tcb<B> {
+    /// The state.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
     }
 
     /// Whether nothing is left: reset, aborted, timed out, or both FINs acknowledged and TIME-WAIT over.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.state == State::Closed
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
     }
 
     /// Whether we gave up: too many retransmissions or probes without an answer.
     #[must_use]
-    pub fn timed_out(&self) -> bool {
-        false
+    pub const fn timed_out(&self) -> bool {
+        self.timed_out
     }
 
     /// Octets of payload queued, sent or not, that the peer has not acknowledged.
     #[must_use]
     pub fn queued(&self) -> usize {
-        0
+        self.snd.queue.payload() as usize
     }
 
     /// Octets of payload queued and never sent.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        0
+        self.snd.queue.unsent_payload() as usize
     }
 
     /// SND.UNA: the oldest unacknowledged sequence number.
     #[must_use]
-    pub fn snd_una(&self) -> SeqNum {
-        self.agreed.iss
+    pub const fn snd_una(&self) -> SeqNum {
+        self.snd.queue.una()
     }
 
     /// SND.NXT: the next sequence number to be sent for the first time.
     #[must_use]
-    pub fn snd_nxt(&self) -> SeqNum {
-        self.agreed.iss
+    pub const fn snd_nxt(&self) -> SeqNum {
+        self.snd.queue.nxt()
     }
 
     /// RCV.NXT: the next sequence number expected.
     #[must_use]
     pub fn rcv_nxt(&self) -> SeqNum {
-        self.agreed.irs
+        self.rcv.nxt()
     }
 
-    /// The sequence number that the next pushed octet will have.
+    /// The sequence number that the next pushed octet will have, or that of our FIN.
     #[must_use]
     pub fn push_seq(&self) -> SeqNum {
-        self.agreed.iss
+        self.snd.queue.payload_end()
+    }
+
+    /// Whether our FIN was sent.
+    #[must_use]
+    pub fn fin_sent(&self) -> bool {
+        self.snd.queue.fin_sent()
     }
 
     /// The right edge of the peer's window: the first octet that it does not take.
     #[must_use]
     pub fn snd_wnd_edge(&self) -> SeqNum {
-        self.agreed.iss
+        self.snd.wnd_edge()
     }
 
     /// The right edge of the window that we have offered.
     #[must_use]
-    pub fn rcv_wnd_edge(&self) -> SeqNum {
-        self.agreed.irs
+    pub const fn rcv_wnd_edge(&self) -> SeqNum {
+        self.rcv.window.offered()
     }
 
-    /// Shift of the windows that we announce: for owners that write their own into [`OutSegment::wnd`].
+    /// Shift of the windows that we announce: for owners that write their own into
+    /// [`OutSegment::wnd`](crate::wire::tcp::OutSegment::wnd).
     #[must_use]
-    pub fn rcv_wscale(&self) -> u8 {
-        self.agreed.rcv_wscale
+    pub const fn rcv_wscale(&self) -> u8 {
+        self.rcv.window.wscale()
     }
 
     /// Shift of the windows that the peer announces.
     #[must_use]
-    pub fn snd_wscale(&self) -> u8 {
-        self.agreed.snd_wscale
+    pub const fn snd_wscale(&self) -> u8 {
+        self.snd.wscale
     }
 
     /// SMSS: payload and TCP options per segment.
     #[must_use]
-    pub fn smss(&self) -> u16 {
-        self.agreed.smss
+    pub const fn smss(&self) -> u16 {
+        self.snd.smss
     }
 
     /// Smoothed round-trip time, once measured (RFC 6298).
     #[must_use]
     pub fn srtt(&self) -> Option<Duration> {
-        None
+        self.snd.rtt.srtt()
     }
 
     /// Least round-trip time measured.
     #[must_use]
     pub fn min_rtt(&self) -> Option<Duration> {
-        None
+        self.snd.rtt.min_rtt()
     }
 
     /// The retransmission timeout as it stands, backed off.
     #[must_use]
     pub fn rto(&self) -> Duration {
-        Duration::from_secs(1)
+        self.snd.rtt.rto()
     }
 
     /// Congestion window in octets.
     #[must_use]
     pub fn cwnd(&self) -> u32 {
-        0
+        self.snd.cc.cwnd()
     }
 
     /// Slow start threshold in octets.
     #[must_use]
     pub fn ssthresh(&self) -> u32 {
-        0
+        self.snd.cc.ssthresh()
     }
 
     /// Octets sent and not acknowledged, SND.NXT - SND.UNA (RFC 5681 2).
     #[must_use]
     pub fn flight_size(&self) -> u32 {
-        0
+        self.snd.queue.flight()
     }
 
     /// Whether a loss is being repaired: fast recovery, or after a retransmission timeout.
     #[must_use]
     pub fn in_recovery(&self) -> bool {
-        false
+        self.snd.in_recovery()
     }
 
     /// Octets of payload that the peer has acknowledged.
     #[must_use]
-    pub fn bytes_acked(&self) -> u64 {
-        0
+    pub const fn bytes_acked(&self) -> u64 {
+        self.snd.octets_acked
     }
 
     /// Octets of payload received in order.
     #[must_use]
-    pub fn bytes_received(&self) -> u64 {
-        0
+    pub const fn bytes_received(&self) -> u64 {
+        self.rcv.octets
     }
 
     /// Segments sent more than once.
     #[must_use]
-    pub fn retransmitted(&self) -> u64 {
-        0
+    pub const fn retransmitted(&self) -> u64 {
+        self.snd.resends
     }
 
     /// Retransmission timeouts in a row without an acknowledgment of new data.
     #[must_use]
     pub fn consecutive_rtos(&self) -> u32 {
-        0
+        u32::from(self.snd.consecutive_rtos)
     }
 
     /// When the peer last acknowledged something new (or the connection began).
     #[must_use]
-    pub fn last_progress(&self) -> Instant {
-        Instant::ZERO
+    pub const fn last_progress(&self) -> Instant {
+        self.snd.last_progress
     }
 
     /// Payload held beyond a gap, in octets.
     #[must_use]
     pub fn out_of_order(&self) -> usize {
-        0
+        self.rcv.queue.octets_beyond()
     }
 
     /// Octets in order that were not taken yet.
     #[must_use]
     pub fn readable(&self) -> usize {
-        0
+        (self.rcv.queue.nxt() - self.rcv.queue.taken()) as usize
     }
+}
+
+/// Whole seconds since the start of time.
+pub(super) fn seconds(now: Instant) -> u32 {
+    low32(now.as_millis() / 1000)
 }

@@ -1,0 +1,306 @@
+//! What arrives, in the order of RFC 9293 3.10.7.4 for synchronized states, as RFC 5961 and RFC 7323 amend it.
+
+use super::recv::queue::Arrival;
+use super::tcb::seconds;
+use super::timers::{DELAYED_ACK, Timer};
+use super::{State, Tcb, Verdict, low32};
+use crate::counters::Counter;
+use crate::seq::SeqNum;
+use crate::time::{Duration, Instant};
+use crate::wire::tcp::{Flags, Segment};
+use crate::{Cx, PacketBuf};
+
+/// RFC 7323 5.5: TS.Recent says nothing any more after 24 days without a segment.
+const TS_RECENT_VALID: u32 = 24 * 24 * 3600;
+/// Largest round trip that an echoed timestamp is believed to measure.
+const ECHO_MAX_MS: u32 = 60_000;
+
+impl<B: PacketBuf> Tcb<B> {
+    /// Takes a segment of this connection.
+    pub fn input(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
+        if self.state == State::Closed {
+            return Verdict::Dropped;
+        }
+        let reset = seg.flags.has(Flags::RST);
+        // RFC 7323 5.3 R1, before anything else.
+        if self.has_ts && !reset && !self.check_timestamps(cx, seg) {
+            return Verdict::Dropped;
+        }
+        // First, the sequence number.
+        if !self.is_acceptable(seg) {
+            self.refuse(cx, seg);
+            return Verdict::Dropped;
+        }
+        // RFC 7323 4.3: TS.Recent is renewed by the segment that covers what we last acknowledged.
+        if let (true, Some(ts)) = (self.has_ts, seg.options.ts)
+            && seg.seq <= self.last_ack_sent
+            && !reset
+        {
+            self.ts.recent = ts.val;
+            self.ts_recent_age = seconds(cx.now);
+        }
+        // Second, RST.
+        if reset {
+            return self.input_reset(cx, seg);
+        }
+        // Fourth, SYN: never believed, whatever its number (RFC 5961 4.2).
+        if seg.flags.has(Flags::SYN) {
+            self.challenge(cx);
+            return Verdict::Dropped;
+        }
+        // Fifth, ACK.
+        if !seg.flags.has(Flags::ACK) {
+            return Verdict::Dropped;
+        }
+        if !self.is_ack_acceptable(seg.ack) {
+            cx.counters.count(Counter::TcpDropAck);
+            self.challenge(cx);
+            return Verdict::Dropped;
+        }
+        if self.state == State::TimeWait {
+            return self.input_time_wait(cx, seg);
+        }
+        let acked = self.input_ack(cx, seg);
+        // Sixth, URG: its pointer is ignored, the data is data (RFC 6093 6).
+        // Seventh, the segment's text, and eighth, FIN.
+        if matches!(
+            self.state,
+            State::Established | State::FinWait1 | State::FinWait2
+        ) && seg.seq_len() > 0
+        {
+            self.input_text(cx, seg);
+        }
+        Verdict::Accepted { acked }
+    }
+
+    /// RFC 7323 5.3 R1: `false` if the segment is older than what we have seen, or lacks the option (3.2).
+    fn check_timestamps(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> bool {
+        let Some(ts) = seg.options.ts else {
+            cx.counters.count(Counter::TcpDropPaws);
+            return false;
+        };
+        let age = seconds(cx.now).wrapping_sub(self.ts_recent_age);
+        if SeqNum(ts.val) >= SeqNum(self.ts.recent) || age > TS_RECENT_VALID {
+            return true;
+        }
+        cx.counters.count(Counter::TcpDropPaws);
+        self.answer_unacceptable(cx, seg);
+        false
+    }
+
+    /// RFC 9293 3.4, table 6. With a closed window, a segment at RCV.NXT is let through for its ACK and RST; its text
+    /// does not fit and is cut off.
+    fn is_acceptable(&self, seg: &Segment<B>) -> bool {
+        let nxt = self.rcv.nxt();
+        if seg.seq == nxt {
+            return true;
+        }
+        let (wnd, len) = (self.rcv.wnd(), seg.seq_len());
+        if seg.seq.within(nxt, wnd) {
+            return true;
+        }
+        // After a FIN that was not accepted yet, its sender goes on one beyond it.
+        if self.rcv.fin_is_next() && seg.seq == nxt + 1 && len == 0 {
+            return true;
+        }
+        len > 0 && (seg.seq + (len - 1)).within(nxt, wnd)
+    }
+
+    fn refuse(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) {
+        if seg.flags.has(Flags::RST) {
+            cx.counters.count(Counter::TcpDropWindow);
+            return;
+        }
+        let end = seg.seq + seg.seq_len();
+        if end <= self.rcv.nxt() && !seg.payload.is_empty() {
+            cx.counters.count(Counter::TcpDuplicate);
+            self.rcv.queue.note_duplicate(seg.seq, seg.payload.len());
+        } else {
+            cx.counters.count(Counter::TcpDropWindow);
+        }
+        self.answer_unacceptable(cx, seg);
+        if self.state == State::TimeWait && seg.flags.has(Flags::FIN) {
+            // RFC 9293 3.10.7.4, eighth, TIME-WAIT: the FIN again restarts the wait.
+            self.timers.clear(Timer::TimeWait);
+        }
+    }
+
+    /// RFC 9293 3.10.7.4, first: an ACK in reply. Text may have been resent because our ACK was lost, so its answer is not
+    /// rationed; anything else could be two hosts answering each other for ever.
+    fn answer_unacceptable(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) {
+        if seg.flags.has(Flags::SYN) || seg.seq_len() == 0 {
+            self.challenge(cx);
+        } else {
+            self.rcv.ack.request();
+        }
+    }
+
+    fn challenge(&mut self, cx: &mut Cx<'_>) {
+        if self.challenges.allow(cx) {
+            self.rcv.ack.request();
+        }
+    }
+
+    /// RFC 5961 3.2: only a reset at exactly RCV.NXT is believed at once. RFC 1337 3 F1: never in TIME-WAIT.
+    fn input_reset(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
+        if self.state == State::TimeWait {
+            return Verdict::Dropped;
+        }
+        let nxt = self.rcv.nxt();
+        if seg.seq == nxt || (self.rcv.fin_is_next() && seg.seq == nxt + 1) {
+            cx.counters.count(Counter::TcpResetReceived);
+            self.close();
+            return Verdict::Reset;
+        }
+        self.challenge(cx);
+        Verdict::Dropped
+    }
+
+    /// RFC 5961 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
+    fn is_ack_acceptable(&self, ack: SeqNum) -> bool {
+        let queue = &self.snd.queue;
+        let lowest = queue.una() - self.snd.wnd_max;
+        ack <= queue.ack_max() && ack >= lowest
+    }
+
+    /// What still comes in TIME-WAIT is the peer's FIN again, or a duplicate: acknowledged, and the wait starts over.
+    fn input_time_wait(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
+        if seg.seq_len() > 0 {
+            self.challenge(cx);
+            self.timers.clear(Timer::TimeWait);
+        }
+        Verdict::Dropped
+    }
+
+    /// Fifth: the acknowledgment, the window, and the states that wait for our FIN's.
+    fn input_ack(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> u32 {
+        let echoed = self.echoed_rtt(cx.now, seg);
+        let acked = self.snd.on_ack(cx, seg, echoed);
+        if let Some(at) = acked.reorder_at {
+            self.timers.set(Timer::Reorder, at);
+        } else {
+            self.timers.clear(Timer::Reorder);
+        }
+        if acked.advanced {
+            if self.snd.queue.flight() == 0 {
+                // RFC 6298 5.2.
+                self.timers.clear(Timer::Retransmit);
+            } else {
+                // RFC 6298 5.3.
+                self.arm_retransmit(cx.now);
+            }
+        }
+        if self.snd.usable_wnd() > 0 && self.timers.is_set(Timer::Persist) {
+            self.on_window_opened();
+        }
+        if self.snd.queue.fin_acked() {
+            self.on_fin_acked();
+        }
+        acked.payload
+    }
+
+    /// The window opened after it was closed: what waits may go, or be cut to fit if the silly window lasts.
+    fn on_window_opened(&mut self) {
+        let fits = self
+            .snd
+            .queue
+            .first_unsent()
+            .is_none_or(|entry| entry.seq_len() <= self.snd.usable_wnd());
+        if fits {
+            self.timers.clear(Timer::Persist);
+            self.snd.probe_due = false;
+            self.snd.probes = 0;
+        }
+    }
+
+    fn on_fin_acked(&mut self) {
+        match self.state {
+            State::FinWait1 => self.state = State::FinWait2,
+            State::Closing => self.enter_time_wait(),
+            State::LastAck => self.close(),
+            State::Established
+            | State::FinWait2
+            | State::CloseWait
+            | State::TimeWait
+            | State::Closed => {},
+        }
+    }
+
+    /// RFC 7323 4.1: the age of the timestamp that the segment echoes.
+    fn echoed_rtt(&self, now: Instant, seg: &Segment<B>) -> Option<Duration> {
+        let ts = seg.options.ts.filter(|ts| self.has_ts && ts.ecr != 0)?;
+        let clock = low32(now.as_millis()).wrapping_add(self.ts.offset);
+        let age = clock.wrapping_sub(ts.ecr);
+        // The clock ticks once a millisecond: what it cannot tell from nothing took one.
+        (age <= ECHO_MAX_MS).then(|| Duration::from_millis(u64::from(age.max(1))))
+    }
+
+    /// Seventh and eighth: text and FIN, cut to the window.
+    fn input_text(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) {
+        let nxt = self.rcv.queue.nxt();
+        let edge = match self.rcv.fin {
+            Some(fin) => fin,
+            None => nxt + self.rcv.wnd(),
+        };
+        let len = u32::try_from(seg.payload.len()).unwrap_or(0);
+        let end = seg.seq + len;
+        if seg.flags.has(Flags::FIN) {
+            // A FIN again, or beyond a gap, asks for an ACK; the first in order waits for its owner.
+            if self.rcv.fin.is_some() || seg.seq > nxt {
+                self.rcv.ack.request();
+            }
+            // A FIN before what its sender has already sent is no FIN.
+            if self.rcv.fin.is_none() && end < edge && end >= self.rcv.queue.highest() {
+                self.rcv.fin = Some(end);
+            }
+        }
+        let cut = if end > edge { end - edge } else { 0 };
+        if len > cut {
+            let payload = if cut == 0 {
+                seg.payload.clone()
+            } else {
+                seg.payload.slice(0..(len - cut) as usize)
+            };
+            self.rcv.mss = self.rcv.mss.max(u16::try_from(len).unwrap_or(u16::MAX));
+            let held_max = self.rcv.held_max();
+            let arrival = self.rcv.queue.insert(seg.seq, payload, held_max);
+            self.rcv.octets += u64::from(self.rcv.queue.nxt() - nxt);
+            self.on_arrival(cx, arrival);
+        }
+        // What did not fit is a probe of our window (RFC 9293 3.8.6.1).
+        if cut > 0 {
+            self.rcv.ack.request();
+        }
+    }
+
+    fn on_arrival(&mut self, cx: &mut Cx<'_>, arrival: Arrival) {
+        match arrival {
+            Arrival::InOrder => {
+                if self.rcv.ack.on_in_order() && !self.timers.is_set(Timer::DelayedAck) {
+                    self.timers.set(Timer::DelayedAck, cx.now + DELAYED_ACK);
+                }
+            },
+            // RFC 5681 4.2: at once when a gap was filled.
+            Arrival::Filling => self.rcv.ack.request(),
+            Arrival::OutOfOrder => {
+                cx.counters.count(Counter::TcpOutOfOrder);
+                self.rcv.ack.on_out_of_order();
+            },
+            Arrival::Duplicate => {
+                cx.counters.count(Counter::TcpDuplicate);
+                self.rcv.ack.on_out_of_order();
+            },
+            Arrival::Full => {
+                cx.counters.count(Counter::TcpReassemblyFull);
+                self.rcv.ack.on_out_of_order();
+            },
+        }
+    }
+
+    /// Looks for losses because time has passed (RFC 8985 6.3).
+    pub(super) fn detect_losses(&mut self, cx: &mut Cx<'_>) {
+        if let Some(at) = self.snd.on_reorder_timeout(cx) {
+            self.timers.set(Timer::Reorder, at);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The sending half: queue, scoreboard, peer's window, round trip, congestion, loss recovery.
+
+mod ack;
+pub(super) mod queue;
+pub(super) mod recovery;
+pub(super) mod rtt;
+mod scoreboard;
+#[cfg(test)]
+mod tests;
+
+use super::Agreed;
+use super::congestion::{Congestion, CongestionControl, NewReno};
+use crate::PacketBuf;
+use crate::seq::SeqNum;
+use crate::time::{Duration, Instant};
+use crate::wire::tcp::Segment;
+use queue::SendQueue;
+use recovery::{Mode, Recovery};
+use rtt::RttEstimator;
+
+/// The send variables of RFC 9293 3.3.1 and what loss recovery and congestion control add.
+#[derive(Clone, Debug)]
+pub(super) struct Sender<B> {
+    pub(super) queue: SendQueue<B>,
+    pub(super) rtt: RttEstimator,
+    pub(super) cc: Congestion,
+    pub(super) recovery: Recovery,
+    /// SND.WND, octets.
+    pub(super) wnd: u32,
+    /// MAX.SND.WND (RFC 5961 5.2).
+    pub(super) wnd_max: u32,
+    pub(super) wscale: u8,
+    /// SND.WL1.
+    wl1: SeqNum,
+    /// SND.WL2.
+    wl2: SeqNum,
+    pub(super) smss: u16,
+    pub(super) sack: bool,
+    /// ACKs up to here acknowledge what was sent while the congestion window was the limit.
+    limited_until: SeqNum,
+    last_sent: Instant,
+    pub(super) last_progress: Instant,
+    pub(super) consecutive_rtos: u8,
+    pub(super) probe_due: bool,
+    /// Zero-window probes since the window closed.
+    pub(super) probes: u8,
+    pub(super) unanswered_probes: u8,
+    pub(super) octets_acked: u64,
+    pub(super) resends: u64,
+}
+
+impl<B: PacketBuf> Sender<B> {
+    pub(super) fn new(agreed: &Agreed, now: Instant) -> Self {
+        let nxt = agreed.iss + 1;
+        let mut rtt = RttEstimator::new(nxt, agreed.syn_lost);
+        if let Some(measured) = agreed.rtt {
+            rtt.sample(measured, nxt, nxt);
+        }
+        let smss = u32::from(agreed.smss);
+        Self {
+            queue: SendQueue::new(nxt),
+            rtt,
+            cc: Congestion::NewReno(NewReno::new(smss, agreed.syn_lost)),
+            recovery: Recovery::new(agreed.iss),
+            wnd: agreed.snd_wnd,
+            wnd_max: agreed.snd_wnd,
+            wscale: agreed.snd_wscale,
+            // The segment that established us is given to input() after this, or was the SYN+ACK itself.
+            wl1: agreed.irs,
+            wl2: nxt,
+            smss: agreed.smss,
+            sack: agreed.sack,
+            limited_until: nxt,
+            last_sent: now,
+            last_progress: now,
+            consecutive_rtos: 0,
+            probe_due: false,
+            probes: 0,
+            unanswered_probes: 0,
+            octets_acked: 0,
+            resends: 0,
+        }
+    }
+
+    pub(super) fn smss(&self) -> u32 {
+        u32::from(self.smss)
+    }
+
+    /// The first octet that the peer does not take.
+    pub(super) fn wnd_edge(&self) -> SeqNum {
+        self.queue.una() + self.wnd
+    }
+
+    /// Octets that the peer's window still takes beyond SND.NXT.
+    pub(super) fn usable_wnd(&self) -> u32 {
+        let (edge, nxt) = (self.wnd_edge(), self.queue.nxt());
+        if edge > nxt { edge - nxt } else { 0 }
+    }
+
+    /// Octets believed to travel: pipe of RFC 6675, less what duplicate ACKs stand for where there is no SACK.
+    pub(super) const fn pipe(&self) -> u32 {
+        self.queue.pipe().saturating_sub(self.recovery.assumed)
+    }
+
+    /// Whether the congestion window lets `len` octets go. One segment may always be in flight.
+    pub(super) fn cwnd_allows(&self, len: u32) -> bool {
+        let pipe = self.pipe();
+        pipe == 0 || pipe.saturating_add(len) <= self.cc.cwnd()
+    }
+
+    /// Notes a transmission of `len` octets, new or again.
+    pub(super) fn on_sent(&mut self, len: u32, now: Instant) {
+        self.last_sent = now;
+        self.recovery.on_sent(len);
+        let (pipe, cwnd, smss) = (self.pipe(), self.cc.cwnd(), self.smss());
+        // RFC 7661 3: the window is validated if it is used. Slow start doubles, so half of it is use enough.
+        let slow_start = cwnd < self.cc.ssthresh();
+        if pipe.saturating_add(2 * smss) > cwnd || (slow_start && pipe.saturating_mul(2) >= cwnd) {
+            self.limited_until = self.queue.nxt();
+        }
+    }
+
+    /// RFC 5681 4.1: after an idle RTO, the ACK clock is gone.
+    pub(super) fn restart_if_idle(&mut self, now: Instant) {
+        if self.queue.flight() == 0 && now.since(self.last_sent) > self.rtt.rto() {
+            self.cc.on_idle(self.smss());
+        }
+    }
+
+    /// RFC 6298 5.5, RFC 5681 3.1, RFC 6675 5.1.
+    pub(super) fn on_rto(&mut self) {
+        let again = self.consecutive_rtos > 0;
+        self.consecutive_rtos += 1;
+        self.rtt.back_off();
+        let flight = self.queue.flight();
+        let smss = self.smss();
+        self.cc.on_rto(flight, smss, again);
+        self.queue.mark_all_lost();
+        self.recovery.enter_loss(self.queue.nxt());
+    }
+
+    /// Time between zero-window probes: RTO, doubling (RFC 9293 3.8.6.1).
+    pub(super) fn persist_interval(&self) -> Duration {
+        self.rtt.backed_off(self.probes)
+    }
+
+    /// RFC 9293 3.10.7.4, fifth: the window update. `true` if the right edge moved forward.
+    pub(super) fn update_window(&mut self, seg: &Segment<B>) -> bool {
+        let before = self.wnd_edge();
+        let newer = self.wl1 < seg.seq || (self.wl1 == seg.seq && self.wl2 <= seg.ack);
+        if newer {
+            self.wnd = u32::from(seg.wnd) << self.wscale;
+            self.wnd_max = self.wnd_max.max(self.wnd);
+            self.wl1 = seg.seq;
+            self.wl2 = seg.ack;
+        }
+        self.wnd_edge() > before
+    }
+
+    /// Octets that would leave at once if they were queued now.
+    pub(super) fn space(&self) -> u32 {
+        let by_cwnd = self
+            .cc
+            .cwnd()
+            .saturating_sub(self.pipe().saturating_add(self.queue.lost()));
+        by_cwnd
+            .min(self.usable_wnd())
+            .saturating_sub(self.queue.unsent())
+    }
+
+    pub(super) fn in_recovery(&self) -> bool {
+        self.recovery.mode != Mode::Open
+    }
+}

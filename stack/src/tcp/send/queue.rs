@@ -1,0 +1,381 @@
+//! What was pushed and not yet acknowledged, sent or not: one entry per segment, in order.
+
+use super::scoreboard::{Rack, Scoreboard};
+use crate::buf::{Chain, chain_len};
+use crate::seq::SeqNum;
+use crate::tcp::Item;
+use crate::time::Instant;
+use crate::{PacketBuf, Slice};
+use std::collections::VecDeque;
+
+/// What is known of a segment that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Travelling, sent once (or not sent yet).
+    Fresh,
+    /// Travelling, sent more than once.
+    Resent,
+    /// Believed lost, to be sent again.
+    Lost,
+    /// Reported by a SACK block.
+    Sacked,
+}
+
+/// One segment: its payload, its options, and what happened to it.
+#[derive(Clone, Debug)]
+pub(in crate::tcp) struct Entry<B> {
+    pub(in crate::tcp) item: Item<B>,
+    pub(in crate::tcp) seq: SeqNum,
+    pub(super) sent_at: Instant,
+    pub(in crate::tcp) len: u32,
+    pub(in crate::tcp) fin: bool,
+    pub(super) mark: Mark,
+    /// Whether it was ever sent more than once: its round trip is ambiguous (Karn).
+    pub(super) resent: bool,
+}
+
+impl<B> Entry<B> {
+    /// Octets in sequence space.
+    pub(in crate::tcp) const fn seq_len(&self) -> u32 {
+        self.len + self.fin as u32
+    }
+
+    pub(super) fn end(&self) -> SeqNum {
+        self.seq + self.seq_len()
+    }
+}
+
+/// What an ACK brought to light.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::tcp) struct News {
+    /// Octets of payload acknowledged for the first time.
+    pub(in crate::tcp) acked: u32,
+    /// Octets of sequence space now known to have arrived, by acknowledgment or SACK.
+    pub(in crate::tcp) delivered: u32,
+    /// When the latest segment that was sent only once, and has now arrived, was sent.
+    pub(in crate::tcp) fresh: Option<Instant>,
+    /// Whether something that was sent more than once was acknowledged.
+    pub(in crate::tcp) resent: bool,
+}
+
+/// The send queue with the retransmission state of each segment in it.
+#[derive(Clone, Debug)]
+pub(in crate::tcp) struct SendQueue<B> {
+    pub(super) entries: VecDeque<Entry<B>>,
+    /// How many entries were sent: they come first.
+    pub(super) sent: usize,
+    /// SND.UNA.
+    pub(super) una: SeqNum,
+    /// SND.NXT.
+    pub(super) nxt: SeqNum,
+    /// What SND.NXT will be when all of the queue was sent.
+    end: SeqNum,
+    fin: bool,
+    /// Whether one octet beyond SND.NXT was sent as a zero-window probe.
+    pub(in crate::tcp) probed: bool,
+    /// Octets believed to travel (RFC 6675 2).
+    pub(super) pipe: u32,
+    /// Octets marked lost.
+    pub(super) lost: u32,
+    /// Entries before this index are not `Lost`, unless the scoreboard lists them as lost once more.
+    pub(super) next_lost: usize,
+    /// Entries before this index are not `Fresh`: loss detection goes on from here.
+    pub(super) examined: usize,
+    pub(super) rack: Rack,
+    pub(super) board: Option<Box<Scoreboard>>,
+}
+
+impl<B: PacketBuf> SendQueue<B> {
+    pub(in crate::tcp) fn new(nxt: SeqNum) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            sent: 0,
+            una: nxt,
+            nxt,
+            end: nxt,
+            fin: false,
+            probed: false,
+            pipe: 0,
+            lost: 0,
+            next_lost: 0,
+            examined: 0,
+            rack: Rack::new(nxt),
+            board: None,
+        }
+    }
+
+    pub(in crate::tcp) const fn una(&self) -> SeqNum {
+        self.una
+    }
+
+    pub(in crate::tcp) const fn nxt(&self) -> SeqNum {
+        self.nxt
+    }
+
+    /// The sequence number after the last octet of payload.
+    pub(in crate::tcp) fn payload_end(&self) -> SeqNum {
+        self.end - u32::from(self.fin)
+    }
+
+    pub(in crate::tcp) fn fin_sent(&self) -> bool {
+        self.fin && self.nxt == self.end
+    }
+
+    /// The highest acknowledgment that makes sense: SND.NXT, or one more when that was probed.
+    pub(in crate::tcp) fn ack_max(&self) -> SeqNum {
+        self.nxt + u32::from(self.probed)
+    }
+
+    /// FlightSize: SND.NXT - SND.UNA.
+    pub(in crate::tcp) fn flight(&self) -> u32 {
+        self.nxt - self.una
+    }
+
+    pub(in crate::tcp) const fn pipe(&self) -> u32 {
+        self.pipe
+    }
+
+    pub(in crate::tcp) const fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// Octets of sequence space never sent.
+    pub(in crate::tcp) fn unsent(&self) -> u32 {
+        self.end - self.nxt
+    }
+
+    /// Octets of payload never sent.
+    pub(in crate::tcp) fn unsent_payload(&self) -> u32 {
+        self.unsent() - u32::from(self.fin && self.nxt != self.end)
+    }
+
+    /// Octets of payload not acknowledged.
+    pub(in crate::tcp) fn payload(&self) -> u32 {
+        (self.end - self.una) - u32::from(self.fin && self.una != self.end)
+    }
+
+    pub(in crate::tcp) const fn fin_queued(&self) -> bool {
+        self.fin
+    }
+
+    pub(in crate::tcp) fn fin_acked(&self) -> bool {
+        self.fin && self.una == self.end
+    }
+
+    pub(in crate::tcp) fn push(&mut self, item: Item<B>) {
+        let len = u32::try_from(chain_len(&item.payload)).unwrap_or(u32::MAX);
+        if len == 0 || self.fin {
+            return;
+        }
+        self.append(item, len, false);
+    }
+
+    /// Queues the FIN, on the last segment if that was not sent yet.
+    pub(in crate::tcp) fn finish(&mut self) {
+        if self.fin {
+            return;
+        }
+        self.fin = true;
+        let unsent = self.entries.len() > self.sent;
+        match self.entries.back_mut() {
+            Some(last) if unsent => {
+                last.fin = true;
+                self.end += 1;
+            },
+            _ => self.append(empty_item(), 0, true),
+        }
+    }
+
+    fn append(&mut self, item: Item<B>, len: u32, fin: bool) {
+        let entry = Entry {
+            item,
+            seq: self.end,
+            sent_at: Instant::ZERO,
+            len,
+            fin,
+            mark: Mark::Fresh,
+            resent: false,
+        };
+        self.end = entry.end();
+        self.entries.push_back(entry);
+    }
+
+    /// The first segment never sent.
+    pub(in crate::tcp) fn first_unsent(&self) -> Option<&Entry<B>> {
+        self.entries.get(self.sent)
+    }
+
+    /// Marks the first unsent segment as sent.
+    pub(in crate::tcp) fn send_next(&mut self, now: Instant) -> Option<&Entry<B>> {
+        let entry = self.entries.get_mut(self.sent)?;
+        entry.sent_at = now;
+        self.sent += 1;
+        self.nxt = entry.end();
+        self.pipe += entry.seq_len();
+        self.probed = false;
+        Some(entry)
+    }
+
+    /// Cuts the first unsent segment after `at` octets of payload.
+    pub(in crate::tcp) fn cut_unsent(&mut self, at: u32) {
+        self.cut(self.sent, at);
+    }
+
+    /// Cuts entry `index` after `at` octets of payload; both parts carry the options of the whole.
+    pub(super) fn cut(&mut self, index: usize, at: u32) {
+        let Some(head) = self.entries.get_mut(index) else {
+            return;
+        };
+        if at == 0 || at > head.len || at == head.seq_len() {
+            return;
+        }
+        let mut tail = head.clone();
+        drop_front(&mut tail.item.payload, at);
+        tail.seq = head.seq + at;
+        tail.len = head.len - at;
+        keep_front(&mut head.item.payload, at);
+        head.len = at;
+        head.fin = false;
+        head.item.psh = false;
+        self.entries.insert(index + 1, tail);
+        if index < self.sent {
+            self.sent += 1;
+            self.next_lost += usize::from(index < self.next_lost);
+            self.examined += usize::from(index < self.examined);
+        }
+    }
+
+    /// Takes a cumulative acknowledgment, which must lie in SND.UNA..=[`Self::ack_max`].
+    pub(in crate::tcp) fn ack(&mut self, ack: SeqNum, now: Instant, news: &mut News) {
+        if ack > self.nxt {
+            self.accept_probe(now);
+        }
+        while self.sent > 0
+            && let Some(entry) = self.entries.front()
+            && entry.end() <= ack
+        {
+            self.arrived(0, now, news);
+            if let Some(entry) = self.entries.pop_front() {
+                self.sent -= 1;
+                news.acked += entry.len;
+            }
+            self.next_lost = self.next_lost.saturating_sub(1);
+            self.examined = self.examined.saturating_sub(1);
+        }
+        if self.sent > 0
+            && let Some(head) = self.entries.front_mut()
+            && head.seq < ack
+        {
+            let part = ack - head.seq;
+            news.acked += part;
+            trim_front(head, part);
+            let mark = head.mark;
+            self.leave(mark, part);
+            news.delivered += if mark == Mark::Sacked { 0 } else { part };
+        }
+        self.una = ack;
+        if let Some(board) = &mut self.board {
+            board.forget_before(ack);
+        }
+    }
+
+    /// The peer took the probe: it counts as sent, and what is left of its segment as unsent.
+    fn accept_probe(&mut self, now: Instant) {
+        let Some(entry) = self.entries.get(self.sent) else {
+            return;
+        };
+        if entry.seq_len() > 1 {
+            self.cut_unsent(1);
+        }
+        self.send_next(now);
+        if let Some(entry) = self.entries.get_mut(self.sent.saturating_sub(1)) {
+            entry.resent = true;
+        }
+    }
+
+    /// Notes that entry `index` has arrived; the caller removes or marks it.
+    pub(super) fn arrived(&mut self, index: usize, now: Instant, news: &mut News) {
+        let Some(entry) = self.entries.get(index) else {
+            return;
+        };
+        if entry.mark == Mark::Sacked {
+            return;
+        }
+        let (mark, len) = (entry.mark, entry.seq_len());
+        news.delivered += len;
+        if entry.resent {
+            news.resent = true;
+        } else {
+            news.fresh = news.fresh.max(Some(entry.sent_at));
+        }
+        self.rack
+            .update(entry.sent_at, entry.end(), entry.resent, now);
+        self.leave(mark, len);
+    }
+
+    /// Takes `len` octets with `mark` out of the sums.
+    pub(super) const fn leave(&mut self, mark: Mark, len: u32) {
+        match mark {
+            Mark::Fresh | Mark::Resent => self.pipe -= len,
+            Mark::Lost => self.lost -= len,
+            Mark::Sacked => {},
+        }
+    }
+
+    /// Drops everything: the connection is over.
+    pub(in crate::tcp) fn clear(&mut self) {
+        let fin = self.fin_sent();
+        *self = Self::new(self.nxt);
+        self.fin = fin;
+    }
+}
+
+pub(super) fn empty_item<B: PacketBuf>() -> Item<B> {
+    Item {
+        payload: Chain::new(),
+        upper: crate::wire::tcp::OptBytes::new(),
+        psh: false,
+    }
+}
+
+/// Takes the first `part` octets of sequence space away.
+fn trim_front<B: PacketBuf>(entry: &mut Entry<B>, part: u32) {
+    drop_front(&mut entry.item.payload, part);
+    entry.seq += part;
+    entry.len = entry.len.saturating_sub(part);
+}
+
+fn drop_front<B: PacketBuf>(chain: &mut Chain<B>, octets: u32) {
+    let mut skip = octets as usize;
+    let old = core::mem::take(chain);
+    for slice in old {
+        let len = slice.len();
+        if skip < len {
+            chain.push(cut_slice(slice, skip, len));
+            skip = 0;
+        } else {
+            skip -= len;
+        }
+    }
+}
+
+fn keep_front<B: PacketBuf>(chain: &mut Chain<B>, octets: u32) {
+    let mut room = octets as usize;
+    let old = core::mem::take(chain);
+    for slice in old {
+        let len = slice.len();
+        if room == 0 {
+            break;
+        }
+        chain.push(cut_slice(slice, 0, room.min(len)));
+        room -= room.min(len);
+    }
+}
+
+fn cut_slice<B: PacketBuf>(slice: Slice<B>, start: usize, end: usize) -> Slice<B> {
+    if start == 0 && end == slice.len() {
+        slice
+    } else {
+        slice.slice(start..end)
+    }
+}

@@ -1,0 +1,163 @@
+//! Where loss recovery stands, and how much it lets go (RFC 6582, RFC 6675, RFC 6937).
+
+use crate::seq::SeqNum;
+
+/// Whether a loss is being repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tcp) enum Mode {
+    /// No loss is known.
+    Open,
+    /// Fast recovery, until `Recovery::point` is acknowledged.
+    Recovery,
+    /// After a retransmission timeout: slow start over what was lost, until `Recovery::point` is acknowledged.
+    Loss,
+}
+
+/// The state of loss recovery.
+#[derive(Clone, Debug)]
+pub(in crate::tcp) struct Recovery {
+    pub(in crate::tcp) mode: Mode,
+    /// "recover" of RFC 6582, RecoveryPoint of RFC 6675: SND.NXT when the loss was noticed.
+    pub(in crate::tcp) point: SeqNum,
+    /// Duplicate ACKs in a row (RFC 5681 2; with SACK, ACKs that report new blocks: RFC 6675 2).
+    pub(in crate::tcp) dup_acks: u8,
+    /// Without SACK: octets that duplicate ACKs say have left the network.
+    pub(in crate::tcp) assumed: u32,
+    prr: Prr,
+}
+
+impl Recovery {
+    pub(in crate::tcp) fn new(point: SeqNum) -> Self {
+        Self {
+            mode: Mode::Open,
+            point,
+            dup_acks: 0,
+            assumed: 0,
+            prr: Prr::default(),
+        }
+    }
+
+    /// Enters fast recovery with `flight` octets outstanding up to `point`.
+    pub(in crate::tcp) fn enter(&mut self, point: SeqNum, flight: u32) {
+        self.mode = Mode::Recovery;
+        self.point = point;
+        self.prr = Prr {
+            delivered: 0,
+            out: 0,
+            flight,
+        };
+    }
+
+    /// Enters the state after a timeout.
+    pub(in crate::tcp) fn enter_loss(&mut self, point: SeqNum) {
+        self.mode = Mode::Loss;
+        self.point = point;
+        self.dup_acks = 0;
+        self.assumed = 0;
+    }
+
+    /// The window after an ACK in fast recovery. `safe` if the ACK advanced SND.UNA and brought no news of loss.
+    pub(in crate::tcp) fn window(&mut self, ack: &PrrAck) -> u32 {
+        self.prr.window(ack)
+    }
+
+    /// Notes `len` octets sent in fast recovery.
+    pub(in crate::tcp) fn on_sent(&mut self, len: u32) {
+        if self.mode == Mode::Recovery {
+            self.prr.out = self.prr.out.saturating_add(len);
+        }
+    }
+}
+
+/// What an ACK in fast recovery brought.
+pub(in crate::tcp) struct PrrAck {
+    pub(in crate::tcp) delivered: u32,
+    pub(in crate::tcp) pipe: u32,
+    pub(in crate::tcp) ssthresh: u32,
+    pub(in crate::tcp) smss: u32,
+    pub(in crate::tcp) safe: bool,
+}
+
+/// Proportional rate reduction (RFC 6937 3): what leaves is proportional to what arrives, so that repairing a burst loss
+/// does not burst into the queue that has just overflowed.
+#[derive(Clone, Debug, Default)]
+struct Prr {
+    /// `prr_delivered`.
+    delivered: u32,
+    /// `prr_out`.
+    out: u32,
+    /// `RecoverFS`.
+    flight: u32,
+}
+
+impl Prr {
+    fn window(&mut self, ack: &PrrAck) -> u32 {
+        self.delivered = self.delivered.saturating_add(ack.delivered);
+        let sent_too_little = self.delivered.saturating_sub(self.out);
+        let may_send = if ack.pipe > ack.ssthresh {
+            let share = u64::from(self.delivered) * u64::from(ack.ssthresh);
+            let share = share.div_ceil(u64::from(self.flight.max(1)));
+            u32::try_from(share)
+                .unwrap_or(u32::MAX)
+                .saturating_sub(self.out)
+        } else {
+            // PRR-SSRB while all goes well, else PRR-CRB: the bound of conservation.
+            let limit = if ack.safe {
+                sent_too_little.max(ack.delivered).saturating_add(ack.smss)
+            } else {
+                sent_too_little
+            };
+            limit.min(ack.ssthresh - ack.pipe)
+        };
+        // The first retransmission always goes.
+        let least = if self.out == 0 { ack.smss } else { 0 };
+        ack.pipe.saturating_add(may_send.max(least))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prr_sends_half_of_what_arrives_while_above_ssthresh() {
+        let mut recovery = Recovery::new(SeqNum(0));
+        recovery.enter(SeqNum(20_000), 20_000);
+        let mut sent = 0;
+        let mut pipe = 20_000;
+        for _ in 0..10 {
+            pipe -= 1000;
+            let ack = PrrAck {
+                delivered: 1000,
+                pipe,
+                ssthresh: 10_000,
+                smss: 1000,
+                safe: false,
+            };
+            let room = recovery.window(&ack) - pipe;
+            if room >= 1000 {
+                recovery.on_sent(1000);
+                sent += 1000;
+                pipe += 1000;
+            }
+        }
+        assert_eq!(sent, 5_000);
+    }
+
+    #[test]
+    fn prr_conserves_below_ssthresh_and_grows_when_safe() {
+        let mut recovery = Recovery::new(SeqNum(0));
+        recovery.enter(SeqNum(20_000), 20_000);
+        recovery.on_sent(1000);
+        let ack = |delivered, safe| PrrAck {
+            delivered,
+            pipe: 2_000,
+            ssthresh: 10_000,
+            smss: 1000,
+            safe,
+        };
+        assert_eq!(recovery.window(&ack(3000, false)), 4_000);
+        recovery.on_sent(2000);
+        assert_eq!(recovery.window(&ack(1000, true)), 4_000);
+    }
+}

@@ -1,0 +1,133 @@
+//! The timers of one connection, each at most one deadline, and what happens when one is due.
+
+use super::{State, Tcb};
+use crate::counters::Counter;
+use crate::time::{Duration, Instant};
+use crate::{Cx, PacketBuf};
+
+/// Longest time that an ACK waits for company (RFC 9293 3.8.6.3 allows 500 ms).
+pub(super) const DELAYED_ACK: Duration = Duration::from_millis(40);
+
+/// Retransmissions or unanswered probes in a row after which we give up: R2 of RFC 1122 4.2.3.5, which must be at least
+/// 100 s. With the least RTO of 200 ms, fifteen doublings up to 60 s make 462 s.
+pub(super) const GIVE_UP: u8 = 15;
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// The oldest segment in flight is not acknowledged (RFC 6298).
+    Retransmit,
+    /// The peer's window is too small for what is queued (RFC 9293 3.8.6.1).
+    Persist,
+    /// A segment sent before a delivered one may yet arrive reordered (RFC 8985 6.2).
+    Reorder,
+    /// An ACK waits for company (RFC 9293 3.8.6.3).
+    DelayedAck,
+    /// Old duplicates die out (RFC 9293 3.6).
+    TimeWait,
+}
+
+/// Deadlines indexed by [`Timer`]. Moving one later costs one store.
+#[derive(Clone, Debug)]
+pub(super) struct Timers {
+    at: [Instant; 5],
+}
+
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { at: [NEVER; 5] }
+    }
+}
+
+impl Timers {
+    pub(super) const fn set(&mut self, timer: Timer, at: Instant) {
+        self.at[timer as usize] = at;
+    }
+
+    pub(super) const fn clear(&mut self, timer: Timer) {
+        self.at[timer as usize] = NEVER;
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.at[timer as usize] != NEVER
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.at.iter().min().copied().filter(|at| *at != NEVER)
+    }
+
+    /// Whether `timer` is due; stops it if so.
+    fn take_due(&mut self, timer: Timer, now: Instant) -> bool {
+        let due = self.at[timer as usize] <= now;
+        if due {
+            self.clear(timer);
+        }
+        due
+    }
+}
+
+impl<B: PacketBuf> Tcb<B> {
+    /// When [`Self::advance`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Runs the timers that are due: retransmission, persist, delayed ACK, TIME-WAIT. Follow with [`Self::output`].
+    pub fn advance(&mut self, cx: &mut Cx<'_>) {
+        if self.timers.take_due(Timer::DelayedAck, cx.now) {
+            self.rcv.ack.request();
+        }
+        if self.timers.take_due(Timer::Reorder, cx.now) {
+            self.detect_losses(cx);
+        }
+        if self.timers.take_due(Timer::Retransmit, cx.now) {
+            self.on_retransmission_timeout(cx);
+        }
+        if self.timers.take_due(Timer::Persist, cx.now) {
+            self.on_persist_timeout(cx);
+        }
+        if self.timers.take_due(Timer::TimeWait, cx.now) {
+            self.state = State::Closed;
+        }
+    }
+
+    /// RFC 6298 5.4 to 5.7.
+    fn on_retransmission_timeout(&mut self, cx: &mut Cx<'_>) {
+        if self.snd.queue.flight() == 0 {
+            return;
+        }
+        if self.snd.consecutive_rtos >= GIVE_UP {
+            return self.give_up(cx);
+        }
+        cx.counters.count(Counter::TcpRto);
+        self.snd.on_rto();
+        self.timers.clear(Timer::Reorder);
+        // The retransmission that output() now makes may wait for its turn: the timer does not (5.6).
+        self.timers
+            .set(Timer::Retransmit, cx.now + self.snd.rtt.rto());
+    }
+
+    /// RFC 9293 3.8.6.1: the first probe after one RTO, then less and less often; never given up while answered.
+    fn on_persist_timeout(&mut self, cx: &mut Cx<'_>) {
+        if self.snd.queue.unsent() == 0 || self.snd.queue.flight() != 0 {
+            return;
+        }
+        if self.snd.unanswered_probes >= GIVE_UP {
+            return self.give_up(cx);
+        }
+        self.snd.probe_due = true;
+        self.snd.unanswered_probes += 1;
+        self.snd.probes = self.snd.probes.saturating_add(1);
+        self.timers
+            .set(Timer::Persist, cx.now + self.snd.persist_interval());
+    }
+
+    fn give_up(&mut self, cx: &mut Cx<'_>) {
+        cx.counters.count(Counter::TcpTimedOut);
+        self.timed_out = true;
+        self.close();
+    }
+}
