@@ -106,11 +106,13 @@ pub fn parse_options(mut rest: &[u8]) -> Option<Options> {
         rest = &rest[len..];
         match (kind, &option[2..]) {
             (kind::MSS, &[a, b]) => {
-                options.mss = options.mss.or(Some(u16::from_be_bytes([a, b])));
+                let mss = u16::from_be_bytes([a, b]);
+                options.mss = options.mss.or(Some(mss));
             },
             // RFC 7323 2.3: a shift beyond 14 is taken as 14.
             (kind::WSCALE, &[shift]) => {
-                options.wscale = options.wscale.or(Some(shift.min(14)));
+                let shift = shift.min(14);
+                options.wscale = options.wscale.or(Some(shift));
             },
             (kind::SACK_PERMITTED, []) => options.sack_permitted = true,
             (kind::SACK, blocks) if blocks.len() % 8 == 0 => {

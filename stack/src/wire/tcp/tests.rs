@@ -116,7 +116,7 @@ fn options_table() {
             &[30, 4, 1, 2, 1, 30, 3, 7],
             Some(Options {
                 mptcp: [30, 4, 1, 2, 30, 3, 7].into_iter().collect(),
-                ..none.clone()
+                ..none
             }),
         ),
         ("sack of a wrong length", &[5, 6, 0, 0, 0, 0], None),

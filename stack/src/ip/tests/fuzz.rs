@@ -1,0 +1,168 @@
+//! Whatever comes in: no panic, a name for every drop, and nothing out that is not IP.
+
+use super::*;
+use proptest::prelude::*;
+
+fn addr(v6: bool) -> impl Strategy<Value = &'static str> {
+    let addrs = if v6 {
+        vec![
+            "fd00:1::2",
+            "fd00:9::2",
+            "fd00:99::2",
+            "fd00:1::1",
+            "2001:db8::1",
+            "ff02::1",
+            "fe80::1",
+            "::",
+        ]
+    } else {
+        vec![
+            "10.1.0.2",
+            "10.9.0.2",
+            "10.99.0.2",
+            "10.1.0.1",
+            "192.0.2.1",
+            "224.0.0.1",
+            "169.254.0.1",
+            "0.0.0.0",
+        ]
+    };
+    prop::sample::select(addrs)
+}
+
+/// A frame that is right as far as Ethernet and IP go, or nearly.
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let body = prop::collection::vec(any::<u8>(), 0..120);
+    let protocol = prop_oneof![Just(6), Just(1), Just(58), Just(44), Just(0), any::<u8>()];
+    let fields = any::<bool>().prop_flat_map(|v6| (addr(v6), addr(v6)));
+    let options = prop::collection::vec(any::<u8>(), 0..10);
+    let edits = prop::collection::vec((14..60usize, any::<u8>()), 0..3);
+    (
+        fields,
+        protocol,
+        body,
+        any::<u8>(),
+        options,
+        edits,
+        any::<bool>(),
+    )
+        .prop_map(|(addrs, protocol, body, ttl, options, edits, right)| {
+            let l4 = match protocol {
+                6 if right => {
+                    let words = options.len() / 4 * 4;
+                    tcp_segment(addrs, body.len().to_le_bytes()[0], &options[..words], &body)
+                },
+                _ => body,
+            };
+            let mut frame = packet((ACCESS, CLIENT_MAC), addrs, protocol, ttl, &l4);
+            for (at, value) in edits {
+                if let Some(byte) = frame.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            if right && frame[14] == 0x45 {
+                edit_ipv4(&mut frame, |_| {});
+            }
+            frame
+        })
+}
+
+fn check(
+    bed: &mut Bed,
+    port: PortId,
+    frame: Vec<u8>,
+    checksum: RxChecksum,
+) -> Result<(), TestCaseError> {
+    let before: u64 = bed.counted().iter().map(|&(_, n)| n).sum();
+    let ingress = bed.input_as(port, frame, checksum);
+    let told = !matches!(ingress, Ingress::Done) || !bed.out.is_empty();
+    match ingress {
+        Ingress::Done => {},
+        Ingress::Tcp(arrival) => {
+            let edit = SynEdit {
+                strip_mptcp: true,
+                mss_max: Some(900),
+            };
+            bed.with(|net, cx, out| net.forward_syn(cx, &arrival, edit, out));
+            bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
+        },
+        Ingress::IcmpError(arrival) => {
+            bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
+        },
+        Ingress::Transit(packet) => {
+            bed.with(|net, cx, out| {
+                net.send_icmp_unreachable(cx, &packet, Unreachable::Prohibited, out);
+                net.forward(cx, packet, out);
+            });
+        },
+    }
+    let after: u64 = bed.counted().iter().map(|&(_, n)| n).sum();
+    prop_assert!(told || after > before, "dropped without a name");
+    bed.pass(700);
+    for (_, frame) in bed.sent() {
+        match frame[12..14] {
+            [0x08, 0x00] => {
+                let header_len = usize::from(frame[14] & 0xf) * 4;
+                prop_assert!(crate::checksum::Sum::of(&frame[14..14 + header_len]).is_intact());
+                let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+                prop_assert_eq!(total + 14, frame.len());
+            },
+            [0x86, 0xdd] => {
+                let total = usize::from(u16::from_be_bytes([frame[18], frame[19]]));
+                prop_assert_eq!(total + 54, frame.len());
+            },
+            [0x08, 0x06] => {},
+            _ => prop_assert!(false, "{:02x?}", frame),
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn random_octets(mut frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 1..10), ours: bool) {
+        let mut bed = Bed::acquainted();
+        for frame in &mut frames {
+            if ours && frame.len() > 14 {
+                frame[..6].copy_from_slice(&mac(ACCESS));
+                let ethertype = [[0x08, 0x00], [0x08, 0x06], [0x86, 0xdd]][usize::from(frame[13]) % 3];
+                frame[12..14].copy_from_slice(&ethertype);
+            }
+        }
+        for frame in frames {
+            let frame = Slice::new(Buf(frame.into()));
+            let ingress = bed.with(|net, cx, out| net.input(cx, ACCESS, frame, RxChecksum::Unknown, out));
+            if let Ingress::Transit(packet) = ingress {
+                bed.with(|net, cx, out| net.forward(cx, packet, out));
+            }
+        }
+    }
+
+    #[test]
+    fn frames_that_are_nearly_right(frames in prop::collection::vec((frame(), any::<bool>()), 1..10)) {
+        let mut bed = Bed::acquainted();
+        for (frame, good) in frames {
+            let checksum = if good { RxChecksum::Good } else { RxChecksum::Unknown };
+            check(&mut bed, ACCESS, frame, checksum)?;
+        }
+    }
+
+    #[test]
+    fn neighbor_messages_that_are_nearly_right(
+        bodies in prop::collection::vec((133..138u8, prop::collection::vec(any::<u8>(), 0..60), addr(true), addr(true), any::<bool>()), 1..10),
+    ) {
+        let mut bed = Bed::acquainted();
+        for (kind, body, src, dst, target_ours) in bodies {
+            let mut l4 = [&[kind, 0, 0, 0, 0xe0, 0, 0, 0][..], &body].concat();
+            if target_ours && l4.len() >= 24 {
+                let IpAddr::V6(target) = ip("fd00:1::1") else { unreachable!() };
+                l4[8..24].copy_from_slice(&target.octets());
+            }
+            let (IpAddr::V6(from), IpAddr::V6(to)) = (ip(src), ip(dst)) else { unreachable!() };
+            smoltcp::wire::Icmpv6Packet::new_unchecked(&mut l4[..]).fill_checksum(&from, &to);
+            let frame = packet((ACCESS, CLIENT_MAC), (src, dst), 58, 255, &l4);
+            bed.input(ACCESS, frame);
+            bed.pass(300);
+        }
+    }
+}
