@@ -107,7 +107,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
     let (announce, checksum) = mptcp(reader, &root);
     Some(Draft {
         name,
-        limits: limits(reader, &root, worker.as_ref()),
+        limits: limits(reader, &root, worker.as_ref(), ports.len()),
         worker,
         ports,
         addresses_known,
@@ -351,15 +351,15 @@ fn mptcp(reader: &mut Reader, root: &Table<'_>) -> (Vec<At<IpAddr>>, bool) {
     (announce.unwrap_or_default(), checksum.unwrap_or(false))
 }
 
-fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>) -> Limits {
+fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>, ports: usize) -> Limits {
     let mut limits = Limits::default();
-    // Payload is held in the buffers it came in, each with its headers and its unused end: packet memory of three
-    // times the payload leaves enough to go on receiving.
+    // Payload is held in the buffers it came in, which are its port's share of the memory; a quarter of that is what
+    // leaves enough, beside headers and unused ends, to go on receiving.
     let memory = worker.map_or(1 << 30, |worker| u64::from(worker.memory_mb) << 20);
-    limits.buffer_total = ((memory >> 20) / 3) << 20;
-    limits.buffer = limits
-        .buffer
-        .min(u32::try_from(limits.buffer_total / 8).unwrap_or(u32::MAX));
+    let shares = u64::try_from(ports.max(1)).unwrap_or(1) * 4;
+    limits.buffer_total = (((memory >> 20) / shares) << 20).max(1 << 20);
+    let quarter = u32::try_from(limits.buffer_total / 4).unwrap_or(u32::MAX);
+    limits.buffer = limits.buffer.min(quarter);
     let Some(table) = section(reader, root, "limits", LIMITS) else {
         return limits;
     };

@@ -34,7 +34,7 @@ fn the_example_is_right() {
     assert_eq!(config.ports[1].mtu, 1500);
     assert_eq!(config.routes.len(), 2);
     assert_eq!(config.limits.buffer, 4 << 20);
-    assert_eq!(config.limits.buffer_total, 80 << 20);
+    assert_eq!(config.limits.buffer_total, 21 << 20);
     assert_eq!(config.drain.grace, Duration::from_secs(10));
     assert_eq!(
         config.summary(),
@@ -54,7 +54,7 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(example.drain, small.drain);
     assert_eq!(example.mptcp.checksum, small.mptcp.checksum);
     let limits = Limits {
-        buffer_total: 85 << 20,
+        buffer_total: 32 << 20,
         ..example.limits
     };
     assert_eq!(limits, small.limits);
@@ -147,7 +147,7 @@ colour: blue
 22: mptcp.checksum: "perhaps" is neither true nor false; write true or false
 24: limits.connections: 0 is too small; write a whole number from 1 to 1000000
 26: limits.pending_per_subscriber: 11 is above the limit of all together; write at most limits.pending, 10
-27: limits.buffer_per_connection: "4MB" is no size that fits here; write a size from 64KiB to 85MiB, such as 512KiB or 4MiB
+27: limits.buffer_per_connection: "4MB" is no size that fits here; write a size from 64KiB to 21MiB, such as 512KiB or 4MiB
 28: limits.bufer_total: unknown key; did you mean "buffer_total"?
 29: timeouts.idle: 10 is no time that fits here; write a time with its unit (ms, s, m, h) from 1m to 168h, such as 10s
 31: control.socket: "run/hag.sock" is no absolute path; write an absolute path such as /run/hag/hag.sock
