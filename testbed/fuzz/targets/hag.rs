@@ -4,12 +4,10 @@
 //! gets through handshakes and into connections. Whatever happens, nothing panics and what is held stays bounded.
 #![no_main]
 
-use apps::engine::Engine;
+use apps::engine::{Engine, Limits};
 use dataplane::app::App;
 use dataplane::memory::MemBuf;
 use dataplane::port::Received;
-use fuzz::peer::{Peer, Wish};
-use fuzz::scene;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use stack::buf::{RxChecksum, Slice};
@@ -17,6 +15,19 @@ use stack::time::Duration;
 use stack::wire::tcp::OptBytes;
 use stack::{Frame, Instant, PortId, Tuple};
 use std::net::IpAddr;
+use testbed::peer::{Peer, Wish};
+use testbed::scene;
+
+/// Small, so that the fuzzer reaches them.
+const LIMITS: Limits = Limits {
+    relays: 4,
+    pending: 8,
+    pending_per_subscriber: 6,
+    joining: 3,
+    subflows: 3,
+    buffer: 64 << 10,
+    buffer_total: 256 << 10,
+};
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -168,31 +179,15 @@ impl Box {
     }
 }
 
-/// Lets the box know where the hosts are, as they would tell it by ARP.
-fn greet(hag: &mut Box) {
-    for (port, host, ours) in [
-        (0, [10, 1, 0, 2], 1),
-        (1, [10, 2, 0, 2], 2),
-        (2, [10, 9, 0, 2], 9),
-    ] {
-        let mut frame = scene::port_mac(port).to_vec();
-        frame.extend_from_slice(&scene::HOST_MAC);
-        frame.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        frame.extend_from_slice(&scene::HOST_MAC);
-        frame.extend_from_slice(&host);
-        frame.extend_from_slice(&[0; 6]);
-        frame.extend_from_slice(&[10, ours, 0, 1]);
-        hag.input(port, frame);
-    }
-}
-
 fuzz_target!(|steps: Vec<Step>| {
     let mut hag = Box {
-        engine: scene::engine(),
+        engine: scene::engine(LIMITS),
         now: Instant::from_millis(1),
         out: Vec::new(),
     };
-    greet(&mut hag);
+    for (port, frame) in scene::arp_announcements() {
+        hag.input(port, frame);
+    }
     let mut peers = peers();
     let data = MemBuf::from(vec![0x55; 1500]);
     for step in steps.iter().take(200) {

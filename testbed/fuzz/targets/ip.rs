@@ -2,11 +2,11 @@
 #![no_main]
 
 use dataplane::memory::MemBuf;
-use fuzz::scene;
 use libfuzzer_sys::fuzz_target;
 use stack::buf::{RxChecksum, Slice};
 use stack::ip::{Ingress, Net};
 use stack::{Cx, Instant, PortId, Rng, Tally};
+use testbed::scene;
 
 fuzz_target!(|data: &[u8]| {
     let mut net = Net::new(scene::net()).expect("the scene resolves");

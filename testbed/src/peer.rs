@@ -1,4 +1,4 @@
-//! A fuzzer in the role of every host: it sees what the box sends, and can answer it with numbers that fit.
+//! A host without a stack: it sees what the box sends, and answers with numbers that fit, or are off by as much as wished.
 
 use dataplane::memory::{MemBuf, linear};
 use stack::buf::{Chain, Header, Slice};
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::scene::{HOST_MAC, port_mac};
 
-/// One end of a connection that the fuzzer plays.
+/// One end of a connection, played by hand.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The port of the box that it hangs on.
@@ -25,7 +25,7 @@ pub struct Peer {
     pub ts: u32,
 }
 
-/// How the fuzzer wants a segment to look.
+/// How a segment is to look.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// Control bits.
@@ -76,7 +76,7 @@ impl Peer {
         let Some(rest) = bytes.get(l4..) else { return };
         let slice = Slice::new(MemBuf::from(rest.to_vec()));
         let good = stack::buf::RxChecksum::Unknown;
-        let Ok(segment) = tcp::parse(&slice, src, dst, 0, good) else {
+        let Ok(segment) = tcp::parse(slice, src, dst, 0, good) else {
             return;
         };
         if segment.tuple != self.tuple.reversed() {

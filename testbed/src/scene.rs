@@ -1,4 +1,4 @@
-//! The HAG of the lab's scene, with small limits so that a fuzzer reaches them.
+//! The HAG of the lab's scene, in memory and with every random choice fixed.
 
 use apps::engine::{Engine, EngineConfig, Limits, PortRole, PortSettings, Timeouts};
 use dataplane::memory::MemBuf;
@@ -62,12 +62,12 @@ fn announce() -> Vec<IpAddr> {
     addresses(&["10.99.0.2", "fd00:99::2"])
 }
 
-/// A HAG whose every random choice is fixed.
+/// A HAG whose every random choice is fixed, within `limits`.
 ///
 /// # Panics
 /// The scene does not resolve: a mistake in this file.
 #[must_use]
-pub fn engine() -> Engine<MemBuf> {
+pub fn engine(limits: Limits) -> Engine<MemBuf> {
     let ports = PORTS
         .iter()
         .map(|(name, role, _)| PortSettings {
@@ -84,17 +84,31 @@ pub fn engine() -> Engine<MemBuf> {
         announce: announce(),
         checksum: false,
         accept_plain: false,
-        limits: Limits {
-            relays: 4,
-            pending: 8,
-            pending_per_subscriber: 6,
-            joining: 3,
-            subflows: 3,
-            buffer: 64 << 10,
-            buffer_total: 256 << 10,
-        },
+        limits,
         timeouts: Timeouts::default(),
         seed: [7; 32],
     };
     Engine::new(config).expect("the scene resolves")
+}
+
+/// What the scene's IPv4 hosts send so that the box knows them: the port they hang on, and an ARP request each.
+pub fn arp_announcements() -> impl Iterator<Item = (u8, Vec<u8>)> {
+    let hosts = [
+        (0, [10, 1, 0, 2], [10, 1, 0, 1]),
+        (1, [10, 2, 0, 2], [10, 2, 0, 1]),
+        (2, [10, 9, 0, 2], [10, 9, 0, 1]),
+    ];
+    hosts.into_iter().map(|(port, host, ours)| {
+        let request = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
+        let frame = [
+            &port_mac(port)[..],
+            &HOST_MAC,
+            &request,
+            &HOST_MAC,
+            &host,
+            &[0; 6],
+            &ours,
+        ];
+        (port, frame.concat())
+    })
 }
