@@ -1,0 +1,290 @@
+//! Packet buffers: [`Mbuf`], which everybody may read and clone, and the raw one that only this crate fills.
+
+use crate::mempool::HEADROOM;
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::slice;
+use core::sync::atomic::{AtomicU16, Ordering};
+use dpdk_sys::rte_mbuf;
+use stack::PacketBuf;
+use stack::buf::RxChecksum;
+
+/// One reference to a received frame. Cloning takes one more, dropping gives it back; the last one frees the buffer.
+///
+/// Not `Sync`: a count of one is raised without an atomic operation, as only its holder can do so.
+pub struct Mbuf {
+    raw: NonNull<rte_mbuf>,
+}
+
+// SAFETY: the octets are never written while an Mbuf exists; the count is atomic once it is above one, and a thread that
+// holds the only reference is the only one that can raise it.
+unsafe impl Send for Mbuf {}
+
+impl Mbuf {
+    /// Takes over the caller's only reference.
+    pub(crate) fn new(raw: RawMbuf) -> Self {
+        let mbuf = Self { raw: raw.raw };
+        core::mem::forget(raw);
+        mbuf
+    }
+
+    /// The buffer to be changed and sent, if this is the only reference to it and the buffer stands on its own memory.
+    pub(crate) fn into_sole(self) -> Result<RawMbuf, Self> {
+        // SAFETY: raw points to a live mbuf, as self holds a reference to it.
+        let flags = unsafe { (*self.raw.as_ptr()).ol_flags };
+        if flags & dpdk_sys::BRAID_MBUF_NOT_DIRECT != 0
+            || self.refcnt().load(Ordering::Acquire) != 1
+        {
+            return Err(self);
+        }
+        let raw = RawMbuf { raw: self.raw };
+        core::mem::forget(self);
+        Ok(raw)
+    }
+
+    /// Makes the fresh `indirect` a segment of the octets in `range`, with a reference of its own to this buffer.
+    pub(crate) fn attach(&self, indirect: &mut RawMbuf, range: &Range<usize>) {
+        let (offset, len) = (octets(range.start), octets(range.len()));
+        // SAFETY: both are live; indirect is fresh and ours alone; the caller's range lies within this buffer's data,
+        // as Slice guarantees and the clamp below enforces.
+        unsafe {
+            let data_len = (*self.raw.as_ptr()).data_len;
+            let offset = offset.min(data_len);
+            dpdk_sys::braid_attach(
+                indirect.as_ptr(),
+                self.raw.as_ptr(),
+                offset,
+                len.min(data_len - offset),
+            );
+        }
+    }
+
+    fn refcnt(&self) -> &AtomicU16 {
+        // SAFETY: the field lives as long as our reference, is aligned, and everybody changes it atomically, or alone.
+        unsafe { AtomicU16::from_ptr(&raw mut (*self.raw.as_ptr()).refcnt) }
+    }
+}
+
+impl Clone for Mbuf {
+    fn clone(&self) -> Self {
+        let refcnt = self.refcnt();
+        if refcnt.load(Ordering::Relaxed) == 1 {
+            refcnt.store(2, Ordering::Relaxed);
+        } else {
+            refcnt.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { raw: self.raw }
+    }
+}
+
+impl Drop for Mbuf {
+    fn drop(&mut self) {
+        let refcnt = self.refcnt();
+        if refcnt.load(Ordering::Acquire) != 1 {
+            if refcnt.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return;
+            }
+            // The others went meanwhile: the last reference is ours.
+            refcnt.store(1, Ordering::Relaxed);
+        }
+        // SAFETY: the last reference is given back, and self is not used again.
+        unsafe { dpdk_sys::braid_free(self.raw.as_ptr()) };
+    }
+}
+
+impl PacketBuf for Mbuf {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: our reference keeps the buffer alive; data_off and data_len describe octets that the device has
+        // written, and nobody writes them while an Mbuf exists.
+        unsafe {
+            let mbuf = self.raw.as_ptr();
+            let data = (*mbuf)
+                .buf_addr
+                .cast::<u8>()
+                .add(usize::from((*mbuf).data_off));
+            slice::from_raw_parts(data, usize::from((*mbuf).data_len))
+        }
+    }
+}
+
+impl core::fmt::Debug for Mbuf {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Mbuf({} octets)", self.bytes().len())
+    }
+}
+
+/// The head of a chain of mbufs that this crate alone holds: fresh from a pool, from a device, or about to be sent.
+pub(crate) struct RawMbuf {
+    raw: NonNull<rte_mbuf>,
+}
+
+// SAFETY: sole holder; see `Mempool` for giving it back from another thread.
+unsafe impl Send for RawMbuf {}
+
+impl RawMbuf {
+    /// # Safety
+    /// `raw` heads a live chain, of which the caller hands over the only reference to its head.
+    pub(crate) const unsafe fn new(raw: NonNull<rte_mbuf>) -> Self {
+        Self { raw }
+    }
+
+    pub(crate) const fn as_ptr(&self) -> *mut rte_mbuf {
+        self.raw.as_ptr()
+    }
+
+    /// Gives the reference to somebody who frees it: a device.
+    pub(crate) fn into_ptr(self) -> *mut rte_mbuf {
+        let raw = self.as_ptr();
+        core::mem::forget(self);
+        raw
+    }
+
+    /// Octets of all segments.
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: live, by the invariant of the type.
+        unsafe { (*self.as_ptr()).pkt_len as usize }
+    }
+
+    /// Whether all octets are in one segment.
+    pub(crate) fn is_linear(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.as_ptr()).nb_segs == 1 }
+    }
+
+    /// What the device says of the checksums.
+    pub(crate) fn checksum(&self) -> RxChecksum {
+        // SAFETY: as above.
+        let flags = unsafe { (*self.as_ptr()).ol_flags };
+        let ipv6 = self.first().get(12..14) == Some(&[0x86, 0xdd]);
+        let ip = flags & dpdk_sys::BRAID_RX_IP_CKSUM_MASK;
+        let l4 = flags & dpdk_sys::BRAID_RX_L4_CKSUM_MASK;
+        if ip == dpdk_sys::BRAID_RX_IP_CKSUM_BAD {
+            RxChecksum::Bad
+        } else if l4 == dpdk_sys::BRAID_RX_L4_CKSUM_GOOD
+            && (ipv6 || ip == dpdk_sys::BRAID_RX_IP_CKSUM_GOOD)
+        {
+            RxChecksum::Good
+        } else {
+            // Also where the device calls TCP's or UDP's wrong: some do so for datagrams that carry none. Summing decides.
+            RxChecksum::Unknown
+        }
+    }
+
+    /// The octets of the first segment.
+    fn first(&self) -> &[u8] {
+        // SAFETY: live and ours; data_off and data_len lie within the segment's memory.
+        unsafe { segment(self.as_ptr()) }
+    }
+
+    /// Appends the octets of `parts`; `false` if they do not fit in the segment. Only for a fresh, direct mbuf.
+    pub(crate) fn append<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        for part in parts {
+            // SAFETY: the mbuf is ours alone; what is written lies between the end of its data and the end of its
+            // memory, which is checked first, and `part` is other memory, as nobody else can refer to ours.
+            unsafe {
+                let mbuf = self.as_ptr();
+                let end = usize::from((*mbuf).data_off) + usize::from((*mbuf).data_len);
+                if end + part.len() > usize::from((*mbuf).buf_len) {
+                    return false;
+                }
+                let to = (*mbuf).buf_addr.cast::<u8>().add(end);
+                core::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
+                (*mbuf).data_len += octets(part.len());
+                (*mbuf).pkt_len += u32::from(octets(part.len()));
+            }
+        }
+        true
+    }
+
+    /// Appends all octets of `chain`; `false` if they do not fit.
+    pub(crate) fn append_chain(&mut self, chain: &Self) -> bool {
+        let mut next = chain.as_ptr();
+        while !next.is_null() {
+            // SAFETY: `chain` is held for the loop, so its segments live and are not written; self is another mbuf.
+            let (octets, following) = unsafe { (segment(next), (*next).next) };
+            if !self.append([octets]) {
+                return false;
+            }
+            next = following;
+        }
+        true
+    }
+
+    /// Links `segment` (one segment) after `tail`, the last one of this chain, and returns the new last one.
+    ///
+    /// # Safety
+    /// `tail` is the last segment of this chain.
+    pub(crate) unsafe fn link(&mut self, tail: *mut rte_mbuf, segment: Self) -> *mut rte_mbuf {
+        let added = segment.into_ptr();
+        // SAFETY: all three are live and ours; tail is of this chain, by the contract.
+        unsafe {
+            (*tail).next = added;
+            (*self.as_ptr()).nb_segs += 1;
+            (*self.as_ptr()).pkt_len += u32::from((*added).data_len);
+        }
+        added
+    }
+
+    /// Writes `header` straight before the octets in `range` and cuts the frame to both; `false` and unchanged if there is
+    /// too little room before them. Only for a direct mbuf of one segment.
+    pub(crate) fn rewrite(&mut self, header: &[u8], range: &Range<usize>) -> bool {
+        // SAFETY: the mbuf is ours alone; the header lies between the start of its memory and its payload, which lies
+        // within its data, as checked before anything is written; `header` is other memory.
+        unsafe {
+            let mbuf = self.as_ptr();
+            let payload = usize::from((*mbuf).data_off) + range.start;
+            let Some(start) = payload.checked_sub(header.len()) else {
+                return false;
+            };
+            if range.end > usize::from((*mbuf).data_len) || range.start > range.end {
+                return false;
+            }
+            let to = (*mbuf).buf_addr.cast::<u8>().add(start);
+            core::ptr::copy_nonoverlapping(header.as_ptr(), to, header.len());
+            let len = octets(header.len() + range.len());
+            (*mbuf).data_off = octets(start);
+            (*mbuf).data_len = len;
+            (*mbuf).pkt_len = u32::from(len);
+            // What the device said of the received frame is no instruction for the sent one.
+            (*mbuf).ol_flags = 0;
+            (*mbuf).vlan_tci = 0;
+        }
+        true
+    }
+}
+
+impl Drop for RawMbuf {
+    fn drop(&mut self) {
+        // SAFETY: gives back the reference that self holds.
+        unsafe { dpdk_sys::braid_free(self.as_ptr()) };
+    }
+}
+
+impl core::fmt::Debug for RawMbuf {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "RawMbuf({} octets)", self.len())
+    }
+}
+
+/// # Safety
+/// `mbuf` is live for `'a`, and nobody writes its data in that time.
+unsafe fn segment<'a>(mbuf: *mut rte_mbuf) -> &'a [u8] {
+    // SAFETY: data_off and data_len lie within the segment's memory; the rest is the contract.
+    unsafe {
+        let data = (*mbuf)
+            .buf_addr
+            .cast::<u8>()
+            .add(usize::from((*mbuf).data_off));
+        slice::from_raw_parts(data, usize::from((*mbuf).data_len))
+    }
+}
+
+/// Lengths and offsets within an mbuf are below 65,536, as its `buf_len` is.
+fn octets(n: usize) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
+}
+
+const _: () = assert!(
+    HEADROOM as usize >= stack::buf::HEADER_MAX,
+    "the headers of a frame fit before its payload"
+);

@@ -1,0 +1,478 @@
+//! [`DpdkPort`]: any device that DPDK drives, as a port with one receive and one transmit queue.
+
+use crate::device::Device;
+use crate::eal::Eal;
+use crate::mbuf::{Mbuf, RawMbuf};
+use crate::mempool::{HEADROOM, Mempool, OVERHEAD, Stash};
+use crate::transmit::Sender;
+use core::ffi::c_int;
+use core::ptr::NonNull;
+use dataplane::{BURST, BufferUse, Port, PortInfo, PortStats, Received};
+use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_eth_stats};
+use stack::{Frame, Slice};
+use std::ffi::CString;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Descriptors asked for in each direction; a device may round them.
+const DESCRIPTORS: u16 = 1024;
+/// Mbufs to build sent frames in, beyond those that a full transmit queue holds.
+const TX_SPARE: u32 = 1024;
+/// Least data of a receive buffer: what drivers assume.
+const LEAST_DATA: u32 = 2048;
+/// Ethernet header, two VLAN tags, frame check sequence.
+const FRAME_OVERHEAD: u32 = 14 + 8 + 4;
+/// How long opening waits for the link, and how often it looks.
+const LINK_WAIT: (u32, Duration) = (100, Duration::from_millis(20));
+/// The negative errno of "operation not supported".
+const ENOTSUP: c_int = -95;
+
+/// Which device to open and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// Its name in the configuration.
+    pub name: String,
+    /// A PCI address, or a virtual device such as `net_af_packet0,iface=h1`; see [`Device::parse`].
+    pub device: String,
+    /// Largest IP packet in octets, 68 to 9,600.
+    pub mtu: u16,
+    /// Receive buffers; see [`buffers_for`]. What the app holds back comes out of them, so far more than a burst.
+    pub buffers: u32,
+}
+
+/// Why a port did not open, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("port {port} (device {device}) did not open: {reason}; {advice}")]
+pub struct OpenError {
+    /// The port's name.
+    pub port: String,
+    /// Its device, as configured.
+    pub device: String,
+    /// What failed.
+    pub reason: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// Receive buffers per port when `ports` ports for packets of `mtu` octets share `memory_mb` MiB. At least 1,023.
+#[must_use]
+pub fn buffers_for(memory_mb: u32, ports: u32, mtu: u16) -> u32 {
+    let each = data_room(mtu, 0) + u32::from(HEADROOM) + OVERHEAD;
+    // A fifth stays for EAL itself and what rounding to pages costs.
+    let share = u64::from(memory_mb) * 1024 * 1024 * 4 / 5 / u64::from(ports.max(1));
+    let sending = u64::from(tx_buffers(DESCRIPTORS)) * u64::from(2 * OVERHEAD + each);
+    let buffers = u32::try_from(share.saturating_sub(sending) / u64::from(each));
+    // A pool's ring wastes least at one less than a power of two.
+    let power = (buffers.unwrap_or(u32::MAX / 2) + 1).next_power_of_two();
+    let below = if power == buffers.unwrap_or(0) + 1 {
+        power
+    } else {
+        power / 2
+    };
+    (below - 1).max(1023)
+}
+
+fn data_room(mtu: u16, least: u32) -> u32 {
+    (u32::from(mtu) + FRAME_OVERHEAD)
+        .next_multiple_of(64)
+        .max(LEAST_DATA)
+        .max(least)
+}
+
+fn tx_buffers(descriptors: u16) -> u32 {
+    u32::from(descriptors) + TX_SPARE
+}
+
+/// A device of one worker. Closed when dropped; its frames may outlive it.
+#[derive(Debug)]
+pub struct DpdkPort {
+    queue: Queue,
+    info: PortInfo,
+    counts: PortStats,
+    sender: Sender,
+    rx: Mempool,
+}
+
+/// A started device; stopped, closed and removed when dropped, before the pools that it takes buffers from.
+#[derive(Debug)]
+struct Queue {
+    id: u16,
+    device: *mut dpdk_sys::rte_device,
+}
+
+// SAFETY: DPDK allows a queue to be used from any thread, one at a time; a Queue is owned by one.
+unsafe impl Send for Queue {}
+
+impl DpdkPort {
+    /// Opens, starts and waits up to two seconds for the link of the device in `config`. A link that stays down is no error:
+    /// see [`link_up`](Self::link_up).
+    ///
+    /// # Errors
+    /// [`OpenError`]: which port, why, and what to do.
+    pub fn open(_: Eal, config: &PortConfig) -> Result<Self, OpenError> {
+        let error = |(reason, advice): Failure| OpenError {
+            port: config.name.clone(),
+            device: config.device.clone(),
+            reason,
+            advice,
+        };
+        Self::try_open(config).map_err(error)
+    }
+
+    fn try_open(config: &PortConfig) -> Result<Self, Failure> {
+        if !(68..=9600).contains(&config.mtu) {
+            return failure(
+                format!("its mtu is {}", config.mtu),
+                "write one from 68 to 9600",
+            );
+        }
+        let device = Device::parse(&config.device, config.mtu)
+            .map_err(|error| (error.to_string(), "correct the device".to_owned()))?;
+        check_interface(&device)?;
+        let id = probe(&device)?;
+        let about = about(id)?;
+        let queue = Queue {
+            id,
+            device: about.device,
+        };
+        let rx_room = data_room(config.mtu, device.least_buffer());
+        let descriptors = configure(id, config.mtu, &about)?;
+        let pool = |size, data| {
+            let data = u16::try_from(data).unwrap_or(u16::MAX - HEADROOM);
+            Mempool::new(size, data, dpdk_sys::SOCKET_ID_ANY)
+                .map_err(|error| (error.to_string(), "then start again".to_owned()))
+        };
+        let rx = pool(config.buffers, rx_room)?;
+        let frames = Stash::new(pool(tx_buffers(descriptors.1), data_room(config.mtu, 0))?);
+        let chains = about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_MULTI_SEGS != 0;
+        let links = if chains {
+            Some(Stash::new(pool(2 * tx_buffers(descriptors.1), 0)?))
+        } else {
+            None
+        };
+        start(id, config.mtu, descriptors, &rx)?;
+        let max_segments = usize::from(about.tx_desc_lim.nb_mtu_seg_max);
+        let port = Self {
+            info: PortInfo {
+                name: config.name.clone(),
+                device: config.device.clone(),
+                mac: mac(id)?,
+                mtu: config.mtu,
+            },
+            queue,
+            counts: PortStats::default(),
+            sender: Sender::new(id, frames, links, max_segments),
+            rx,
+        };
+        port.wait_for_link();
+        Ok(port)
+    }
+
+    /// Whether the device says that its link is up.
+    #[must_use]
+    pub fn link_up(&self) -> bool {
+        // SAFETY: the port is open as long as self lives.
+        unsafe { dpdk_sys::braid_link_up(self.queue.id) == 1 }
+    }
+
+    /// Whether the device sends a frame from several buffers. If not, the port copies the payload of what it cannot send
+    /// from where it lies, and counts it as `copied_at_port`.
+    #[must_use]
+    pub const fn sends_chains(&self) -> bool {
+        self.sender.sends_chains()
+    }
+
+    /// Mbufs that are not home, of the receive and of the transmit pools: held by the app or by the device. Slow.
+    #[must_use]
+    pub fn missing_buffers(&self) -> (u32, u32) {
+        (self.rx.missing(), self.sender.missing())
+    }
+
+    fn wait_for_link(&self) {
+        let (times, pause) = LINK_WAIT;
+        for _ in 0..times {
+            if self.link_up() {
+                return;
+            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "opening a port: no worker runs yet"
+            )]
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// The frame in one segment. Chains are rare: a device delivers them if frames exceed its buffers.
+    fn linear(&self, mbuf: RawMbuf) -> Option<(RawMbuf, usize)> {
+        if mbuf.is_linear() {
+            return Some((mbuf, 0));
+        }
+        let mut whole = Stash::one(&self.rx)?;
+        whole.append_chain(&mbuf).then(|| (whole, mbuf.len()))
+    }
+}
+
+impl Port for DpdkPort {
+    type Buf = Mbuf;
+
+    fn info(&self) -> &PortInfo {
+        &self.info
+    }
+
+    fn receive(&mut self, into: &mut Vec<Received<Mbuf>>) {
+        let mut burst = [core::ptr::null_mut(); BURST];
+        // SAFETY: queue 0 of the open port, used by this thread alone; the array has room for BURST pointers.
+        let n =
+            unsafe { dpdk_sys::braid_rx_burst(self.queue.id, 0, burst.as_mut_ptr(), BURST as u16) };
+        for mbuf in burst
+            .into_iter()
+            .take(usize::from(n))
+            .filter_map(NonNull::new)
+        {
+            // SAFETY: the device hands over the only reference.
+            let mbuf = unsafe { RawMbuf::new(mbuf) };
+            let checksum = mbuf.checksum();
+            let Some((mbuf, copied)) = self.linear(mbuf) else {
+                self.counts.rx_nobuf += 1;
+                continue;
+            };
+            self.counts.rx_packets += 1;
+            self.counts.rx_bytes += mbuf.len() as u64;
+            self.counts.copied_at_port += copied as u64;
+            into.push(Received {
+                frame: Slice::new(Mbuf::new(mbuf)),
+                checksum,
+            });
+        }
+    }
+
+    fn transmit(&mut self, frames: &mut Vec<Frame<Mbuf>>) {
+        self.sender.transmit(frames, &mut self.counts);
+    }
+
+    fn stats(&self) -> PortStats {
+        let mut device = rte_eth_stats::default();
+        // SAFETY: the port is open; the struct is ours to fill. If it fails, the zeros stay.
+        unsafe { dpdk_sys::rte_eth_stats_get(self.queue.id, &raw mut device) };
+        PortStats {
+            rx_missed: device.imissed,
+            rx_nobuf: self.counts.rx_nobuf + device.rx_nombuf,
+            tx_dropped: self.counts.tx_dropped + device.oerrors,
+            ..self.counts
+        }
+    }
+
+    fn buffers(&self) -> BufferUse {
+        self.rx.usage()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the port is open and nothing uses it any more. What cannot be stopped or removed stays until the
+        // process ends, together with the pools that it holds mbufs of.
+        unsafe {
+            dpdk_sys::rte_eth_dev_stop(self.id);
+            dpdk_sys::rte_eth_dev_close(self.id);
+            dpdk_sys::rte_dev_remove(self.device);
+        }
+    }
+}
+
+/// What failed, and what to do.
+type Failure = (String, String);
+
+fn failure<T>(reason: impl Into<String>, advice: impl Into<String>) -> Result<T, Failure> {
+    Err((reason.into(), advice.into()))
+}
+
+/// Turns DPDK's return value into a failure.
+fn check(what: &str, returned: c_int, advice: &str) -> Result<(), Failure> {
+    if returned < 0 {
+        return failure(format!("{what}: {}", crate::reason(returned)), advice);
+    }
+    Ok(())
+}
+
+/// A driver says little about an interface that is not there: look first.
+fn check_interface(device: &Device) -> Result<(), Failure> {
+    let Some(interface) = device.interface() else {
+        return Ok(());
+    };
+    // Unlike /sys, /proc/thread-self shows the network namespace of this thread.
+    let Ok(all) = std::fs::read_to_string("/proc/thread-self/net/dev") else {
+        return Ok(());
+    };
+    let names = all
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim());
+    let names: Vec<&str> = names.collect();
+    if names.contains(&interface) {
+        return Ok(());
+    }
+    failure(
+        format!("this network namespace has no interface {interface}"),
+        format!("create it, or write one of: {}", names.join(", ")),
+    )
+}
+
+/// Has EAL find the device, and returns DPDK's number of the port.
+fn probe(device: &Device) -> Result<u16, Failure> {
+    let name = c_string(device.name())?;
+    if !device.is_pci() {
+        if port_id(&name).is_some() {
+            return failure(
+                format!("the name {} is taken by another port", device.name()),
+                "give each virtual device a number of its own",
+            );
+        }
+        let args = c_string(device.args())?;
+        // SAFETY: EAL runs; the string is NUL-terminated and copied.
+        let returned = unsafe { dpdk_sys::rte_dev_probe(args.as_ptr()) };
+        check(
+            "its driver refused it",
+            returned,
+            "correct its arguments, run as root (or with CAP_NET_RAW and CAP_NET_ADMIN), and see what DPDK printed above",
+        )?;
+    }
+    port_id(&name).ok_or_else(|| {
+        (
+            "DPDK has no port of that name".to_owned(),
+            if device.is_pci() {
+                "bind the device to vfio-pci (dpdk-devbind.py -b vfio-pci ADDRESS) and check the address".to_owned()
+            } else {
+                "correct the driver's name, and remove a stale socket file if its arguments name one".to_owned()
+            },
+        )
+    })
+}
+
+fn c_string(text: &str) -> Result<CString, Failure> {
+    CString::new(text).or_else(|_| failure("it holds a NUL octet", "correct the device"))
+}
+
+fn port_id(name: &CString) -> Option<u16> {
+    let mut id = 0;
+    // SAFETY: EAL runs; the name is NUL-terminated; the number is ours to fill.
+    let found = unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &raw mut id) };
+    (found == 0).then_some(id)
+}
+
+fn about(id: u16) -> Result<rte_eth_dev_info, Failure> {
+    let mut about = rte_eth_dev_info::default();
+    // SAFETY: a port of that number exists; the struct is ours to fill.
+    let returned = unsafe { dpdk_sys::rte_eth_dev_info_get(id, &raw mut about) };
+    check(
+        "it tells nothing about itself",
+        returned,
+        "use another device",
+    )?;
+    Ok(about)
+}
+
+fn mac(id: u16) -> Result<[u8; 6], Failure> {
+    let mut mac = dpdk_sys::rte_ether_addr::default();
+    // SAFETY: as in `about`.
+    let returned = unsafe { dpdk_sys::rte_eth_macaddr_get(id, &raw mut mac) };
+    check("it has no Ethernet address", returned, "use another device")?;
+    Ok(mac.addr_bytes)
+}
+
+/// Sets offloads and numbers of descriptors; returns those of receive and transmit.
+fn configure(id: u16, mtu: u16, about: &rte_eth_dev_info) -> Result<(u16, u16), Failure> {
+    let mut wanted = rte_eth_conf::default();
+    wanted.rxmode.mtu = u32::from(mtu);
+    if !is_virtio(about) {
+        wanted.rxmode.offloads = about.rx_offload_capa & dpdk_sys::BRAID_RX_OFFLOAD_CKSUM;
+    }
+    wanted.txmode.offloads = about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_MULTI_SEGS;
+    // SAFETY: the port exists and is stopped; the struct is copied.
+    let returned = unsafe { dpdk_sys::rte_eth_dev_configure(id, 1, 1, &raw const wanted) };
+    let advice = format!(
+        "check that the device takes packets of {mtu} octets (its longest frame is {})",
+        about.max_rx_pktlen
+    );
+    check("its settings were refused", returned, &advice)?;
+    let (mut rx, mut tx) = (DESCRIPTORS, DESCRIPTORS);
+    // SAFETY: as above; both numbers are ours to change.
+    let returned =
+        unsafe { dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &raw mut rx, &raw mut tx) };
+    check(
+        "its queue lengths were refused",
+        returned,
+        "use another device",
+    )?;
+    Ok((rx, tx))
+}
+
+/// virtio hands over frames of neighbors on the same machine with half a checksum, if it may: it may not.
+fn is_virtio(about: &rte_eth_dev_info) -> bool {
+    if about.driver_name.is_null() {
+        return false;
+    }
+    // SAFETY: the driver's name is a NUL-terminated string that lives as long as the driver.
+    let name = unsafe { core::ffi::CStr::from_ptr(about.driver_name) };
+    name.to_bytes().starts_with(b"net_virtio") || name.to_bytes().starts_with(b"virtio_user")
+}
+
+fn start(id: u16, mtu: u16, (rx, tx): (u16, u16), pool: &Mempool) -> Result<(), Failure> {
+    let any = dpdk_sys::SOCKET_ID_ANY.cast_unsigned();
+    // SAFETY: the port is configured with one queue each way and stopped; a null configuration asks for the defaults,
+    // which include the offloads of the port; the pool outlives the queue, as `DpdkPort` drops it last.
+    unsafe {
+        let queue =
+            dpdk_sys::rte_eth_rx_queue_setup(id, 0, rx, any, core::ptr::null(), pool.as_ptr());
+        check(
+            "its receive queue was refused",
+            queue,
+            "give the port more buffers, or a device string with smaller frames",
+        )?;
+        let queue = dpdk_sys::rte_eth_tx_queue_setup(id, 0, tx, any, core::ptr::null());
+        check(
+            "its transmit queue was refused",
+            queue,
+            "use another device",
+        )?;
+        let returned = dpdk_sys::rte_eth_dev_set_mtu(id, mtu);
+        if returned != ENOTSUP {
+            check("its mtu was refused", returned, "write a smaller mtu")?;
+        }
+        check(
+            "it did not start",
+            dpdk_sys::rte_eth_dev_start(id),
+            "see what DPDK printed above",
+        )?;
+        // Neighbor discovery comes by multicast (RFC 4861 7.2.1). Devices that filter nothing refuse; what they do anyway.
+        dpdk_sys::rte_eth_allmulticast_enable(id);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_fill_the_memory_that_there_is_and_not_more() {
+        for (memory_mb, ports, mtu) in [
+            (256, 3, 1500),
+            (256, 2, 1500),
+            (1024, 3, 1500),
+            (1024, 3, 9000),
+            (4096, 8, 1500),
+        ] {
+            let buffers = buffers_for(memory_mb, ports, mtu);
+            let each = u64::from(data_room(mtu, 0) + u32::from(HEADROOM) + OVERHEAD);
+            let total =
+                u64::from(ports) * (u64::from(buffers) + u64::from(tx_buffers(DESCRIPTORS))) * each;
+            assert!(
+                total < u64::from(memory_mb) << 20,
+                "{memory_mb} {ports} {mtu}: {total}"
+            );
+            assert!((buffers + 1).is_power_of_two(), "{buffers}");
+            assert!(buffers >= 4095, "{memory_mb} {ports} {mtu}: {buffers}");
+        }
+        assert_eq!(buffers_for(0, 0, 1500), 1023);
+    }
+}

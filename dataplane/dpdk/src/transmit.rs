@@ -1,0 +1,160 @@
+//! From [`Frame`]s to what a device takes.
+//!
+//! Three ways, in this order: the header is written before the payload where that lies, if nobody else refers to it; a
+//! chain of a header mbuf and references to the payload, if the device sends chains; else one mbuf that all is copied into.
+
+use crate::mbuf::{Mbuf, RawMbuf};
+use crate::mempool::Stash;
+use dataplane::PortStats;
+use dataplane::port::tcp_payload_in_header;
+use dpdk_sys::rte_mbuf;
+use stack::buf::{Chain, chain_len};
+use stack::{Frame, PacketBuf, Slice};
+
+/// Frames given to the device at once.
+const TX_BURST: usize = 64;
+/// How often a device that took nothing is asked again before the rest is dropped.
+const RETRIES: u32 = 8;
+
+/// The sending half of a port.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    port: u16,
+    frames: Stash,
+    /// Mbufs without memory of their own, if the device sends chains.
+    links: Option<Stash>,
+    max_segments: usize,
+    burst: Vec<*mut rte_mbuf>,
+}
+
+// SAFETY: `burst` is empty between calls; the rest is Send.
+unsafe impl Send for Sender {}
+
+impl Sender {
+    /// `max_segments` is the longest chain that the device takes, 0 if it names none.
+    pub(crate) fn new(port: u16, frames: Stash, links: Option<Stash>, max_segments: usize) -> Self {
+        Self {
+            port,
+            frames,
+            links,
+            max_segments: if max_segments == 0 {
+                usize::MAX
+            } else {
+                max_segments
+            },
+            burst: Vec::with_capacity(TX_BURST),
+        }
+    }
+
+    pub(crate) const fn sends_chains(&self) -> bool {
+        self.links.is_some()
+    }
+
+    pub(crate) fn missing(&self) -> u32 {
+        self.frames.missing() + self.links.as_ref().map_or(0, Stash::missing)
+    }
+
+    /// Sends all of `frames` in order and leaves it empty.
+    pub(crate) fn transmit(&mut self, frames: &mut Vec<Frame<Mbuf>>, counts: &mut PortStats) {
+        for frame in frames.drain(..) {
+            counts.copied_in_stack += tcp_payload_in_header(frame.header.bytes()) as u64;
+            match self.build(frame, counts) {
+                Some(mbuf) => self.burst.push(mbuf.into_ptr()),
+                None => counts.tx_dropped += 1,
+            }
+            if self.burst.len() == TX_BURST {
+                self.send(counts);
+            }
+        }
+        self.send(counts);
+    }
+
+    fn build(&mut self, frame: Frame<Mbuf>, counts: &mut PortStats) -> Option<RawMbuf> {
+        let header = frame.header;
+        let payload = match in_place(header.bytes(), frame.payload) {
+            Ok(mbuf) => return Some(mbuf),
+            Err(payload) => payload,
+        };
+        let mut first = self.frames.take()?;
+        first.append([header.bytes()]).then_some(())?;
+        let chained = payload.len() < self.max_segments;
+        if let Some(links) = self.links.as_mut().filter(|_| chained) {
+            return chain(first, links, &payload);
+        }
+        counts.copied_at_port += chain_len(&payload) as u64;
+        let whole = first.append(payload.iter().map(Slice::bytes));
+        whole.then_some(first)
+    }
+
+    /// Gives the burst to the device. What it does not take after a few tries is dropped.
+    fn send(&mut self, counts: &mut PortStats) {
+        let mut left = self.burst.as_mut_slice();
+        let mut retries = 0;
+        while !left.is_empty() && retries < RETRIES {
+            let octets = |mbufs: &[*mut rte_mbuf]| -> u64 {
+                // SAFETY: those in `left` are ours: live until the device takes them.
+                mbufs
+                    .iter()
+                    .map(|&mbuf| u64::from(unsafe { (*mbuf).pkt_len }))
+                    .sum()
+            };
+            let offered = octets(left);
+            let n = u16::try_from(left.len()).unwrap_or(u16::MAX);
+            // SAFETY: queue 0 of the open port, used by this thread alone; n mbufs that we hand over, of which those
+            // that it does not take stay ours.
+            let taken = unsafe { dpdk_sys::braid_tx_burst(self.port, 0, left.as_mut_ptr(), n) };
+            left = left.split_at_mut(usize::from(taken).min(left.len())).1;
+            counts.tx_packets += u64::from(taken);
+            counts.tx_bytes += offered - octets(left);
+            retries += u32::from(taken == 0);
+        }
+        counts.tx_dropped += left.len() as u64;
+        for &mut mbuf in left {
+            // SAFETY: the device did not take it, so it is ours to free.
+            unsafe { dpdk_sys::braid_free(mbuf) };
+        }
+        self.burst.clear();
+    }
+}
+
+/// Writes `header` before the payload, where it lies, if it is a single slice that nobody else refers to.
+fn in_place(header: &[u8], mut payload: Chain<Mbuf>) -> Result<RawMbuf, Chain<Mbuf>> {
+    if payload.len() != 1 {
+        return Err(payload);
+    }
+    let Some(slice) = payload.pop() else {
+        return Err(payload);
+    };
+    let sum = slice.known_sum();
+    let (buf, range) = slice.into_parts();
+    let unused = match buf.into_sole() {
+        Ok(mut mbuf) => {
+            if mbuf.rewrite(header, &range) {
+                return Ok(mbuf);
+            }
+            Mbuf::new(mbuf)
+        },
+        Err(shared) => shared,
+    };
+    let mut slice = Slice::new(unused).slice(range);
+    if let Some(sum) = sum {
+        slice.set_sum(sum);
+    }
+    payload.push(slice);
+    Err(payload)
+}
+
+/// Links references to `payload` behind the header.
+fn chain(mut first: RawMbuf, links: &mut Stash, payload: &[Slice<Mbuf>]) -> Option<RawMbuf> {
+    let mut tail = first.as_ptr();
+    for slice in payload.iter().filter(|slice| !slice.is_empty()) {
+        let mut link = links.take()?;
+        let start = slice.bytes().as_ptr().addr() - slice.buffer().bytes().as_ptr().addr();
+        slice
+            .buffer()
+            .attach(&mut link, &(start..start + slice.len()));
+        // SAFETY: tail is the last segment of first's chain: first itself, or what was linked last.
+        tail = unsafe { first.link(tail, link) };
+    }
+    Some(first)
+}

@@ -1,0 +1,125 @@
+//! A net_ring port, which receives what it sends: the very mbufs, chains included.
+
+mod support;
+
+use dataplane::Port;
+use dataplane::memory::linear;
+use dpdk::{DpdkPort, Eal, EalConfig, EalError};
+use support::{alone, config, eal, frame, header, receive};
+
+#[test]
+fn chains_come_back_whole_and_no_buffer_is_lost() {
+    if !alone("chains_come_back_whole_and_no_buffer_is_lost") {
+        return;
+    }
+    let mut port = DpdkPort::open(eal(), &config("loop", "net_ring0")).unwrap();
+    assert!(port.sends_chains());
+    for round in 0..2000 {
+        port.transmit(&mut vec![frame(&header(round, 120), [])]);
+        let payload = receive(&mut port, 1).remove(0).frame;
+        assert_eq!(payload.bytes(), header(round, 120));
+        let slices = [
+            payload.slice(14..50),
+            payload.slice(50..120),
+            payload.slice(0..1),
+        ];
+        let sent = frame(&header(round, 60), slices);
+        let expected = linear(&sent);
+        port.transmit(&mut vec![sent]);
+        let back = receive(&mut port, 1).remove(0).frame;
+        assert_eq!(back.bytes(), expected);
+        // `back` is a copy of the chain and has room before it; `payload` is still ours, and was never written.
+        assert_eq!(payload.bytes(), header(round, 120));
+        let sole = frame(&header(7, 100), [back.slice(60..back.len())]);
+        let expected = linear(&sole);
+        drop(back);
+        port.transmit(&mut vec![sole]);
+        assert_eq!(receive(&mut port, 1).remove(0).frame.bytes(), expected);
+    }
+    let stats = port.stats();
+    assert_eq!(
+        (stats.tx_packets, stats.rx_packets, stats.tx_dropped),
+        (6000, 6000, 0)
+    );
+    assert_eq!(port.missing_buffers(), (0, 0));
+}
+
+#[test]
+fn what_a_full_device_does_not_take_is_dropped_and_counted() {
+    if !alone("what_a_full_device_does_not_take_is_dropped_and_counted") {
+        return;
+    }
+    let mut port = DpdkPort::open(eal(), &config("loop", "net_ring0")).unwrap();
+    let mut frames: Vec<_> = (0..1500).map(|n| frame(&header(n, 64), [])).collect();
+    port.transmit(&mut frames);
+    let stats = port.stats();
+    assert!(stats.tx_dropped > 0, "{stats:?}");
+    assert_eq!(stats.tx_packets * 64, stats.tx_bytes);
+    let back = receive(&mut port, stats.tx_packets as usize);
+    assert_eq!(back.len() as u64, stats.tx_packets);
+    let numbers = back.iter().map(|r| r.frame.bytes()[14..18].to_vec());
+    assert!(numbers.is_sorted(), "the order is kept");
+    drop(back);
+    assert_eq!(port.missing_buffers(), (0, 0));
+}
+
+#[test]
+fn what_does_not_open_says_which_why_and_what_to_do() {
+    if !alone("what_does_not_open_says_which_why_and_what_to_do") {
+        return;
+    }
+    let eal = eal();
+    assert_eq!(
+        Eal::init(&EalConfig::default()).unwrap_err(),
+        EalError::Again
+    );
+    let _taken = DpdkPort::open(eal, &config("one", "net_ring0")).unwrap();
+    let mut huge = config("jumbo", "net_ring1");
+    huge.mtu = 40_000;
+    let mut greedy = config("greedy", "net_ring2");
+    greedy.buffers = 10_000_000;
+    for (port, words) in [
+        (
+            config("two", "net_ring0"),
+            "the name net_ring0 is taken by another port",
+        ),
+        (
+            config("x", "net_af_packet0,iface=nowhere"),
+            "no interface nowhere; create it, or write one of: lo",
+        ),
+        (
+            config("x", "eth0"),
+            "\"eth0\" is no device: write a PCI address",
+        ),
+        (config("x", "0000:99:00.0"), "dpdk-devbind.py"),
+        (
+            config("x", "net_nosuchdriver0"),
+            "net_nosuchdriver0) did not open",
+        ),
+        (huge, "its mtu is 40000; write one from 68 to 9600"),
+        (greedy, "no memory for 10000000 packet buffers"),
+    ] {
+        let error = DpdkPort::open(eal, &port).unwrap_err().to_string();
+        let start = format!("port {} (device {}) did not open: ", port.name, port.device);
+        assert!(
+            error.starts_with(&start) && error.contains(words),
+            "{error}"
+        );
+    }
+    // What failed half-way leaves nothing behind.
+    let again = DpdkPort::open(eal, &config("again", "net_ring2"));
+    assert_eq!(again.unwrap().info().name, "again");
+}
+
+#[test]
+fn a_port_opens_again_after_it_was_closed() {
+    if !alone("a_port_opens_again_after_it_was_closed") {
+        return;
+    }
+    let eal = eal();
+    for _ in 0..20 {
+        let mut port = DpdkPort::open(eal, &config("loop", "net_ring0")).unwrap();
+        port.transmit(&mut vec![frame(&header(0, 64), [])]);
+        assert_eq!(receive(&mut port, 1).len(), 1);
+    }
+}
