@@ -171,7 +171,7 @@ fn every_bypass_strips_mp_capable_and_counts_its_reason() {
         ("bypass_authenticated", config(), ACCESS1, signed),
         ("bypass_data_on_syn", config(), ACCESS1, early),
         ("bypass_malformed", config(), ACCESS1, old),
-        ("bypass_wrong_port", config(), CORE, to_server.clone()),
+        ("bypass_wrong_port", config(), CORE, to_server),
     ];
     for (name, config, port, syn) in cases {
         let mut sim = raw_sim(config);

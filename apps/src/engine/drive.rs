@@ -7,7 +7,12 @@ use crate::relay::{Relay, Which};
 use mptcp::connection::{Event, SubflowId};
 use stack::ip::IpOut;
 use stack::slab::Handle;
+use stack::time::Duration;
 use stack::{Frame, Instant, PacketBuf};
+
+/// How far ahead a timer is set at most. Entries of what has ended stay in the wheel until they fire, so far ones would
+/// pile up under churn; what lives longer is looked at this often, which costs a store.
+const ARM_MAX: Duration = Duration::from_secs(10);
 
 /// Both legs of a relay.
 const LEGS: [Which; 2] = [Which::Server, Which::Client(SubflowId::INITIAL)];
@@ -21,12 +26,7 @@ impl<B: PacketBuf> Engine<B> {
         self.timers.expired(now, &mut due);
         for timer in due.drain(..) {
             match timer {
-                Timer::Relay(handle) => {
-                    if let Some(relay) = self.relays.get_mut(handle) {
-                        relay.armed = None;
-                    }
-                    self.wake(handle);
-                },
+                Timer::Relay(handle) => self.on_relay_timer(now, handle),
                 Timer::Joining(handle) => self.on_join_timer(now, handle, out),
                 Timer::Pending(handle) => self.on_pending_timer(now, handle),
                 Timer::TimeWait(handle) => self.on_time_wait_timer(now, handle),
@@ -35,13 +35,44 @@ impl<B: PacketBuf> Engine<B> {
         self.due = due;
     }
 
+    /// Sets a timer, which may fire early.
+    pub(super) fn arm(&mut self, now: Instant, timer: Timer, at: Instant) {
+        self.timers.schedule(timer, at.min(now + ARM_MAX));
+    }
+
+    fn on_relay_timer(&mut self, now: Instant, handle: Handle) {
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
+        relay.armed = None;
+        if relay.next_deadline(&self.config.timeouts) <= now {
+            self.wake(handle);
+        } else {
+            self.arm_relay(now, handle);
+        }
+    }
+
+    /// One entry per relay: a deadline that moved later finds it when the entry fires.
+    fn arm_relay(&mut self, now: Instant, handle: Handle) {
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
+        let deadline = relay
+            .next_deadline(&self.config.timeouts)
+            .min(now + ARM_MAX);
+        if relay.armed.is_none_or(|at| deadline < at) {
+            relay.armed = Some(deadline);
+            self.timers.schedule(Timer::Relay(handle), deadline);
+        }
+    }
+
     fn on_pending_timer(&mut self, now: Instant, handle: Handle) {
         let Some(pending) = self.pendings.get(handle) else {
             return;
         };
         let expires = pending.touched + self.config.timeouts.pending;
         if expires > now {
-            self.timers.schedule(Timer::Pending(handle), expires);
+            self.arm(now, Timer::Pending(handle), expires);
         } else {
             self.tools.apps.count(Counter::PendingExpired);
             self.drop_pending(handle);
@@ -54,7 +85,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         let ends = remains.state.deadline();
         if ends > now {
-            self.timers.schedule(Timer::TimeWait(handle), ends);
+            self.arm(now, Timer::TimeWait(handle), ends);
         } else {
             self.bury(handle);
         }
@@ -157,12 +188,7 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(why) = relay.is_over() {
             return self.close(now, handle, why);
         }
-        let deadline = relay.next_deadline(&self.config.timeouts);
-        // One entry per relay: a deadline that moved later finds it when the entry fires.
-        if relay.armed.is_none_or(|at| deadline < at) {
-            relay.armed = Some(deadline);
-            self.timers.schedule(Timer::Relay(handle), deadline);
-        }
+        self.arm_relay(now, handle);
     }
 
     /// Frees a relay. What is in TIME-WAIT keeps its tuple until old duplicates have died out.
@@ -202,7 +228,7 @@ impl<B: PacketBuf> Engine<B> {
             self.remains.remove(handle);
             return;
         }
-        self.timers.schedule(Timer::TimeWait(handle), ends);
+        self.arm(now, Timer::TimeWait(handle), ends);
     }
 
     /// Frees a tuple in TIME-WAIT.

@@ -122,7 +122,7 @@ impl<B: PacketBuf> Engine<B> {
         let again = half_open.joining.next_deadline();
         let expires = half_open.opened + self.config.timeouts.joining;
         let at = again.map_or(expires, |at| at.min(expires));
-        self.timers.schedule(Timer::Joining(handle), at);
+        self.arm(now, Timer::Joining(handle), at);
         self.send(now, &tuple, &segment, out);
     }
 
@@ -138,9 +138,7 @@ impl<B: PacketBuf> Engine<B> {
             return;
         }
         match half_open.joining.next_deadline() {
-            Some(at) if at > now => self
-                .timers
-                .schedule(Timer::Joining(handle), at.min(expires)),
+            Some(at) if at > now => self.arm(now, Timer::Joining(handle), at.min(expires)),
             _ => self.answer_join(now, handle, out),
         }
     }

@@ -68,8 +68,8 @@ impl<B: PacketBuf> Engine<B> {
         }
         let subscriber = subscriber_key(segment.tuple.src);
         *self.pending_by_subscriber.entry(subscriber).or_insert(0) += 1;
-        self.timers
-            .schedule(Timer::Pending(handle), now + self.config.timeouts.pending);
+        let expires = now + self.config.timeouts.pending;
+        self.arm(now, Timer::Pending(handle), expires);
         self.tools.apps.count(Counter::PendingOpened);
         self.forward_split_syn(now, arrival, kind, out);
     }
