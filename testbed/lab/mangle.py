@@ -163,15 +163,12 @@ class FlipByte(Rule):
 
 
 class NoJoin(Rule):
-    """The HAG's ADD_ADDR never arrives."""
+    """MP_JOINs of the client never arrive."""
 
     def tcp(self, source: str, delay: float, frame: bytes) -> Out:
         segment = Segment(frame)
-        place = segment.option30()
-        if source == "right" and place and segment.options[place[0] + 2] >> 4 == 3:
-            segment.options[place[0] : place[0] + place[1]] = b"\x01" * place[1]
-            return [(source, delay, segment.frame())]
-        return [(source, delay, frame)]
+        join = source == "left" and segment.flags & SYN and _is_join(segment)
+        return [] if join else [(source, delay, frame)]
 
 
 class ChecksumOff(Rule):

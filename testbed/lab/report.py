@@ -52,6 +52,7 @@ def report(limits: list[Limit], down: Outcome, up: Outcome, setup: SetUp, seen: 
         "server_saw": sorted(seen),
         "setup_connections": setup.connections,
         "setup_answered": setup.answered,
+        "setup_failures": setup.failures,
         "extra_setup_packets": setup.extra_packets,
         "extra_setup_packets_seen": setup.extra[:10],
         "setup_overhead_ms": round(setup.overhead_ms, 3),
@@ -86,7 +87,7 @@ def checks(limits: list[Limit], figures: dict, slow_ms: float) -> list[Check]:
         found.append(Check(f"both paths {way}", least >= SHARE_MIN, f"the lesser carried {least:.0%} of the {name}"))
     found.append(Check("server saw the client", figures["server_saw_client_address"], f"saw {', '.join(figures['server_saw']) or 'nobody'}"))
     answered = figures["setup_answered"] == figures["setup_connections"]
-    found.append(Check("short connections", answered, f"{figures['setup_answered']} of {figures['setup_connections']} answered"))
+    found.append(Check("short connections", answered, f"{figures['setup_answered']} of {figures['setup_connections']} answered" + "".join(f"; {why}" for why in figures["setup_failures"][:2])))
     slowest = min(figures["slow_server_connect_ms"], default=0.0)
     found.append(Check("slow server", slowest >= slow_ms, f"connect took {slowest:.1f} ms with the server {slow_ms:.0f} ms late"))
     for name in ("extra_setup_packets", "copied_in_stack", "relays_left"):

@@ -114,20 +114,20 @@ class HagCase(unittest.TestCase):
         moved = self.moved()
         self.assertEqual(counters.trouble(moved), {}, "the client's kernel counted trouble")
         self.assertEqual(moved.get(counters.JOINS, 0), joins, f"joins by the client's kernel: {moved}")
-        self.assert_wire_right()
+        self.assert_wire_right("capable_keys", "add_addr_hmac", *(("join_hmac_a", "join_hmac_b", "join_token") if joins else ()))
         if least_share:
             carried = [sum(packet.payload for packet in read(self.files[name])) for name in ("c1", "c2")]
             self.assertGreaterEqual(min(carried) / max(1, sum(carried)), least_share, f"octets by path: {carried}")
 
-    def assert_wire_right(self) -> None:
-        """What every capture must show: right checksums, no malformed packet, no MPTCP towards the server."""
+    def assert_wire_right(self, *require: str) -> None:
+        """What every capture must show: right checksums, no malformed packet, no MPTCP towards the server, and what the judge says."""
         self.finish_captures()
         leaked = tshark(self.files["core"], "tcp.option_kind == 30", "frame.number", "ip.src", "tcp.flags.str")
         self.assertEqual(leaked, [], "MPTCP options on the core side")
         for name, file in self.files.items():
             bad = tshark(file, "_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0", "frame.number", "ip.src")
             self.assertEqual(bad, [], f"malformed packets or wrong checksums on {name}")
-        verdict = judge([self.files["c1"], self.files["c2"]])
+        verdict = judge([self.files["c1"], self.files["c2"]], [self.files["core"]], require)
         self.assertTrue(verdict.ok, f"the judge: {verdict.text}")
 
     def assert_nothing_left(self) -> None:
