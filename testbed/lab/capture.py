@@ -138,7 +138,7 @@ def captures(
 
 def tshark(path: Path, shown: str, *fields: str) -> list[list[str]]:
     """Fields of the packets that a tshark display filter shows."""
-    args = ["tshark", "-r", str(path), "-d", "tcp.port==80,data", "-d", "tcp.port==8080,data", "-o", "tcp.relative_sequence_numbers:FALSE", "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", shown, "-T", "fields", "-E", "separator=/t"]
+    args = ["tshark", "-r", str(path), "-d", "tcp.port==1-65535,data", "-o", "tcp.relative_sequence_numbers:FALSE", "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", shown, "-T", "fields", "-E", "separator=/t"]
     for name in fields or ("frame.number",):
         args += ["-e", name]
     return [line.split("\t") for line in run(args).splitlines()]

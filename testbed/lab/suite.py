@@ -19,10 +19,13 @@ from .hag import ROOT
 COUNTS = (
     re.compile(r"tests? run: (?P<passed>\d+) passed(?:.*?, (?P<failed>\d+) failed)?"),
     re.compile(r"^test result: \w+\. (?P<passed>\d+) passed; (?P<failed>\d+) failed"),
+    re.compile(r"^Ran (?P<passed>\d+) tests? in [\d.]+s(?P<failed>$)"),
     re.compile(r"^(?:\w+: )?(?P<passed>\d+) passed, (?P<failed>\d+) failed"),
 )
 NAMED = re.compile(r"^fuzz \S+ +(ok|FAILED) ")
 """A line for each fuzz target."""
+
+UNITTEST_FAILED = re.compile(r"^FAILED \((.*)\)")
 
 FUZZ_SECONDS = 40
 
@@ -57,6 +60,9 @@ class Part:
                 counted += 1
                 passed += match[1] == "ok"
                 failed += match[1] == "FAILED"
+            if match := UNITTEST_FAILED.match(bare):
+                wrong = sum(map(int, re.findall(r"(?:failures|errors)=(\d+)", match[1])))
+                passed, failed = passed - wrong, failed + wrong
             for pattern in COUNTS:
                 if match := pattern.search(bare):
                     counted += 1
@@ -83,7 +89,7 @@ def _kernel() -> list[list[str]]:
 
 
 def _judge() -> list[list[str]]:
-    return [[sys.executable, "-m", "testbed.judge.selftest"]]
+    return [[sys.executable, "-m", "unittest", "discover", "-s", "testbed/judge", "-t", "testbed/judge"]]
 
 
 def _fuzz() -> list[list[str]]:
