@@ -1,7 +1,9 @@
 //! Tests of whole connections, in virtual time.
 
-mod network;
-
-mod rig;
-
+mod closing;
+pub(super) mod network;
+mod reset;
+pub(super) mod rig;
+mod rto;
 mod transfer;
+mod window;

@@ -175,6 +175,7 @@ impl<B: PacketBuf> Sender<B> {
                 ssthresh: self.cc.ssthresh(),
                 smss: self.smss(),
                 safe,
+                force: advanced && !self.sack,
             };
             let window = self.recovery.window(&ack);
             self.cc.set_cwnd(window);

@@ -76,6 +76,8 @@ pub(in crate::tcp) struct PrrAck {
     pub(in crate::tcp) ssthresh: u32,
     pub(in crate::tcp) smss: u32,
     pub(in crate::tcp) safe: bool,
+    /// Whether one segment goes in any case: without SACK, the one that a partial ACK asks for (RFC 6582 3.2 step 3).
+    pub(in crate::tcp) force: bool,
 }
 
 /// Proportional rate reduction (RFC 6937 3): what leaves is proportional to what arrives, so that repairing a burst loss
@@ -110,7 +112,11 @@ impl Prr {
             limit.min(ack.ssthresh - ack.pipe)
         };
         // The first retransmission always goes.
-        let least = if self.out == 0 { ack.smss } else { 0 };
+        let least = if self.out == 0 || ack.force {
+            ack.smss
+        } else {
+            0
+        };
         ack.pipe.saturating_add(may_send.max(least))
     }
 }
@@ -133,6 +139,7 @@ mod tests {
                 ssthresh: 10_000,
                 smss: 1000,
                 safe: false,
+                force: false,
             };
             let room = recovery.window(&ack) - pipe;
             if room >= 1000 {
@@ -155,6 +162,7 @@ mod tests {
             ssthresh: 10_000,
             smss: 1000,
             safe,
+            force: false,
         };
         assert_eq!(recovery.window(&ack(3000, false)), 4_000);
         recovery.on_sent(2000);

@@ -1,1 +1,191 @@
+use super::queue::{News, SendQueue};
+use crate::buf::Chain;
+use crate::seq::SeqNum;
+use crate::tcp::Item;
+use crate::tcp::tests::rig::{Buf, slice};
+use crate::time::Instant;
+use crate::wire::tcp::{OptBytes, SackBlock};
+use proptest::prelude::*;
 
+/// Just before the wrap.
+const FIRST: u32 = u32::MAX - 3_000;
+const LEN: u32 = 100;
+
+fn queue(segments: u32) -> SendQueue<Buf> {
+    let mut queue = SendQueue::new(SeqNum(FIRST));
+    for n in 0..segments {
+        let mut payload = Chain::new();
+        payload.push(slice(&[u8::try_from(n % 256).unwrap(); LEN as usize]));
+        queue.push(Item {
+            payload,
+            upper: OptBytes::new(),
+            psh: false,
+        });
+    }
+    queue
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::from_millis(ms)
+}
+
+fn block(start: u32, end: u32) -> SackBlock {
+    SackBlock {
+        start: SeqNum(FIRST) + start,
+        end: SeqNum(FIRST) + end,
+    }
+}
+
+/// What the sums must be, counted from the marks.
+fn check(queue: &SendQueue<Buf>) {
+    use super::queue::Mark;
+    let of = |marks: &[Mark]| -> u32 {
+        let sent = queue.entries.iter().take(queue.sent);
+        sent.filter(|e| marks.contains(&e.mark))
+            .map(super::queue::Entry::seq_len)
+            .sum()
+    };
+    assert_eq!(queue.pipe(), of(&[Mark::Fresh, Mark::Resent]), "pipe");
+    assert_eq!(queue.lost(), of(&[Mark::Lost]), "lost");
+    let all: u32 = queue.entries.iter().map(super::queue::Entry::seq_len).sum();
+    assert_eq!(
+        queue.flight() + queue.unsent(),
+        all,
+        "the queue is contiguous"
+    );
+    assert!(
+        queue
+            .entries
+            .iter()
+            .skip(queue.sent)
+            .all(|e| e.mark == Mark::Fresh),
+        "what was not sent has no mark"
+    );
+}
+
+#[test]
+fn t10_is_lost_by_three_ranges_or_more_than_two_segments_above() {
+    // (reported blocks in segments, lost segments)
+    type Row = (&'static [(u32, u32)], &'static [u32]);
+    let rows: &[Row] = &[
+        (&[(1, 2)], &[]),
+        (&[(1, 3)], &[]),
+        (&[(1, 4)], &[0]),
+        (&[(2, 3), (4, 5)], &[]),
+        (&[(2, 3), (4, 5), (6, 7)], &[0, 1]),
+        (&[(3, 4), (6, 9)], &[0, 1, 2, 4, 5]),
+    ];
+    for (reported, lost) in rows {
+        let mut queue = queue(10);
+        while queue.send_next(at(0)).is_some() {}
+        let mut news = News::default();
+        for (start, end) in *reported {
+            queue.sack(block(start * LEN, end * LEN), at(100), &mut news);
+        }
+        // Too early for what time alone would tell (RFC 8985).
+        queue.detect_losses(at(100), LEN);
+        check(&queue);
+        let mut found = Vec::new();
+        while let Some((index, entry)) = queue.next_lost() {
+            found.push((entry.seq - SeqNum(FIRST)) / LEN);
+            queue.resend(index, at(100));
+        }
+        assert_eq!(found, *lost, "{reported:?}");
+    }
+}
+
+#[test]
+fn t10_blocks_that_cannot_be_are_ignored() {
+    let mut queue = queue(10);
+    for _ in 0..5 {
+        queue.send_next(at(0));
+    }
+    let mut news = News::default();
+    queue.ack(SeqNum(FIRST) + LEN, at(1), &mut news);
+    let before = news.delivered;
+    for (start, end) in [
+        (0, LEN),
+        (300, 300),
+        (300, 200),
+        (200, 501),
+        (150, 190),
+        (600, 700),
+    ] {
+        queue.sack(block(start, end), at(1), &mut news);
+        check(&queue);
+    }
+    assert_eq!(news.delivered, before);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send,
+    Resend,
+    Ack(u32),
+    Sack(u32, u32),
+    Detect,
+    Timeout,
+    HeadLost,
+    Cut(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Send),
+        4 => Just(Step::Resend),
+        2 => (0u32..6_000).prop_map(Step::Ack),
+        4 => (0u32..6_000, 1u32..900).prop_map(|(s, l)| Step::Sack(s, s + l)),
+        3 => Just(Step::Detect),
+        1 => Just(Step::Timeout),
+        1 => Just(Step::HeadLost),
+        1 => (1u32..100).prop_map(Step::Cut),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever a peer reports in whatever order, the sums hold, and nothing is delivered twice or lost from sight.
+    #[test]
+    fn t10_the_scoreboard_holds_its_sums(steps in prop::collection::vec(step(), 1..200)) {
+        let mut queue = queue(60);
+        let mut delivered = 0;
+        for (n, step) in (1..).zip(steps) {
+            let mut news = News::default();
+            match step {
+                Step::Send => {
+                    queue.send_next(at(n));
+                },
+                Step::Resend => {
+                    let index = queue.next_lost().map(|(index, _)| index);
+                    if let Some(index) = index {
+                        queue.resend(index, at(n));
+                    }
+                },
+                Step::Ack(to) => {
+                    let ack = SeqNum(FIRST) + to;
+                    if queue.una() < ack && ack <= queue.nxt() {
+                        queue.ack(ack, at(n), &mut news);
+                    }
+                },
+                Step::Sack(start, end) => queue.sack(block(start, end), at(n), &mut news),
+                Step::Detect => {
+                    queue.detect_losses(at(n), LEN);
+                },
+                Step::Timeout => queue.mark_all_lost(),
+                Step::HeadLost => queue.mark_head_lost(),
+                Step::Cut(len) => {
+                    let index = queue.next_lost().map(|(index, _)| index);
+                    match index {
+                        Some(index) => queue.cut_lost(index, len),
+                        None => queue.cut_unsent(len),
+                    }
+                },
+            }
+            delivered += news.delivered;
+            check(&queue);
+            prop_assert!(delivered >= queue.una() - SeqNum(FIRST));
+            prop_assert!(queue.lost() == 0 || queue.next_lost().is_some(), "lost segments out of sight");
+        }
+    }
+}

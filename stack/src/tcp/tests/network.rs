@@ -242,7 +242,7 @@ impl Network {
 }
 
 /// What the peer sees of what we send.
-pub(super) fn as_received(out: &OutSegment<Buf>) -> Segment<Buf> {
+pub(in crate::tcp) fn as_received(out: &OutSegment<Buf>) -> Segment<Buf> {
     let payload = match out.payload.as_slice() {
         [one] => one.clone(),
         parts => slice(
