@@ -84,15 +84,23 @@ impl<B: PacketBuf> RecvQueue<B> {
         if skip >= slice.len() {
             return Received::Duplicate;
         }
-        if within <= skip || self.ready.len() + self.ahead.len() >= self.pieces_max {
+        if within <= skip || self.ready.len() >= self.pieces_max {
             return Received::Refused;
         }
         let at = dsn::plus(at, skip);
         let slice = slice.slice(skip..within);
+        let full = self.ready.len() + self.ahead.len() >= self.pieces_max;
         if at == self.next {
+            // What fills the gap goes before what lies beyond it: that was not DATA_ACKed and comes again.
+            if full && let Some((_, last)) = self.ahead.pop_back() {
+                self.ahead_len -= last.len();
+            }
             self.append(slice);
             self.drain();
             return Received::InOrder;
+        }
+        if full {
+            return Received::Refused;
         }
         self.insert_ahead(at, &slice)
     }

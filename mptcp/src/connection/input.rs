@@ -35,6 +35,9 @@ impl<B: PacketBuf> Connection<B> {
         }
         if self.mode != Mode::Fallback {
             let seen = self.on_options(cx, at, seg);
+            if self.ended.is_some() {
+                return;
+            }
             self.on_signs(cx, at, seen, acked);
             if self.ended.is_some() || self.subflows[at].tcb.is_closed() {
                 return;

@@ -83,7 +83,7 @@ impl<B: PacketBuf> Connection<B> {
                 cx.mptcp.count(Counter::DataAckAhead);
                 return;
             },
-            DataAcked::Octets(_) => self.data_timer.on_progress(),
+            DataAcked::Octets(_) => self.on_data_progress(),
             DataAcked::Nothing => {},
         }
         if let (LocalFin::Sent { .. }, Some(fin)) = (self.local_fin, fin)

@@ -20,6 +20,8 @@ use stack::{Instant, PacketBuf, Slice};
 const DSS_LEN: usize = 28;
 /// The same with a checksum.
 const DSS_CHECKSUM_LEN: usize = 30;
+/// Most pieces sent once more at a time because they hold the window up.
+const OPPORTUNISTIC_MAX: usize = 4;
 
 impl<B: PacketBuf> Connection<B> {
     /// Gives data to subflows, a piece at a time, as long as one can send it at once.
@@ -56,6 +58,11 @@ impl<B: PacketBuf> Connection<B> {
         let Some(at) = self.pick(payload.len(), avoid) else {
             return false;
         };
+        self.give_again_on(cx, at, dsn, &payload);
+        true
+    }
+
+    fn give_again_on(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, payload: &Slice<B>) {
         cx.mptcp.count(Counter::Reinjected);
         let max = self.piece_max(at);
         let mut sent = 0;
@@ -66,7 +73,20 @@ impl<B: PacketBuf> Connection<B> {
         }
         let slot = self.subflows[at].id.0;
         self.send.sent_again(slot, cx.now);
-        true
+    }
+
+    /// Gives one piece to a subflow although no window holds it: TCP's persist timer sends it as a probe until one does
+    /// (RFC 9293 3.8.6.1).
+    pub(super) fn give_probe(&mut self, cx: &mut Cx<'_>) {
+        let Some(at) = (0..self.subflows.len()).find(|&at| self.subflows[at].is_usable()) else {
+            return;
+        };
+        cx.mptcp.count(Counter::DataProbe);
+        if let Some((dsn, payload, _)) = self.send.again_head() {
+            self.give_again_on(cx, at, dsn, &payload);
+        } else {
+            self.give_head(cx, at, 1);
+        }
     }
 
     /// Sends the next piece of new data, if the peer's window holds it.
@@ -89,7 +109,7 @@ impl<B: PacketBuf> Connection<B> {
         self.give_head(cx, at, len)
     }
 
-    pub(super) fn give_head(&mut self, cx: &mut Cx<'_>, at: usize, len: usize) -> bool {
+    fn give_head(&mut self, cx: &mut Cx<'_>, at: usize, len: usize) -> bool {
         let slot = self.subflows[at].id.0;
         let Some((dsn, payload)) = self.send.send_head(len, slot, cx.now) else {
             return false;
@@ -98,32 +118,35 @@ impl<B: PacketBuf> Connection<B> {
         true
     }
 
-    /// When the peer's window is full and a fast subflow idles, the oldest piece, which holds the window up, goes out
-    /// on it too: once per subflow (Raiciu et al., NSDI 2012).
+    /// When the peer's window or our buffer is full and a fast subflow idles, the oldest pieces, which hold all up, go
+    /// out on it too: once per subflow (Raiciu et al., NSDI 2012, opportunistic retransmission).
     fn reinject_blocking_head(&mut self, cx: &mut Cx<'_>) {
-        let window = dsn::octets(self.send_edge, self.send.nxt());
-        let Some(len) = self.send.head_len().filter(|&len| len > window) else {
-            return;
-        };
-        let Some(oldest) = self.send.oldest() else {
-            return;
-        };
-        let (carriers, sent_at) = (oldest.carriers, oldest.sent_at);
-        let slow = self.subflows.iter().filter(|s| carriers.has(s.id.0));
-        let Some(slowest) = slow.map(Subflow::srtt).max() else {
-            return;
-        };
-        let Some(at) = self.pick(len, carriers) else {
-            return;
-        };
-        // Worth it only where it overtakes: the piece is older than the fast path's round trip, which is shorter.
-        let fast = self.subflows[at].srtt();
-        if fast < slowest && cx.now.since(sent_at) > fast {
-            let all = self
-                .send
-                .send_again(1, |chunk| !chunk.carriers.has(self.subflows[at].id.0));
-            if all > 0 {
-                self.give_again(cx);
+        for _ in 0..OPPORTUNISTIC_MAX {
+            let window = dsn::octets(self.send_edge, self.send.nxt());
+            let blocked = match self.send.head_len() {
+                Some(len) => len > window,
+                None => self.local_fin == LocalFin::Open && self.send_room() == 0,
+            };
+            let Some(oldest) = self.send.oldest().filter(|_| blocked) else {
+                return;
+            };
+            let (len, carriers, sent_at) = (oldest.payload.len(), oldest.carriers, oldest.sent_at);
+            let slow = self.subflows.iter().filter(|s| carriers.has(s.id.0));
+            let Some(slowest) = slow.map(Subflow::srtt).max() else {
+                return;
+            };
+            let Some(at) = self.pick(len, carriers) else {
+                return;
+            };
+            // Worth it only where it overtakes: the piece is older than the fast path's round trip, which is shorter.
+            let subflow = &self.subflows[at];
+            let (fast, slot) = (subflow.srtt(), subflow.id.0);
+            if fast * 2 >= slowest || cx.now.since(sent_at) <= fast {
+                return;
+            }
+            let chosen = self.send.send_again(1, |chunk| !chunk.carriers.has(slot));
+            if chosen == 0 || !self.give_again(cx) {
+                return;
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Time: each subflow's own timers, and those of the data level as the backstop of them all.
 
 use super::{Connection, LocalFin, Mode, Outcome, ResetReason};
-use crate::Cx;
 use crate::counters::Counter;
 use crate::option::ResetReason as RstReason;
 use crate::subflow::Subflow;
+use crate::{Cx, DataSeq};
 use stack::tcp::State;
 use stack::time::{Duration, earlier};
 use stack::{Instant, PacketBuf};
@@ -32,6 +32,8 @@ pub(super) enum Timer {
 pub(super) struct DataTimer {
     at: Option<Instant>,
     backoff: u8,
+    /// Until this is DATA_ACKed, a timeout's loss is being repaired.
+    recover: Option<DataSeq>,
 }
 
 impl DataTimer {
@@ -174,31 +176,51 @@ impl<B: PacketBuf> Connection<B> {
         if self.data_timer.at.is_none_or(|due| due > cx.now) {
             return;
         }
-        match self.has_unacknowledged() {
-            None => self.data_timer.on_progress(),
-            Some(Timer::Probe) => {
-                self.data_timer.expire();
-                let at = (0..self.subflows.len()).find(|&at| self.subflows[at].is_usable());
-                if let Some(at) = at {
-                    // TCP's own persist timer repeats it until the window opens.
-                    cx.mptcp.count(Counter::DataProbe);
-                    self.give_head(cx, at, 1);
-                }
-            },
-            Some(Timer::Retransmit) => {
-                let subflows = &self.subflows;
-                let chosen = self.send.send_again(BURST, |chunk| {
-                    !subflows.iter().any(|s| {
-                        chunk.carriers.has(s.id.0) && s.is_live() && !s.stale && s.tcb.queued() > 0
-                    })
-                });
-                if chosen > 0 {
-                    cx.mptcp.count(Counter::DataRto);
-                    self.data_timer.expire();
-                } else {
-                    self.data_timer.at = None;
-                }
-            },
+        let Some(what) = self.has_unacknowledged() else {
+            return self.data_timer.on_progress();
+        };
+        let lost = match what {
+            Timer::Probe => 0,
+            Timer::Retransmit => self.reinject_undelivered(),
+        };
+        if lost > 0 {
+            cx.mptcp.count(Counter::DataRto);
+            self.data_timer.recover = Some(self.send.nxt());
+        }
+        // Nothing is on its way that would bring an answer, and no window lets anything go.
+        let usable = || self.subflows.iter().filter(|s| s.is_usable());
+        let stuck = usable().all(|s| s.tcb.queued() == 0 && s.tcb.send_space() == 0);
+        let probe = stuck || what == Timer::Probe;
+        if probe {
+            self.give_probe(cx);
+        }
+        if probe || lost > 0 {
+            self.data_timer.expire();
+        } else {
+            self.data_timer.at = None;
+        }
+    }
+
+    /// Sends again what no subflow has under way, as TCP sees it, and that was never DATA_ACKed; how many pieces.
+    fn reinject_undelivered(&mut self) -> usize {
+        let subflows = &self.subflows;
+        self.send.send_again(BURST, |chunk| {
+            !subflows.iter().any(|s| {
+                chunk.carriers.has(s.id.0) && s.is_live() && !s.stale && s.tcb.queued() > 0
+            })
+        })
+    }
+
+    /// A DATA_ACK moved on. After a timeout the rest of what was under way then is lost too, as far as no subflow still
+    /// has it: no further timeout is waited for.
+    pub(super) fn on_data_progress(&mut self) {
+        self.data_timer.on_progress();
+        if let Some(recover) = self.data_timer.recover {
+            if self.send.una() >= recover {
+                self.data_timer.recover = None;
+            } else {
+                self.reinject_undelivered();
+            }
         }
     }
 

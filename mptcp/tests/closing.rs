@@ -1,0 +1,237 @@
+//! How connections and subflows end: DATA_FIN, half-close, resets, MP_FASTCLOSE.
+
+mod world;
+
+use mptcp::connection::{Limits, ResetReason};
+use mptcp::option::{Dss, parse};
+use mptcp::{Counter, Key, MpOption, Outcome, Version};
+use stack::time::Duration;
+use stack::wire::tcp::Flags;
+use world::{A, B, Link, Setup, World};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn two_paths(setup: Setup) -> World {
+    let mut world = World::new(setup, vec![Link::pair(0, 10, 0), Link::pair(0, 25, 0)]);
+    world.join_all(&[1]);
+    world
+}
+
+fn options(segment: &stack::wire::tcp::Segment<world::Buf>) -> Vec<MpOption> {
+    parse(&segment.options.mptcp).flatten().collect()
+}
+
+fn is_data_fin(option: &MpOption) -> bool {
+    matches!(option, MpOption::Dss(Dss { mapping: Some(mapping), .. }) if mapping.data_fin)
+}
+
+#[test]
+fn m16_half_close_in_either_direction() {
+    for first in [A, B] {
+        let mut world = two_paths(Setup::default());
+        world.ends[first].send(10_000, true);
+        world.run(MINUTE, |w| w.ends[1 - first].fin_seen);
+        world.pass(Duration::from_secs(30));
+        assert!(world.ends[first].conn.fin_acknowledged());
+        // The other direction goes on, for as long as it likes.
+        world.ends[1 - first].send(500_000, true);
+        world.run(MINUTE, World::is_complete);
+        world.ends[first].assert_intact();
+        world.run(MINUTE, World::is_closed);
+        assert!(
+            world
+                .ends
+                .iter()
+                .all(|end| end.conn.outcome() == Outcome::Closed)
+        );
+    }
+}
+
+#[test]
+fn m16_lost_data_fins_are_sent_again() {
+    for losses in [1, 3, 5] {
+        let mut world = two_paths(Setup::default());
+        let mut left = losses * 2;
+        world.middlebox = Some(Box::new(move |transit| {
+            let lose = left > 0 && options(transit.segment).iter().any(is_data_fin);
+            left -= usize::from(lose);
+            !lose
+        }));
+        world.transfer([1000, 2000], 5 * MINUTE);
+    }
+}
+
+#[test]
+fn m16_data_fin_is_not_acknowledged_before_it_is_accepted() {
+    let mut world = two_paths(Setup::default());
+    world.ends[B].reads = false;
+    world.ends[A].send(5000, true);
+    world.pass(Duration::from_secs(20));
+    assert!(!world.ends[A].conn.fin_acknowledged());
+    assert!(world.ends[A].conn.fin_sent());
+    world.ends[B].reads = true;
+    world.ends[B].send(0, true);
+    world.run(MINUTE, World::is_closed);
+    assert!(
+        world
+            .ends
+            .iter()
+            .all(|end| end.conn.outcome() == Outcome::Closed)
+    );
+}
+
+#[test]
+fn bug8_the_last_data_ack_is_lost_and_the_close_is_bounded() {
+    // From the moment that both ends are known, nothing of A's arrives any more.
+    let mut world = two_paths(Setup::default());
+    world.ends[A].send(1000, true);
+    world.ends[B].send(1000, true);
+    world.run(MINUTE, |w| w.ends[A].fin_seen);
+    for path in &mut world.paths {
+        path[A].down = true;
+    }
+    let took = world.run(5 * MINUTE, World::is_closed);
+    assert!(took < 3 * MINUTE, "{took:?}");
+}
+
+#[test]
+fn m23_abort_ends_the_other_side_at_once() {
+    for version in [Version::V0, Version::V1] {
+        for from in [A, B] {
+            let mut world = two_paths(Setup {
+                version,
+                ..Setup::default()
+            });
+            world.ends[from].send(5_000_000, false);
+            world.pass(Duration::from_secs(1));
+            let (now, rng) = (world.now, &mut world.rng);
+            world.ends[from].with(now, rng, |conn, cx| conn.abort(cx));
+            let took = world.run(MINUTE, World::is_closed);
+            assert!(took < Duration::from_secs(1), "{took:?}");
+            assert_eq!(
+                world.ends[from].conn.outcome(),
+                Outcome::Reset(ResetReason::Aborted)
+            );
+            let other = &world.ends[1 - from];
+            assert_eq!(other.conn.outcome(), Outcome::Reset(ResetReason::Fastclose));
+            assert_eq!(other.count(Counter::FastcloseRx), 1);
+        }
+    }
+}
+
+#[test]
+fn bug9_fastclose_with_a_wrong_key_is_ignored() {
+    let mut world = two_paths(Setup::default());
+    let mut forged = false;
+    world.middlebox = Some(Box::new(move |transit| {
+        if transit.from == A && transit.segment.payload.is_empty() && !forged {
+            forged = true;
+            transit.segment.options.mptcp = MpOption::Fastclose {
+                receiver_key: Key::new([9; 8]),
+            }
+            .into();
+        }
+        true
+    }));
+    world.transfer([1000, 100_000], MINUTE);
+    assert_eq!(world.ends[B].count(Counter::FastcloseWrongKey), 1);
+}
+
+#[test]
+fn bug9_no_fastclose_after_both_data_fins() {
+    let setup = Setup {
+        limits: Limits {
+            time_wait: Duration::from_secs(5),
+            ..Limits::default()
+        },
+        ..Setup::default()
+    };
+    let mut world = two_paths(setup);
+    world.ends[A].send(1000, true);
+    world.ends[B].send(1000, true);
+    world.run(MINUTE, |w| {
+        w.is_complete() && w.ends.iter().all(|end| end.conn.fin_acknowledged())
+    });
+    let (now, rng) = (world.now, &mut world.rng);
+    world.ends[A].with(now, rng, |conn, cx| conn.abort(cx));
+    assert_eq!(world.ends[A].count(Counter::FastcloseTx), 0);
+}
+
+/// Turns a segment into a reset that its receiver believes.
+fn into_reset(segment: &mut stack::wire::tcp::Segment<world::Buf>) {
+    segment.flags = Flags::RST;
+    segment.options = stack::wire::tcp::Options::default();
+    segment.payload = segment.payload.slice(0..0);
+}
+
+#[test]
+fn m25_a_reset_of_one_subflow_does_not_end_the_connection() {
+    for victim in [0, 1] {
+        let mut world = two_paths(Setup::default());
+        let mut done = false;
+        world.middlebox = Some(Box::new(move |transit| {
+            // One in order: an ACK of A's without data.
+            let at = transit.from == A && transit.path == victim && transit.nth > 3;
+            if at && !done && transit.segment.payload.is_empty() {
+                done = true;
+                into_reset(transit.segment);
+            }
+            true
+        }));
+        world.ends[A].send(0, true);
+        world.ends[B].send(600_000, true);
+        world.run(2 * MINUTE, World::is_complete);
+        world.ends[A].assert_intact();
+        assert_eq!(world.ends[B].count(Counter::SubflowReset), 1);
+    }
+}
+
+#[test]
+fn m25_a_reset_of_the_last_subflow_resets_the_connection() {
+    let mut world = World::new(Setup::default(), vec![Link::pair(0, 10, 0)]);
+    world.middlebox = Some(Box::new(|transit| {
+        if transit.from == A && transit.nth > 4 && transit.segment.payload.is_empty() {
+            into_reset(transit.segment);
+        }
+        true
+    }));
+    world.ends[B].send(600_000, true);
+    world.run(2 * MINUTE, |w| w.ends[B].conn.is_closed());
+    assert_eq!(
+        world.ends[B].conn.outcome(),
+        Outcome::Reset(ResetReason::LastSubflow)
+    );
+}
+
+#[test]
+fn m24_mp_tcprst_means_nothing_without_a_reset() {
+    let mut world = two_paths(Setup::default());
+    world.middlebox = Some(Box::new(|transit| {
+        if transit.from == A && transit.nth == 5 && transit.segment.payload.is_empty() {
+            transit.segment.options.mptcp = MpOption::TcpRst(mptcp::option::TcpRst {
+                transient: false,
+                reason: mptcp::option::ResetReason::PROHIBITED,
+            })
+            .into();
+        }
+        true
+    }));
+    world.transfer([1000, 100_000], MINUTE);
+    assert_eq!(world.ends[B].count(Counter::TcpRstRx), 0);
+}
+
+#[test]
+fn a_silent_peer_is_given_up_in_bounded_time() {
+    let mut world = two_paths(Setup::default());
+    world.ends[A].send(100_000_000, true);
+    world.pass(Duration::from_secs(1));
+    for path in &mut world.paths {
+        path.iter_mut().for_each(|link| link.down = true);
+    }
+    let took = world.run(60 * MINUTE, |w| w.ends[A].conn.is_closed());
+    println!("{took:?}");
+    assert_eq!(
+        world.ends[A].conn.outcome(),
+        Outcome::Reset(ResetReason::TimedOut)
+    );
+}

@@ -1,0 +1,127 @@
+//! The connection-level window: back-pressure, zero window and its recovery, bounded memory.
+
+mod world;
+
+use mptcp::connection::Limits;
+use stack::time::Duration;
+use world::{A, B, Link, Setup, World};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn small(recv_buffer: u32) -> Setup {
+    Setup {
+        limits: Limits {
+            recv_buffer,
+            send_buffer: 200_000,
+            ..Limits::default()
+        },
+        ..Setup::default()
+    }
+}
+
+#[test]
+fn m15_a_reader_that_stops_bounds_memory_and_one_that_goes_on_gets_all() {
+    for buffer in [20_000, 100_000, 1_000_000] {
+        for loss in [0, 100] {
+            let paths = vec![Link::bad_pair(10, loss, 100), Link::bad_pair(40, loss, 100)];
+            let mut world = World::new(small(buffer), paths);
+            world.join_all(&[1]);
+            world.ends[B].reads = false;
+            world.ends[A].send(3_000_000, true);
+            world.ends[B].send(50_000, true);
+            for _ in 0..60 {
+                world.pass(Duration::from_secs(1));
+                let held = world.ends[B].conn.held();
+                assert!(held <= buffer as usize + 2 * 1400, "{held} of {buffer}");
+            }
+            assert!(
+                world.ends[B].conn.held() > buffer as usize / 2,
+                "{}",
+                world.describe()
+            );
+            // The stalled side's own data still got through.
+            assert_eq!(world.ends[A].received, 50_000);
+            world.ends[B].reads = true;
+            world.run(10 * MINUTE, World::is_complete);
+            world.ends[B].assert_intact();
+        }
+    }
+}
+
+#[test]
+fn t13_a_lost_window_update_is_made_up_for_by_probes() {
+    let mut world = World::new(
+        small(50_000),
+        vec![Link::pair(0, 10, 0), Link::pair(0, 30, 0)],
+    );
+    world.join_all(&[1]);
+    world.ends[B].reads = false;
+    world.ends[A].send(400_000, true);
+    world.ends[B].send(0, true);
+    world.pass(Duration::from_secs(5));
+    // The updates that follow the reader's return are lost.
+    world.ends[B].reads = true;
+    for path in &mut world.paths {
+        path[B].down = true;
+    }
+    world.pass(Duration::from_millis(300));
+    for path in &mut world.paths {
+        path[B].down = false;
+    }
+    let took = world.run(5 * MINUTE, World::is_complete);
+    assert!(took < MINUTE, "{took:?} {}", world.describe());
+    world.ends[B].assert_intact();
+}
+
+#[test]
+fn a_slow_reader_in_small_steps() {
+    let mut world = World::new(
+        small(30_000),
+        vec![Link::pair(0, 10, 0), Link::pair(0, 30, 0)],
+    );
+    world.join_all(&[1]);
+    world.ends[A].send(1_000_000, true);
+    world.ends[B].send(0, true);
+    for step in 0..400 {
+        world.ends[B].reads = step % 2 == 0;
+        world.pass(Duration::from_millis(40));
+    }
+    world.ends[B].reads = true;
+    world.run(MINUTE, World::is_complete);
+    world.ends[B].assert_intact();
+}
+
+#[test]
+fn m29_a_slow_path_does_not_block_a_small_window() {
+    // 1000 ms beside 10 ms with a window far below the sum of the products: never much slower than the fast one alone.
+    let paths = || {
+        vec![
+            Link::pair(2_500_000, 5, 50_000),
+            Link::pair(500_000, 500, 300_000),
+        ]
+    };
+    let mut alone = World::new(small(400_000), paths());
+    let fast = alone.transfer([10_000_000, 0], 10 * MINUTE);
+    let mut both = World::new(small(400_000), paths());
+    both.join_all(&[1]);
+    let together = both.transfer([10_000_000, 0], 10 * MINUTE);
+    println!("alone {fast:?} together {together:?}");
+    assert!(
+        together < fast * 3 / 2 + Duration::from_secs(3),
+        "alone {fast:?} together {together:?} {}",
+        both.describe()
+    );
+}
+
+#[test]
+fn one_octet_segments_are_bounded_too() {
+    let mut world = World::new(small(100_000), vec![Link::pair(0, 1, 0)]);
+    world.ends[A].piece = 1;
+    world.ends[B].reads = false;
+    world.ends[A].send(5_000, true);
+    world.ends[B].send(0, true);
+    world.pass(Duration::from_secs(20));
+    world.ends[B].reads = true;
+    world.run(10 * MINUTE, World::is_complete);
+    world.ends[B].assert_intact();
+}
