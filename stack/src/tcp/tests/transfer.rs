@@ -18,12 +18,9 @@ fn transfer(name: &str, net: &mut Network, octets: [usize; 2], limit_ms: u64) ->
             .iter()
             .all(|end| end.fin_seen && end.tcb.queued() == 0)
     });
-    for me in 0..2 {
-        assert!(
-            net.ends[1 - me].received == data[me],
-            "{name}: octets of end {me} differ"
-        );
-    }
+    let [a, b] = &net.ends;
+    assert!(b.received == data[0], "{name}: octets of end 0 differ");
+    assert!(a.received == data[1], "{name}: octets of end 1 differ");
     took.as_millis()
 }
 
