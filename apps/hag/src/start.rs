@@ -22,12 +22,8 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let stop = on_signals()?;
     let (supervisor, inbox) = Supervisor::new(config, stop)?;
     cores_are_ours(&config.worker.cores)?;
-    let (_eal, opened) = ports::open(config)?;
+    let opened = ports::open(config)?;
     let macs: Vec<_> = opened.iter().map(|port| port.info().mac).collect();
-    for port in &opened {
-        let info = port.info();
-        info!(device = info.device, mtu = info.mtu, "port {} is open", info.name);
-    }
     let engine = Engine::new(config.engine(&macs, seed()?))?;
     let mut worker = Worker::new(CoreId(0), opened, engine, inbox);
     info!(socket = %config.control.socket.display(), "{} runs", config.name);

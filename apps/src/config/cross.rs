@@ -22,9 +22,9 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft, is_directory: &dyn Fn(&P
     }
     announced(reader, draft);
     let socket = &draft.control.value.socket;
-    if let Some(parent) = socket.parent()
-        && !is_directory(parent)
-    {
+    let parent = socket.parent().unwrap_or(Path::new("/"));
+    // One missing directory is made by whoever serves the socket.
+    if !is_directory(parent) && !parent.parent().is_some_and(is_directory) {
         let what = format!("the directory {} does not exist", parent.display());
         let instead = format!("create it before hag runs: mkdir -p {}", parent.display());
         reader.warn(&draft.control.place, what, instead);

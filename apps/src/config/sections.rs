@@ -194,6 +194,9 @@ fn ports(reader: &mut Reader, root: &Table<'_>) -> Vec<PortDraft> {
         return Vec::new();
     };
     let place = at.place.clone();
+    if matches!(at.value, Node::List(items) if items.is_empty()) {
+        reader.wrong(&place, "there is no port", PORTS);
+    }
     let items = reader.list(&at, PORTS);
     if items.len() > 64 {
         let what = format!("{} ports are more than the 64 there may be", items.len());

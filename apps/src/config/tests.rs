@@ -203,6 +203,13 @@ fn what_does_not_fit_together_is_told() {
             "2: ports[1].device: \"h1\" is already behind another port; give each port its own device and interface",
         ),
         (
+            "no port",
+            "ports",
+            "[]".to_owned(),
+            "1: ports: there is no port; write a list of ports: - { name: access1, device: \"net_af_packet0,iface=eth1\", \
+             role: access, addresses: [10.1.0.1/24] }",
+        ),
+        (
             "no core port",
             "ports",
             ports("device: net_null1", "role: access, addresses: [10.9.0.1/24]"),
@@ -395,14 +402,21 @@ fn very_many_mistakes_are_cut_short() {
 
 #[test]
 fn a_missing_directory_for_the_socket_is_a_warning() {
-    let source = format!("{SMALL}control: {{ socket: /run/nowhere/hag.sock }}\n");
-    let checked = check(source.as_bytes(), &|_| false);
-    assert!(checked.result.is_ok());
+    let source = format!("{SMALL}control: {{ socket: /run/nowhere/hag/hag.sock }}\n");
+    let with = |directory: &'static str| {
+        let checked = check(source.as_bytes(), &|path| path == Path::new(directory));
+        assert!(checked.result.is_ok());
+        checked
+    };
+    assert_eq!(with("/run/nowhere/hag").warnings, []);
+    assert_eq!(with("/run/nowhere").warnings, [], "one directory is made");
+    let checked = with("/run");
     let warnings: Vec<_> = checked.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
         [
-            "5: control.socket: the directory /run/nowhere does not exist; create it before hag runs: mkdir -p /run/nowhere"
+            "5: control.socket: the directory /run/nowhere/hag does not exist; create it before hag runs: mkdir -p \
+             /run/nowhere/hag"
         ]
     );
 }

@@ -120,6 +120,12 @@ fn bind(socket: &Path) -> Result<UnixListener, ServeError> {
         },
         _ => {},
     }
+    if let Some(directory) = socket.parent()
+        && !directory.is_dir()
+    {
+        // /run is empty after each start of the machine. What this fails of, binding tells.
+        let _ = std::fs::create_dir(directory);
+    }
     let mut new = socket.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);

@@ -237,6 +237,15 @@ fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
 }
 
 #[test]
+fn the_sockets_directory_is_made() {
+    let dir = Dir::new("made");
+    let socket = dir.join("run/hag.sock");
+    let worker = FakeWorker::new();
+    let _server = Server::start(&socket, worker.mailbox.clone()).unwrap();
+    assert!(ask::<Status>(&socket, &Request::new("show status")).is_ok());
+}
+
+#[test]
 fn what_is_no_socket_is_left_alone() {
     let dir = Dir::new("file");
     let socket = dir.join("hag.sock");
@@ -247,7 +256,7 @@ fn what_is_no_socket_is_left_alone() {
         "hag.sock exists and is no socket; move it away, or set another control.socket"
     ));
     assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
-    let error = Server::start(&dir.join("none/hag.sock"), worker.mailbox.clone()).unwrap_err();
+    let error = Server::start(&dir.join("none/nor/hag.sock"), worker.mailbox.clone()).unwrap_err();
     assert!(error.to_string().contains("create it"), "{error}");
 }
 

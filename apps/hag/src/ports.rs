@@ -1,0 +1,61 @@
+//! The configured ports on DPDK.
+
+use apps::config::{Config, Device, Hugepages};
+use dataplane::Port;
+use dpdk::{DpdkPort, Eal, EalConfig, PortConfig, buffers_for};
+use tracing::{info, warn};
+
+/// Starts EAL on this thread and opens every port, in the order of the configuration.
+pub(crate) fn open(config: &Config) -> anyhow::Result<Vec<DpdkPort>> {
+    let pci = config.ports.iter().filter_map(|port| match &port.device {
+        Device::Pci(address) => Some(address.clone()),
+        Device::Virtual(_) => None,
+    });
+    let eal = Eal::init(&EalConfig {
+        memory_mb: config.worker.memory_mb,
+        hugepages: match config.worker.hugepages {
+            Hugepages::Auto => None,
+            Hugepages::Yes => Some(true),
+            Hugepages::No => Some(false),
+        },
+        core: config.worker.cores.first().copied(),
+        pci: pci.collect(),
+    })?;
+    let count = u32::try_from(config.ports.len())?;
+    let open = |port: &apps::config::Port| {
+        let opened = DpdkPort::open(
+            eal,
+            &PortConfig {
+                name: port.name.clone(),
+                device: port.device.as_str().to_owned(),
+                mtu: port.mtu,
+                buffers: buffers_for(config.worker.memory_mb, count, port.mtu),
+            },
+        )?;
+        tell(&opened);
+        Ok(opened)
+    };
+    config.ports.iter().map(open).collect()
+}
+
+fn tell(port: &DpdkPort) {
+    let about = port.info();
+    info!(
+        device = about.device,
+        mtu = about.mtu,
+        buffers = port.buffers().size,
+        "port {} is open{}",
+        about.name,
+        if port.sends_chains() {
+            ""
+        } else {
+            "; its device sends from one buffer, so payload is copied there"
+        }
+    );
+    if !port.link_up() {
+        warn!(
+            "port {} has no link: check the cable, or that its interface is up (ip link set IFACE up)",
+            about.name
+        );
+    }
+}
