@@ -101,9 +101,6 @@ impl Downloads {
             out: Vec::new(),
             turn: 0,
         };
-        for (port, frame) in scene::arp_announcements() {
-            downloads.input(port, frame);
-        }
         for port in 0..count {
             downloads.open(10_000 + port);
         }
@@ -130,6 +127,10 @@ impl Downloads {
         let peer = sender(flow);
         let (port, frame) = (peer.port.0, peer.frame(wish, &self.data));
         self.input(port, frame);
+        let asked: Vec<_> = self.out.iter().filter_map(scene::arp_reply).collect();
+        for (port, reply) in asked {
+            self.input(port, reply);
+        }
         for frame in self.out.drain(..) {
             flow.primary.note(&frame);
             flow.joined.note(&frame);

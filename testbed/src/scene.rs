@@ -1,10 +1,10 @@
 //! The HAG of the lab's scene, in memory and with every random choice fixed.
 
 use apps::engine::{Engine, EngineConfig, Limits, PortRole, PortSettings, Timeouts};
-use dataplane::memory::MemBuf;
+use dataplane::memory::{MemBuf, linear};
 use ipnet::IpNet;
-use stack::PortId;
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
+use stack::{Frame, PortId};
 use std::net::IpAddr;
 
 /// Ethernet address of every host of the scene.
@@ -91,24 +91,15 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
     Engine::new(config).expect("the scene resolves")
 }
 
-/// What the scene's IPv4 hosts send so that the box knows them: the port they hang on, and an ARP request each.
-pub fn arp_announcements() -> impl Iterator<Item = (u8, Vec<u8>)> {
-    let hosts = [
-        (0, [10, 1, 0, 2], [10, 1, 0, 1]),
-        (1, [10, 2, 0, 2], [10, 2, 0, 1]),
-        (2, [10, 9, 0, 2], [10, 9, 0, 1]),
-    ];
-    hosts.into_iter().map(|(port, host, ours)| {
-        let request = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
-        let frame = [
-            &port_mac(port)[..],
-            &HOST_MAC,
-            &request,
-            &HOST_MAC,
-            &host,
-            &[0; 6],
-            &ours,
-        ];
-        (port, frame.concat())
-    })
+/// What the host that `frame` asks for by ARP answers: the port it hangs on, and its reply.
+#[must_use]
+pub fn arp_reply(frame: &Frame<MemBuf>) -> Option<(u8, Vec<u8>)> {
+    const REPLY: [u8; 10] = [8, 6, 0, 1, 8, 0, 6, 4, 0, 2];
+    let request = linear(frame);
+    let (asker, target) = (request.get(22..32)?, request.get(38..42)?);
+    if request.get(12..14)? != [8, 6] {
+        return None;
+    }
+    let reply = [&request[6..12], &HOST_MAC, &REPLY, &HOST_MAC, target, asker];
+    Some((frame.port.0, reply.concat()))
 }

@@ -151,6 +151,14 @@ struct Box {
 
 impl Box {
     fn input(&mut self, port: u8, bytes: Vec<u8>) {
+        self.receive(port, bytes);
+        let asked: Vec<_> = self.out.iter().filter_map(scene::arp_reply).collect();
+        for (port, reply) in asked {
+            self.receive(port, reply);
+        }
+    }
+
+    fn receive(&mut self, port: u8, bytes: Vec<u8>) {
         let received = Received {
             frame: Slice::new(MemBuf::from(bytes)),
             checksum: RxChecksum::Unknown,
@@ -185,9 +193,6 @@ fuzz_target!(|steps: Vec<Step>| {
         now: Instant::from_millis(1),
         out: Vec::new(),
     };
-    for (port, frame) in scene::arp_announcements() {
-        hag.input(port, frame);
-    }
     let mut peers = peers();
     let data = MemBuf::from(vec![0x55; 1500]);
     for step in steps.iter().take(200) {
