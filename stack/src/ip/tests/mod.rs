@@ -1,5 +1,6 @@
 //! One router with three ports, as in the demo, and frames written and read by smoltcp.
 
+mod discovery;
 mod fuzz;
 mod host;
 mod icmp;
