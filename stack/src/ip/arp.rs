@@ -1,7 +1,7 @@
 //! ARP (RFC 826): answers for our addresses, questions for next hops.
 
 use super::Net;
-use super::address::{Interface, is_station};
+use super::address::{Interface, is_host, is_station};
 use super::neighbor::{Hearsay, Solicit};
 use crate::buf::{Frame, Header, PacketBuf, PortId, Slice};
 use crate::wire::ip::{ETHERNET, ETHERTYPE_ARP};
@@ -46,8 +46,10 @@ impl<B: PacketBuf> Net<B> {
         }
         let ours = self.is_own(target);
         let on_link = interface.is_on_link(key.1);
-        if operation == ArpOperation::Request && ours && (on_link || sender.is_unspecified()) {
-            // An unspecified sender probes whether the address is taken (RFC 5227 2.1.1): it is.
+        if operation == ArpOperation::Request && ours && (is_host(key.1) || sender.is_unspecified())
+        {
+            // Linux asks from an address of another interface, too. An unspecified sender probes whether the
+            // address is taken (RFC 5227 2.1.1): it is.
             let reply = arp(interface, ArpOperation::Reply, target, sender_mac, sender);
             if let Some(reply) = reply {
                 out.push(reply);

@@ -94,10 +94,6 @@ impl<B: PacketBuf> Net<B> {
         let Some(interface) = self.interface(port) else {
             return;
         };
-        if !probe && !interface.is_on_link(IpAddr::V6(src)) {
-            cx.counters.count(Counter::DropMartian);
-            return;
-        }
         // A host that checks whether the address is taken hears it as all nodes do (RFC 4861 7.2.4).
         let (to, flags) = if probe {
             (ALL_NODES, ROUTER | OVERRIDE)

@@ -102,7 +102,8 @@ fn arp_is_answered_for_our_addresses_on_every_port_and_for_no_other() {
         (ACCESS, "0.0.0.0", "10.1.0.1", true),
         (ACCESS, "10.1.0.2", "10.1.0.3", false),
         (ACCESS, "10.1.0.2", "10.9.0.2", false),
-        (ACCESS, "192.0.2.1", "10.1.0.1", false),
+        (ACCESS, "192.0.2.1", "10.1.0.1", true),
+        (ACCESS, "224.0.0.1", "10.1.0.1", false),
     ];
     for (port, sender, target, answered) in rows {
         let mut bed = Bed::new();
@@ -160,7 +161,8 @@ fn ndp_is_answered_for_our_addresses_on_every_port_and_for_no_other() {
         ("fd00:1::2", "ff02::1:ff00:bb00", own_link_local, true),
         ("fd00:1::2", "ff02::1:ff00:3", "fd00:1::3", false),
         ("fd00:1::2", "ff02::1:ff00:9", "fd00:1::1", false),
-        ("2001:db8::1", "ff02::1:ff00:1", "fd00:1::1", false),
+        ("2001:db8::1", "ff02::1:ff00:1", "fd00:1::1", true),
+        ("ff02::5", "ff02::1:ff00:1", "fd00:1::1", false),
     ];
     for (src, dst, target, answered) in rows {
         let mut bed = Bed::new();

@@ -283,3 +283,43 @@ fn an_advertisement_without_override_only_casts_doubt() {
     assert_eq!(sent.len(), 2, "asked, and sent");
     assert!(sent.iter().all(|(_, frame)| frame[..6] == SERVER_MAC));
 }
+
+#[test]
+fn no_more_than_256_packets_wait() {
+    let mut bed = Bed::new();
+    for host in 10..110 {
+        let dst = format!("10.9.0.{host}");
+        for n in 0..8 {
+            let udp = packet((ACCESS, CLIENT_MAC), ("10.1.0.2", &dst), 17, 9, &[host, n]);
+            bed.route(ACCESS, udp);
+        }
+    }
+    assert_eq!(bed.count(Counter::DropNeighbor), 800 - 256);
+    // The oldest were dropped: the last 32 hosts' packets are there.
+    bed.sent();
+    for (host, waiting) in [(77, 0), (78, 8), (109, 8)] {
+        let sender = format!("10.9.0.{host}");
+        let reply = arp(
+            CORE,
+            mac(CORE),
+            ArpOperation::Reply,
+            (SERVER_MAC, &sender),
+            "10.9.0.1",
+        );
+        bed.input(CORE, reply);
+        assert_eq!(bed.sent().len(), waiting, "{sender}");
+    }
+}
+
+#[test]
+fn no_more_than_256_neighbors_are_asked_at_once() {
+    let mut bed = Bed::new();
+    for host in 0..400 {
+        let dst = format!("fd00:9::{:x}", 0x100 + host);
+        let udp = packet((ACCESS, CLIENT_MAC), ("fd00:1::2", &dst), 17, 9, b"x");
+        bed.route(ACCESS, udp);
+    }
+    assert_eq!(bed.sent().len(), 400);
+    bed.pass(1_000);
+    assert_eq!(bed.sent().len(), 256, "asked again");
+}
