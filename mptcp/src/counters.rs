@@ -3,16 +3,12 @@
 stack::counters! {
     /// What the MPTCP layer counts. Names follow the kernel's `MPTcpExt` where both mean the same.
     pub enum Counter {
-        MpCapableSynRx "mpcapable_syn_rx" "SYNs with an MP_CAPABLE that we answer with one.",
-        MpCapableSynIgnored "mpcapable_syn_ignored" "SYNs whose MP_CAPABLE is of a form, version or flags that we must ignore.",
-        MpCapableSynTx "mpcapable_syn_tx" "SYNs with MP_CAPABLE sent.",
-        MpCapableSynAckRx "mpcapable_syn_ack_rx" "SYN+ACKs with MP_CAPABLE received.",
+        MpCapableSynRx "mpcapable_syn_rx" "SYNs with an MP_CAPABLE that we can answer with one.",
         MpCapableSynAckTx "mpcapable_syn_ack_tx" "SYN+ACKs with MP_CAPABLE sent.",
         MpCapableAckRx "mpcapable_ack_rx" "Handshakes that the third ACK's MP_CAPABLE completed.",
         MpCapableDataRx "mpcapable_data_rx" "Handshakes that the first data's MP_CAPABLE completed.",
-        FallbackSynAck "fallback_syn_ack" "Connections that fell back to TCP: no MP_CAPABLE in the SYN+ACK.",
         FallbackAck "fallback_ack" "Connections that fell back to TCP: no MP_CAPABLE in the third ACK.",
-        FallbackKey "fallback_key" "Connections that fell back to TCP: the third ACK's MP_CAPABLE does not repeat our key or the flags.",
+        FallbackKey "fallback_key" "Connections that fell back to TCP: the third ACK's MP_CAPABLE does not parse or repeat what was agreed.",
         FallbackData "fallback_data" "Connections that fell back to TCP: first data without a mapping.",
         FallbackNoDataAck "fallback_no_data_ack" "Connections that fell back to TCP: our first data was acknowledged without a DATA_ACK.",
         FallbackInfiniteRx "fallback_infinite_rx" "Connections that fell back to TCP because the peer sent an infinite mapping.",
@@ -20,8 +16,6 @@ stack::counters! {
         FallbackChecksum "fallback_checksum" "Connections that fell back to TCP on a wrong DSS checksum.",
         MpJoinSynRx "mpjoin_syn_rx" "MP_JOIN SYNs with a valid token.",
         MpJoinSynMalformed "mpjoin_syn_malformed" "MP_JOIN SYNs of a wrong form.",
-        MpJoinNoToken "mpjoin_no_token" "MP_JOIN SYNs whose token names no connection.",
-        MpJoinTooEarly "mpjoin_too_early" "MP_JOIN SYNs dropped in silence because the peer's key is not known yet.",
         MpJoinRefused "mpjoin_refused" "MP_JOIN SYNs refused: too many subflows, fallback, or closing.",
         MpJoinSynAckTx "mpjoin_syn_ack_tx" "MP_JOIN SYN+ACKs sent.",
         MpJoinSynTx "mpjoin_syn_tx" "MP_JOIN SYNs sent.",

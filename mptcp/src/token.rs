@@ -1,11 +1,12 @@
 //! Tokens in use, and a pool of keys drawn ahead of time.
 
+use crate::counters::Counter;
 use crate::crypto::{Key, LocalKey};
 use crate::types::{Token, Version};
 use core::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use stack::Rng;
+use stack::{Rng, Tally};
 
 /// Finds the connection that a token names: one per core, bounded.
 #[derive(Debug)]
@@ -112,8 +113,9 @@ pub struct KeyPool {
     ready: Vec<LocalKey>,
 }
 
-/// Most keys drawn for one connection before it goes without: 256 per bit pattern of the core.
-const DRAWS_PER_PATTERN: u32 = 256;
+/// Most keys drawn for one connection before it goes without, times the patterns of the core's bits: of ten million
+/// connections that find the pool empty, one finds no key.
+const DRAWS_PER_PATTERN: u32 = 16;
 
 impl KeyPool {
     /// An empty pool for up to `capacity` keys. The low `core_bits` (0..=16) bits of their tokens will be `core`.
@@ -156,15 +158,27 @@ impl KeyPool {
 
     /// A key whose token is not `taken`: a ready one, else one drawn now. `None` if the draws found none, which ends
     /// in a connection without MP_CAPABLE (RFC 8684 3.1).
-    pub fn take(&mut self, rng: &mut Rng, taken: impl Fn(Token) -> bool) -> Option<LocalKey> {
+    pub fn take(
+        &mut self,
+        rng: &mut Rng,
+        counters: &mut Tally<Counter>,
+        taken: impl Fn(Token) -> bool,
+    ) -> Option<LocalKey> {
+        let mut free = |key: &LocalKey| {
+            let taken = taken(key.token);
+            counters.add(Counter::TokenCollision, u64::from(taken));
+            !taken
+        };
         while let Some(key) = self.ready.pop() {
-            if !taken(key.token) {
+            if free(&key) {
                 return Some(key);
             }
         }
-        (0..DRAWS_PER_PATTERN << self.core_bits)
+        let drawn = (0..DRAWS_PER_PATTERN << self.core_bits)
             .filter_map(|_| self.draw(rng))
-            .find(|key| !taken(key.token))
+            .find(free)?;
+        counters.count(Counter::KeyDrawnOnPath);
+        Some(drawn)
     }
 
     fn draw(&self, rng: &mut Rng) -> Option<LocalKey> {

@@ -49,6 +49,9 @@ impl<B: PacketBuf> Engine<B> {
         };
         match judge(&self.config, &syn, &self.load(&syn)) {
             Verdict::Split => {
+                if capable.is_some() {
+                    self.tools.mptcp.count(mptcp::Counter::MpCapableSynRx);
+                }
                 let kind = capable.map_or(Kind::Plain, Kind::Capable);
                 self.begin(now, arrival, kind, out);
             },

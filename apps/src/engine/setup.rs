@@ -272,7 +272,9 @@ impl<B: PacketBuf> Engine<B> {
             tools,
             ..
         } = self;
-        let key = keys.take(&mut tools.rng, |token| tokens.contains(token))?;
+        let key = keys.take(&mut tools.rng, &mut tools.mptcp, |token| {
+            tokens.contains(token)
+        })?;
         tokens.insert(key.token, TokenRef::Pending).ok()?;
         Some(key)
     }
@@ -291,6 +293,7 @@ impl<B: PacketBuf> Engine<B> {
                     checksum: self.config.checksum,
                     deny_join_initial: true,
                 };
+                self.tools.mptcp.count(mptcp::Counter::MpCapableSynAckTx);
                 MpOption::from(capable::answer(&request, local.key, ours)).into()
             },
             _ => OptBytes::new(),

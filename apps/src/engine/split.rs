@@ -96,7 +96,11 @@ impl<B: PacketBuf> Engine<B> {
             local: local.key,
             remote: request.key,
         };
-        match capable::third_ack(&segment.options.mptcp, &offered) {
+        let third_ack = capable::third_ack(&segment.options.mptcp, &offered);
+        if let Some(counter) = third_ack.counter() {
+            self.tools.mptcp.count(counter);
+        }
+        match third_ack {
             ThirdAck::Established { remote, .. } => {
                 let params = self.params(&request, checksum, (local.key, remote));
                 Some(Client::Multipath(Box::new(params), local))

@@ -1,5 +1,6 @@
 //! MP_CAPABLE: who speaks which version, with which keys (RFC 8684 3.1, RFC 6824 3.1).
 
+use crate::counters::Counter;
 use crate::crypto::Key;
 use crate::option::{Capable, CapableFlags, CapableForm, Malformed, MpOption, parse};
 use crate::types::Version;
@@ -135,6 +136,25 @@ pub enum ThirdAck {
     TooEarly,
     /// The connection is plain TCP from here on.
     Fallback(NotCapable),
+}
+
+impl ThirdAck {
+    /// Under which name to count it; a segment that came too early decides nothing.
+    #[must_use]
+    pub const fn counter(&self) -> Option<Counter> {
+        match self {
+            Self::Established {
+                first_data: None, ..
+            } => Some(Counter::MpCapableAckRx),
+            Self::Established {
+                first_data: Some(_),
+                ..
+            } => Some(Counter::MpCapableDataRx),
+            Self::TooEarly => None,
+            Self::Fallback(NotCapable::Absent) => Some(Counter::FallbackAck),
+            Self::Fallback(_) => Some(Counter::FallbackKey),
+        }
+    }
 }
 
 /// The mapping in MP_CAPABLE: data from the initial data sequence number plus 1, subflow sequence number 1.

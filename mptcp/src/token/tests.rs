@@ -1,6 +1,7 @@
 use super::{KeyPool, TokenError, TokenTable};
+use crate::counters::Counter;
 use crate::types::{Token, Version};
-use stack::Rng;
+use stack::{Rng, Tally};
 use std::cell::Cell;
 
 #[test]
@@ -30,7 +31,9 @@ fn tokens_name_their_core() {
             let mut rng = Rng::from_u64(u64::from(core));
             let mut pool = KeyPool::new(version, core, 4, 4);
             for _ in 0..8 {
-                let key = pool.take(&mut rng, |_| false).expect("a key");
+                let key = pool
+                    .take(&mut rng, &mut Tally::default(), |_| false)
+                    .expect("a key");
                 assert_eq!(key.token.core(4), core);
                 assert_eq!(key, key.key.derive(version));
             }
@@ -45,7 +48,9 @@ fn the_pool_fills_off_the_path_and_no_further_than_its_capacity() {
     assert_eq!(pool.refill(&mut rng, 3), 3);
     assert_eq!(pool.refill(&mut rng, 100), 5);
     let state = rng.clone().u64();
-    assert!(pool.take(&mut rng, |_| false).is_some());
+    let mut counters = Tally::default();
+    assert!(pool.take(&mut rng, &mut counters, |_| false).is_some());
+    assert_eq!(counters.get(Counter::KeyDrawnOnPath), 0);
     assert_eq!(rng.u64(), state, "a ready key costs no draw");
     assert_eq!(pool.len(), 4);
 }
@@ -53,17 +58,20 @@ fn the_pool_fills_off_the_path_and_no_further_than_its_capacity() {
 #[test]
 fn m7_a_colliding_token_is_drawn_again() {
     let first = KeyPool::new(Version::V1, 0, 0, 4)
-        .take(&mut Rng::from_u64(3), |_| false)
+        .take(&mut Rng::from_u64(3), &mut Tally::default(), |_| false)
         .expect("a key");
     // The same generator draws the same key first, whose token is now in use: ready or drawn on the path.
     for ready in [0, 1] {
         let mut rng = Rng::from_u64(3);
         let mut pool = KeyPool::new(Version::V1, 0, 0, 4);
         pool.refill(&mut rng, ready);
+        let mut counters = Tally::default();
         let second = pool
-            .take(&mut rng, |token| token == first.token)
+            .take(&mut rng, &mut counters, |token| token == first.token)
             .expect("another key");
         assert_ne!(second.token, first.token);
+        assert_eq!(counters.get(Counter::TokenCollision), 1);
+        assert_eq!(counters.get(Counter::KeyDrawnOnPath), 1);
     }
 }
 
@@ -74,7 +82,11 @@ fn m7_draws_end_when_every_token_is_taken() {
         asked.set(asked.get() + 1);
         true
     };
-    let key = KeyPool::new(Version::V1, 1, 2, 0).take(&mut Rng::from_u64(3), taken);
+    let key = KeyPool::new(Version::V1, 1, 2, 0).take(
+        &mut Rng::from_u64(3),
+        &mut Tally::default(),
+        taken,
+    );
     assert_eq!(key, None);
-    assert!((100..=1024).contains(&asked.get()), "{} tries", asked.get());
+    assert!((4..=64).contains(&asked.get()), "{} tries", asked.get());
 }

@@ -2,6 +2,7 @@ use super::{
     Agreed, Answered, CapableRequest, FirstData, NotCapable, Terms, ThirdAck, Versions, answer,
     request, syn, syn_ack, third_ack,
 };
+use crate::counters::Counter;
 use crate::crypto::Key;
 use crate::option::{Capable, CapableFlags, CapableForm, Dss, Malformed, Subtype};
 use crate::testing::{encoded, hex, key, octets};
@@ -388,4 +389,25 @@ fn the_answer_of_a_request_has_one_key() {
             form
         }
     );
+}
+
+#[test]
+fn bug20_third_acks_count_under_what_they_mean() {
+    let v1 = answered(Version::V1, false);
+    let rows = [
+        (
+            format!("1e14 0101 {BOTH_KEYS}"),
+            Some(Counter::MpCapableAckRx),
+        ),
+        (
+            format!("1e16 0101 {BOTH_KEYS} 0064"),
+            Some(Counter::MpCapableDataRx),
+        ),
+        ("1e04 2000".into(), None),
+        (String::new(), Some(Counter::FallbackAck)),
+        (format!("1e14 0181 {BOTH_KEYS}"), Some(Counter::FallbackKey)),
+    ];
+    for (text, counter) in rows {
+        assert_eq!(third_ack(&octets(&text), &v1).counter(), counter, "{text}");
+    }
 }
