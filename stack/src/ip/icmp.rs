@@ -35,7 +35,7 @@ impl<B: PacketBuf> Net<B> {
         let v6 = packet.src.is_ipv6();
         let right_family = (packet.protocol == ICMPV6) == v6;
         let (Some(icmp), true) = (bytes.first_chunk::<ICMP_HEADER>(), right_family) else {
-            return stray(cx, packet, local, Counter::DropLocal);
+            return stray(cx, packet, local);
         };
         let request = if v6 { ECHO_V6.0 } else { ECHO_V4.0 };
         let quote = error_kind(v6, icmp).and_then(|kind| {
@@ -44,7 +44,7 @@ impl<B: PacketBuf> Net<B> {
             (quote.tuple.src == packet.dst).then_some((kind, quote))
         });
         if quote.is_none() && !(local && icmp[0] == request) {
-            return stray(cx, packet, local, Counter::DropLocal);
+            return stray(cx, packet, local);
         }
         let pseudo = if v6 {
             pseudo_header(packet.src, packet.dst, ICMPV6, bytes.len())
@@ -118,9 +118,9 @@ impl<B: PacketBuf> Net<B> {
 }
 
 /// ICMP that is nothing to us: passed on, or dropped if it was sent to us.
-fn stray<B>(cx: &mut Cx<'_>, packet: Packet<B>, local: bool, counter: Counter) -> Ingress<B> {
+fn stray<B>(cx: &mut Cx<'_>, packet: Packet<B>, local: bool) -> Ingress<B> {
     if local {
-        drop_as(cx, counter)
+        drop_as(cx, Counter::DropLocal)
     } else {
         Ingress::Transit(packet)
     }

@@ -149,7 +149,7 @@ impl<B: PacketBuf> Net<B> {
         }
     }
 
-    /// Sends `frame`, whose header begins as [`Net::push_link`] wrote it, or keeps it until the neighbor answers.
+    /// Sends `frame`, whose header begins as [`push_link`] wrote it, or keeps it until the neighbor answers.
     /// `original` is quoted to its sender if the neighbor does not.
     pub(super) fn transmit(
         &mut self,
