@@ -97,32 +97,27 @@ impl MappingStore {
         } else {
             mapping
         };
-        let mut outcome = Declared::Known;
-        let mut at = self.first_ending_after(rest.seq);
+        let (mut new, mut conflict) = (false, false);
         while rest.len > 0 {
-            let Some(held) = self.ranges.get(at).copied() else {
-                return self.add(at, rest);
-            };
-            if rest.end() <= held.seq {
-                return self.add(at, rest);
-            }
-            if rest.seq < held.seq {
-                if self.add(at, rest.part(rest.seq, held.seq)) == Declared::Full {
+            let at = self.first_ending_after(rest.seq);
+            let held = self.ranges.get(at).copied();
+            let free_until = held.map_or(rest.end(), |held| held.seq.min(rest.end()));
+            if rest.seq < free_until {
+                if self.add(at, rest.part(rest.seq, free_until)) == Declared::Full {
                     return Declared::Full;
                 }
-                outcome = Declared::New;
-                rest = rest.part(held.seq, rest.end());
+                new = true;
+                rest = rest.part(free_until, rest.end());
+            } else if let Some(held) = held {
+                conflict |= held.place(rest.seq) != rest.dsn;
+                rest = rest.part(held.end().min(rest.end()), rest.end());
             }
-            if held.place(rest.seq) != rest.dsn {
-                outcome = Declared::Conflict;
-            }
-            if rest.end() <= held.end() {
-                return outcome;
-            }
-            rest = rest.part(held.end(), rest.end());
-            at = self.first_ending_after(rest.seq);
         }
-        outcome
+        match (conflict, new) {
+            (true, _) => Declared::Conflict,
+            (false, true) => Declared::New,
+            (false, false) => Declared::Known,
+        }
     }
 
     /// A mapping with a checksum is kept whole or not at all: a part of it could not be verified.
@@ -201,3 +196,6 @@ impl MappingStore {
         self.ranges.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

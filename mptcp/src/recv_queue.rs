@@ -180,3 +180,6 @@ impl<B: PacketBuf> RecvQueue<B> {
         self.ready.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -266,3 +266,6 @@ impl<B: PacketBuf> SendQueue<B> {
         core::mem::take(&mut self.pending)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,3 +33,18 @@ pub(crate) fn key(text: &str) -> Key {
 pub(crate) fn encoded(option: impl Into<crate::MpOption>) -> OptBytes {
     OptBytes::from(option.into())
 }
+
+/// A received packet.
+#[derive(Clone, Debug)]
+pub(crate) struct Buf(bytes::Bytes);
+
+impl stack::PacketBuf for Buf {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Octets as a slice.
+pub(crate) fn slice(octets: Vec<u8>) -> stack::Slice<Buf> {
+    stack::Slice::new(Buf(octets.into()))
+}

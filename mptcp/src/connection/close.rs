@@ -220,7 +220,14 @@ impl<B: PacketBuf> Connection<B> {
 
     /// The peer's FIN on a subflow: of the stream after a fallback, else of the subflow alone (RFC 8684 3.3.3).
     pub(super) fn on_subflow_fin(&mut self, cx: &mut Cx<'_>, at: usize) {
-        if self.mode == Mode::Fallback || !self.subflows[at].tcb.fin_received() {
+        if !self.subflows[at].tcb.fin_received() {
+            return;
+        }
+        if self.mode == Mode::Fallback {
+            if self.remote_fin_accepted {
+                // The owner took the end as a DATA_FIN, before the fallback.
+                self.subflows[at].tcb.accept_fin();
+            }
             return;
         }
         if self.mode == Mode::Unverified && self.remote_fin.is_none() {

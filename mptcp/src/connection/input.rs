@@ -119,6 +119,13 @@ impl<B: PacketBuf> Connection<B> {
         }
         let subflow = &mut self.subflows[at];
         subflow.mappings.consume(subflow.held.start);
+        // More than an initial window came mapped, so the peer has our DATA_ACKs and may send data again on its own: it
+        // would come twice in a plain stream.
+        let initial_window = 10 * i64::from(subflow.tcb.smss());
+        let mapped = self.recv.next().distance(self.first_in);
+        if self.mode == Mode::Unverified && mapped > initial_window {
+            self.mode = Mode::Verified;
+        }
     }
 
     fn place(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, slice: &Slice<B>) {

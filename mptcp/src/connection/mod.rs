@@ -96,7 +96,8 @@ pub struct Params {
 /// The three states of an MPTCP leg (RFC 8684 3.3.1, 3.3.2, 3.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// No DATA_ACK has come and no subflow has joined: an answer without options means fallback.
+    /// No data of ours was DATA_ACKed, no more than an initial window of the peer's came mapped, and no subflow has
+    /// joined: an answer without options means fallback.
     Unverified,
     /// Options pass in both directions: from now on a subflow without them is broken.
     Verified,
@@ -190,6 +191,9 @@ pub struct Connection<B> {
     /// First number that the peer's window does not hold: the greatest DATA_ACK + window ever seen (RFC 8684 3.3.1).
     send_edge: DataSeq,
     recv: RecvQueue<B>,
+    /// The number of the first octet of data, each way.
+    first_out: DataSeq,
+    first_in: DataSeq,
     /// First number that our window does not hold. Never moves back.
     recv_edge: DataSeq,
     local_fin: LocalFin,
@@ -258,6 +262,8 @@ impl<B: PacketBuf> Connection<B> {
             scheduler: Scheduler::default(),
             send_edge: first_out + u64::from(snd_wnd),
             recv: RecvQueue::new(first_in, pieces),
+            first_out,
+            first_in,
             recv_edge: first_in,
             local_fin: LocalFin::Open,
             remote_fin: None,

@@ -98,7 +98,8 @@ impl<B: PacketBuf> Connection<B> {
         subflow.verified = true;
         let window = u64::from(wnd) << subflow.tcb.snd_wscale();
         self.send_edge = self.send_edge.max(ack + window);
-        if self.mode == Mode::Unverified {
+        // RFC 8684 3.7: only the DATA_ACK of something that was sent shows that options pass both ways.
+        if self.mode == Mode::Unverified && ack > self.first_out {
             self.mode = Mode::Verified;
         }
     }

@@ -17,7 +17,11 @@ impl<B: PacketBuf> Connection<B> {
         }
         if self.dirty {
             self.dirty = false;
+            self.settle(cx);
             self.schedule(cx);
+        }
+        if let Some(out) = self.outbox.pop_front() {
+            return Some(out);
         }
         let count = self.subflows.len();
         for step in 0..count {

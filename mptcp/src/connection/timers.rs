@@ -13,6 +13,8 @@ use stack::{Instant, PacketBuf};
 const UNCOVERED_MAX: Duration = Duration::from_secs(5);
 /// Pieces sent again per data-level timeout.
 const BURST: usize = 16;
+/// Data-level timeouts in a row, with the peer's TCP alive and its window open, before the connection is given up.
+const TIMEOUTS_MAX: u8 = 7;
 /// Most DATA_FINs sent; the waits between them double.
 const DATA_FINS_MAX: u8 = 10;
 /// Longest wait of the data level.
@@ -181,10 +183,17 @@ impl<B: PacketBuf> Connection<B> {
         };
         let lost = match what {
             Timer::Probe => 0,
+            // Until options are known to pass, the peer's stream may be a plain one: nothing may come twice.
+            Timer::Retransmit if self.mode == Mode::Unverified => 0,
             Timer::Retransmit => self.reinject_undelivered(),
         };
         if lost > 0 {
             cx.mptcp.count(Counter::DataRto);
+            if self.data_timer.backoff >= TIMEOUTS_MAX && self.send_edge > self.send.una() {
+                // TCP acknowledges and the window is open, but no DATA_ACK comes: options no longer pass.
+                self.cut_off(cx, ResetReason::Unusable);
+                return;
+            }
             self.data_timer.recover = Some(self.send.nxt());
         }
         // Nothing is on its way that would bring an answer, and no window lets anything go.

@@ -1,7 +1,8 @@
 use super::{Buf, Setup, slice};
-use mptcp::{Connection, Counter, Cx, Key, Outcome, Output, Params, Role};
+use mptcp::{Connection, Counter, Cx, Event, Key, Outcome, Output, Params, Role};
 use stack::tcp::Tcb;
 use stack::{Instant, Rng, Tally, Tuple};
+use std::collections::VecDeque;
 
 /// One end with its application.
 pub struct End {
@@ -24,6 +25,8 @@ pub struct End {
     /// Octets per slice that the application sends.
     pub piece: usize,
     me: u8,
+    /// What the connection told its owner.
+    pub events: VecDeque<Event>,
 }
 
 /// What `me` sends at `offset`.
@@ -73,6 +76,7 @@ impl End {
             room: setup.limits.recv_buffer,
             piece: 1400,
             me: u8::try_from(me).unwrap(),
+            events: VecDeque::new(),
         }
     }
 
@@ -141,7 +145,8 @@ impl End {
             self.finished = true;
             self.conn.finish();
         }
-        while self.conn.take_event().is_some() {}
+        self.events
+            .extend(core::iter::from_fn(|| self.conn.take_event()));
         let mut out = Vec::new();
         while let Some(output) = self.with(now, rng, |conn, cx| conn.output(cx)) {
             out.push(output);

@@ -1,0 +1,316 @@
+//! Subflows that join, addresses that come and go, priorities.
+
+mod world;
+
+use mptcp::connection::Limits;
+use mptcp::option::{AddAddrProof, parse};
+use mptcp::{AddrId, Counter, Event, JoinRefusal, Mode, MpOption, SubflowId, Version};
+use stack::time::Duration;
+use std::net::IpAddr;
+use world::{A, B, Link, Setup, Transit, World};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn paths(count: usize) -> Vec<[Link; 2]> {
+    (0..count)
+        .map(|i| Link::pair(1_000_000, 10 + 5 * i as u64, 100_000))
+        .collect()
+}
+
+fn has(transit: &Transit<'_>, what: impl Fn(&MpOption) -> bool) -> bool {
+    parse(&transit.segment.options.mptcp)
+        .flatten()
+        .any(|option| what(&option))
+}
+
+#[test]
+fn m8_eight_subflows_and_not_one_more() {
+    let mut world = World::new(Setup::default(), paths(9));
+    world.join_all(&[1, 2, 3, 4, 5, 6, 7]);
+    world.ends[A].send(20_000_000, true);
+    world.ends[B].send(1_000, true);
+    world.run(MINUTE, World::is_complete);
+    world.ends[B].assert_intact();
+    assert!(
+        (0..8).all(|path| world.paths[path][A].passed > 500_000),
+        "each carried data"
+    );
+}
+
+#[test]
+fn m9_the_limit_refuses_with_a_reset_and_leaves_nothing() {
+    let mut world = World::new(Setup::default(), paths(3));
+    let limits = Limits {
+        subflows: 2,
+        ..Limits::default()
+    };
+    world.ends[B] = World::new(
+        Setup {
+            limits,
+            ..Setup::default()
+        },
+        paths(3),
+    )
+    .ends
+    .into_iter()
+    .nth(1)
+    .unwrap();
+    world.join_all(&[1]);
+    world.join(2);
+    world.run(MINUTE, |w| w.refused.len() == 2);
+    assert_eq!(world.refused, [JoinRefusal::Limit, JoinRefusal::Dropped]);
+    assert_eq!(world.ends[B].count(Counter::MpJoinRefused), 1);
+    world.transfer([100_000, 100_000], MINUTE);
+}
+
+#[test]
+fn m8_handshake_segments_of_a_join_may_get_lost() {
+    for lost in 0..4 {
+        for from in [A, B] {
+            let mut world = World::new(Setup::default(), paths(2));
+            world.middlebox = Some(Box::new(move |transit| {
+                !(transit.path == 1 && transit.from == from && transit.nth == lost)
+            }));
+            world.join_all(&[1]);
+            world.transfer([300_000, 300_000], 2 * MINUTE);
+            assert!(world.paths[1][A].passed > 10_000);
+        }
+    }
+}
+
+#[test]
+fn m8_no_data_on_a_join_before_the_fourth_ack() {
+    let mut world = World::new(Setup::default(), paths(2));
+    world.ends[A].send(5_000_000, true);
+    world.ends[B].send(0, true);
+    let early = std::rc::Rc::new(std::cell::Cell::new((false, false)));
+    let seen = early.clone();
+    world.middlebox = Some(Box::new(move |transit| {
+        let (mut fourth, mut wrong) = seen.get();
+        if transit.path == 1 {
+            if transit.from == B && transit.nth > 0 {
+                fourth = true;
+            }
+            wrong |= transit.from == A && !transit.segment.payload.is_empty() && !fourth;
+            // The fourth ACK is late.
+            if transit.from == B && (1..3).contains(&transit.nth) {
+                fourth = false;
+                seen.set((fourth, wrong));
+                return false;
+            }
+        }
+        seen.set((fourth, wrong));
+        true
+    }));
+    world.join(1);
+    world.run(2 * MINUTE, World::is_complete);
+    assert_eq!(early.get(), (true, false));
+    assert!(world.paths[1][A].passed > 100_000);
+}
+
+#[test]
+fn m9_a_wrong_hmac_is_refused() {
+    for (from, counter) in [
+        (A, Counter::MpJoinAckHmacFailure),
+        (B, Counter::MpJoinSynAckHmacFailure),
+    ] {
+        let mut world = World::new(Setup::default(), paths(2));
+        world.middlebox = Some(Box::new(move |transit| {
+            let options = &mut transit.segment.options.mptcp;
+            if transit.path == 1 && transit.from == from && options.len() >= 16 {
+                options[9] ^= 1;
+            }
+            true
+        }));
+        world.join(1);
+        world.run(MINUTE, |w| !w.refused.is_empty());
+        assert!(world.refused.contains(&JoinRefusal::Hmac));
+        assert_eq!(world.ends[1 - from].count(counter), 1);
+        world.pass(Duration::from_secs(5));
+        assert_eq!(world.ends[B].conn.subflows().count(), 1);
+        world.transfer([100_000, 100_000], MINUTE);
+    }
+}
+
+#[test]
+fn m10_a_join_before_any_data_verifies_the_connection() {
+    let mut world = World::new(Setup::default(), paths(2));
+    world.join_all(&[1]);
+    assert!(
+        world
+            .ends
+            .iter()
+            .all(|end| end.conn.mode() == Mode::Verified)
+    );
+}
+
+fn announced(world: &mut World, end: usize) -> Vec<Event> {
+    core::iter::from_fn(|| world.ends[end].events.pop_front())
+        .filter(|event| {
+            matches!(
+                event,
+                Event::AddressAnnounced { .. } | Event::AddressRemoved { .. }
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn m18_an_announcement_is_repeated_until_it_is_echoed() {
+    let addresses = ["10.99.0.2", "fd00:99::2"].map(|a| a.parse::<IpAddr>().unwrap());
+    for timestamps in [false, true] {
+        for port in [None, Some(8080)] {
+            for lost in [0, 1, 2] {
+                let mut world = World::new(
+                    Setup {
+                        timestamps,
+                        ..Setup::default()
+                    },
+                    paths(1),
+                );
+                let (mut adds, mut echoes) = (lost, lost);
+                world.middlebox = Some(Box::new(move |transit| {
+                    let add = has(
+                        &transit,
+                        |o| matches!(o, MpOption::AddAddr(a) if a.proof != AddAddrProof::Echo),
+                    );
+                    let echo = has(
+                        &transit,
+                        |o| matches!(o, MpOption::AddAddr(a) if a.proof == AddAddrProof::Echo),
+                    );
+                    if add && adds > 0 {
+                        adds -= 1;
+                        return false;
+                    }
+                    if echo && echoes > 0 {
+                        echoes -= 1;
+                        return false;
+                    }
+                    true
+                }));
+                for (id, addr) in (1..).zip(addresses) {
+                    world.ends[B].conn.announce(AddrId(id), addr, port);
+                }
+                world.run(MINUTE, |w| w.ends[B].count(Counter::EchoAddRx) >= 2);
+                let tx = world.ends[B].count(Counter::AddAddrTx);
+                world.pass(MINUTE);
+                assert_eq!(
+                    world.ends[B].count(Counter::AddAddrTx),
+                    tx,
+                    "an echo ends it"
+                );
+                assert_eq!(world.ends[A].count(Counter::AddAddrHmacFailure), 0);
+                let events = announced(&mut world, A);
+                for (id, addr) in (1..).zip(addresses) {
+                    let event = Event::AddressAnnounced {
+                        id: AddrId(id),
+                        addr,
+                        port,
+                    };
+                    assert!(events.contains(&event), "{events:?}");
+                }
+                world.transfer([10_000, 10_000], MINUTE);
+            }
+        }
+    }
+}
+
+#[test]
+fn m18_an_announcement_nobody_echoes_is_given_up() {
+    let mut world = World::new(Setup::default(), paths(1));
+    world.middlebox = Some(Box::new(|t| {
+        !(t.from == B && has(&t, |o| matches!(o, MpOption::AddAddr(_))))
+    }));
+    world.ends[B]
+        .conn
+        .announce(AddrId(1), "10.99.0.2".parse().unwrap(), None);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.ends[B].count(Counter::AddAddrGivenUp), 1);
+    assert!(world.ends[B].count(Counter::AddAddrTx) <= 8);
+    world.transfer([10_000, 10_000], MINUTE);
+}
+
+#[test]
+fn m18_version_0_announces_once_and_expects_no_echo() {
+    let mut world = World::new(
+        Setup {
+            version: Version::V0,
+            ..Setup::default()
+        },
+        paths(1),
+    );
+    world.ends[B]
+        .conn
+        .announce(AddrId(1), "10.99.0.2".parse().unwrap(), None);
+    world.pass(MINUTE);
+    assert_eq!(world.ends[B].count(Counter::AddAddrTx), 1);
+    assert_eq!(announced(&mut world, A).len(), 1);
+    assert_eq!(world.ends[A].count(Counter::EchoAddTx), 0);
+}
+
+#[test]
+fn m19_a_forged_announcement_is_ignored() {
+    let mut world = World::new(Setup::default(), paths(1));
+    world.middlebox = Some(Box::new(|transit| {
+        let forged = has(&transit, |o| matches!(o, MpOption::AddAddr(_))) && transit.from == B;
+        if forged {
+            let options = &mut transit.segment.options.mptcp;
+            options[5] ^= 1;
+        }
+        true
+    }));
+    world.ends[B]
+        .conn
+        .announce(AddrId(1), "10.99.0.2".parse().unwrap(), None);
+    world.pass(MINUTE);
+    assert!(world.ends[A].count(Counter::AddAddrHmacFailure) > 0);
+    assert!(announced(&mut world, A).is_empty());
+    assert_eq!(world.ends[A].count(Counter::EchoAddTx), 0);
+}
+
+#[test]
+fn m20_a_withdrawn_address_closes_its_subflows_and_loses_nothing() {
+    for who in [A, B] {
+        let mut world = World::new(Setup::default(), paths(2));
+        world.join_all(&[1]);
+        world.ends[A].send(3_000_000, true);
+        world.ends[B].send(3_000_000, true);
+        world.pass(Duration::from_millis(500));
+        let (now, rng) = (world.now, &mut world.rng);
+        world.ends[who].with(now, rng, |conn, cx| conn.withdraw(cx, AddrId(1)));
+        world.run(MINUTE, |w| {
+            w.ends.iter().all(|end| {
+                end.conn
+                    .subflows()
+                    .filter(|s| !matches!(s.tcb().state(), stack::tcp::State::TimeWait))
+                    .count()
+                    == 1
+            })
+        });
+        assert_eq!(world.ends[1 - who].count(Counter::RemoveAddrRx), 1);
+        world.run(MINUTE, World::is_complete);
+        world.ends.iter().for_each(world::End::assert_intact);
+    }
+}
+
+#[test]
+fn bug17_the_peers_backup_flag_is_obeyed_and_taken_back() {
+    let mut world = World::new(Setup::default(), paths(2));
+    world.join_all(&[1]);
+    world.ends[A].conn.set_backup(SubflowId(1), true);
+    world.pass(Duration::from_secs(1));
+    assert!(world.ends[B].conn.subflow(SubflowId(1)).unwrap().backup());
+    assert!(
+        !world.ends[A].conn.subflow(SubflowId(1)).unwrap().backup(),
+        "B is per direction"
+    );
+    let before = world.paths[1][B].passed;
+    world.ends[B].send(2_000_000, false);
+    world.run(MINUTE, |w| w.ends[A].received == 2_000_000);
+    assert!(world.paths[1][B].passed - before < 10_000);
+    world.ends[A].conn.set_backup(SubflowId(1), false);
+    world.pass(Duration::from_secs(1));
+    world.ends[B].send(2_000_000, false);
+    world.run(MINUTE, |w| w.ends[A].received == 4_000_000);
+    assert!(world.paths[1][B].passed - before > 200_000);
+}
