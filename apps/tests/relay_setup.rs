@@ -6,51 +6,10 @@ use apps::control::Command;
 use apps::engine::{EngineConfig, Limits};
 use common::raw::{ACK, Ip, RST, SYN, SYN_OPTIONS, Tcp, ip_frame};
 use common::{
-    ACCESS1, ACCESS2, CLIENT_MAC, CLIENT_MAC_2, CORE, H, HAG2, Node, S, SERVER_MAC, Sim, Way,
-    assert_empty, config, counter, link, port_mac, sim_of,
+    ACCESS1, ACCESS2, CLIENT_MAC, CORE, Dumb, H, HAG2, MAC_AT, S, SERVER_MAC, Sim, Way,
+    assert_empty, config, counter, port_mac, raw_sim,
 };
-use stack::Instant;
 use stack::time::Duration;
-
-/// A host that answers ARP for whatever address is asked for, and else does nothing.
-struct Dumb {
-    macs: Vec<[u8; 6]>,
-    answers: Vec<(usize, Vec<u8>)>,
-}
-
-impl Node for Dumb {
-    fn deliver(&mut self, _now: Instant, nic: usize, frame: Vec<u8>) {
-        // ARP request: answer with our MAC for the address asked for.
-        if frame[12..14] == [8, 6] && frame[20..22] == [0, 1] {
-            let mut reply = [&frame[6..12], &self.macs[nic][..], &[8, 6]].concat();
-            reply.extend(&frame[14..20]);
-            reply.extend([0, 2]);
-            reply.extend(self.macs[nic]);
-            reply.extend(&frame[38..42]);
-            reply.extend(&frame[22..32]);
-            self.answers.push((nic, reply));
-        }
-    }
-
-    fn poll(&mut self, _now: Instant, out: &mut Vec<(usize, Vec<u8>)>) {
-        out.append(&mut self.answers);
-    }
-
-    fn next_deadline(&mut self, _now: Instant) -> Option<Instant> {
-        None
-    }
-}
-
-const MAC_AT: [[u8; 6]; 3] = [CLIENT_MAC, CLIENT_MAC_2, SERVER_MAC];
-
-fn raw_sim(config: EngineConfig) -> Sim<Dumb> {
-    let host = Dumb {
-        macs: MAC_AT.to_vec(),
-        answers: Vec::new(),
-    };
-    let links = vec![link(0, 0, 1), link(0, 1, 1), link(0, 2, 1)];
-    sim_of(config, vec![host], links, 1)
-}
 
 /// Sends `segment` into `port`, lets it go through, and returns what left by `at` since.
 fn send(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Vec<Tcp> {

@@ -2,10 +2,12 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod host;
+pub mod mp;
 pub mod raw;
 pub mod sim;
 
 pub use host::Host;
+pub use mp::MpHost;
 pub use sim::{Link, Node, Sim, Way};
 
 use apps::control::{Command, Reply};
@@ -144,6 +146,102 @@ pub fn plain_sim(seed: u64) -> Sim<Host> {
 pub fn plain_sim_with(config: EngineConfig, seed: u64) -> Sim<Host> {
     let links = vec![link(CLIENT, 0, 5), link(CLIENT, 1, 5), link(SERVER, 0, 10)];
     sim_of(config, vec![client(), server()], links, seed)
+}
+
+/// A host that answers ARP for whatever address is asked for, and else does nothing.
+pub struct Dumb {
+    macs: Vec<[u8; 6]>,
+    answers: Vec<(usize, Vec<u8>)>,
+}
+
+impl Node for Dumb {
+    fn deliver(&mut self, _now: stack::Instant, nic: usize, frame: Vec<u8>) {
+        // ARP request: answer with our MAC for the address asked for.
+        if frame[12..14] == [8, 6] && frame[20..22] == [0, 1] {
+            let mut reply = [&frame[6..12], &self.macs[nic][..], &[8, 6]].concat();
+            reply.extend(&frame[14..20]);
+            reply.extend([0, 2]);
+            reply.extend(self.macs[nic]);
+            reply.extend(&frame[38..42]);
+            reply.extend(&frame[22..32]);
+            self.answers.push((nic, reply));
+        }
+    }
+
+    fn poll(&mut self, _now: stack::Instant, out: &mut Vec<(usize, Vec<u8>)>) {
+        out.append(&mut self.answers);
+    }
+
+    fn next_deadline(&mut self, _now: stack::Instant) -> Option<stack::Instant> {
+        None
+    }
+}
+
+/// The Ethernet addresses at the far ends of the box's ports.
+pub const MAC_AT: [[u8; 6]; 3] = [CLIENT_MAC, CLIENT_MAC_2, SERVER_MAC];
+
+/// The box with nobody at its ports who says anything by himself.
+pub fn raw_sim(config: EngineConfig) -> Sim<Dumb> {
+    let host = Dumb {
+        macs: MAC_AT.to_vec(),
+        answers: Vec::new(),
+    };
+    let links = vec![link(0, 0, 1), link(0, 1, 1), link(0, 2, 1)];
+    sim_of(config, vec![host], links, 1)
+}
+
+/// Either kind of host.
+#[expect(clippy::large_enum_variant, reason = "a test has two of them")]
+pub enum Either {
+    Tcp(Host),
+    Mptcp(Box<MpHost>),
+}
+
+impl Either {
+    pub fn tcp(&mut self) -> &mut Host {
+        match self {
+            Self::Tcp(host) => host,
+            Self::Mptcp(_) => panic!("a host with MPTCP"),
+        }
+    }
+
+    pub fn mptcp(&mut self) -> &mut MpHost {
+        match self {
+            Self::Mptcp(host) => host,
+            Self::Tcp(_) => panic!("a host with TCP"),
+        }
+    }
+
+    fn node(&mut self) -> &mut dyn Node {
+        match self {
+            Self::Tcp(host) => host,
+            Self::Mptcp(host) => host.as_mut(),
+        }
+    }
+}
+
+impl Node for Either {
+    fn deliver(&mut self, now: stack::Instant, nic: usize, frame: Vec<u8>) {
+        self.node().deliver(now, nic, frame);
+    }
+
+    fn poll(&mut self, now: stack::Instant, out: &mut Vec<(usize, Vec<u8>)>) {
+        self.node().poll(now, out);
+    }
+
+    fn next_deadline(&mut self, now: stack::Instant) -> Option<stack::Instant> {
+        self.node().next_deadline(now)
+    }
+}
+
+/// An MPTCP client with two access lines and a TCP server.
+pub fn bonded_sim(config: EngineConfig, seed: u64) -> Sim<Either> {
+    let hosts = vec![
+        Either::Mptcp(Box::new(MpHost::new(seed))),
+        Either::Tcp(server()),
+    ];
+    let links = vec![link(CLIENT, 0, 10), link(CLIENT, 1, 20), link(SERVER, 0, 5)];
+    sim_of(config, hosts, links, seed)
 }
 
 /// `len` octets that differ from place to place.

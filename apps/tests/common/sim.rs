@@ -230,6 +230,12 @@ impl<H: Node> Sim<H> {
         reply
     }
 
+    /// Puts the box of another simulation in the place of this one's, as a restart does.
+    pub fn replace_box(&mut self, fresh: Self) {
+        self.worker = fresh.worker;
+        self.wires = fresh.wires;
+    }
+
     /// The frames seen on the link of `port` in direction `way`.
     pub fn on(&self, port: usize, way: Way) -> impl Iterator<Item = &Seen> {
         self.seen
