@@ -227,24 +227,13 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// Queues payload, cut into items of [`Self::max_payload`]`(0)`.
     pub fn send(&mut self, payload: Slice<B>) {
-        let max = self.max_payload(0);
-        let mut rest = payload;
-        while !rest.is_empty() {
-            let (head, tail) = if rest.len() > max {
-                (rest.slice(0..max), rest.slice(max..rest.len()))
-            } else {
-                let len = rest.len();
-                let tail = rest.slice(len..len);
-                (rest, tail)
-            };
-            let mut chain = Chain::new();
-            chain.push(head);
-            self.push(Item {
-                payload: chain,
-                upper: OptBytes::new(),
-                psh: tail.is_empty(),
-            });
-            rest = tail;
+        let (max, len) = (self.max_payload(0), payload.len());
+        if len <= max {
+            return self.push(plain_item(payload, true));
+        }
+        for from in (0..len).step_by(max) {
+            let to = (from + max).min(len);
+            self.push(plain_item(payload.slice(from..to), to == len));
         }
     }
 
@@ -482,6 +471,17 @@ impl<B: PacketBuf> Tcb<B> {
     #[must_use]
     pub fn readable(&self) -> usize {
         (self.rcv.queue.nxt() - self.rcv.queue.taken()) as usize
+    }
+}
+
+/// An item without options.
+fn plain_item<B: PacketBuf>(slice: Slice<B>, psh: bool) -> Item<B> {
+    let mut payload = Chain::new();
+    payload.push(slice);
+    Item {
+        payload,
+        upper: OptBytes::new(),
+        psh,
     }
 }
 

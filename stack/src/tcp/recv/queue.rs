@@ -13,6 +13,9 @@ const RECENT: usize = 16;
 /// Most runs of octets with gaps between them; what would make one more is dropped.
 const RUNS_MAX: usize = 1024;
 
+/// Entries whose memory an idle connection keeps.
+const KEPT: usize = 128;
+
 /// What became of a segment's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tcp) enum Arrival {
@@ -76,10 +79,27 @@ impl<B: PacketBuf> RecvQueue<B> {
 
     /// The next payload in order.
     pub(in crate::tcp) fn take(&mut self) -> Option<(SeqNum, Slice<B>)> {
-        let slice = self.ready.pop_front()?;
+        let Some(slice) = self.ready.pop_front() else {
+            self.release();
+            return None;
+        };
         let seq = self.taken;
         self.taken += len_of(&slice);
         Some((seq, slice))
+    }
+
+    /// Gives back the memory of a backlog that is over.
+    fn release(&mut self) {
+        if self.ready.capacity() > KEPT {
+            self.ready = VecDeque::new();
+        }
+        if self
+            .beyond
+            .as_ref()
+            .is_some_and(|b| b.held.is_empty() && b.held.capacity() > KEPT)
+        {
+            self.beyond = None;
+        }
     }
 
     /// Octets held beyond gaps.

@@ -8,6 +8,9 @@ use crate::time::Instant;
 use crate::{PacketBuf, Slice};
 use std::collections::VecDeque;
 
+/// Entries whose memory an idle connection keeps.
+const KEPT: usize = 128;
+
 /// What is known of a segment that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
@@ -274,8 +277,13 @@ impl<B: PacketBuf> SendQueue<B> {
             news.delivered += if mark == Mark::Sacked { 0 } else { part };
         }
         self.una = ack;
-        if let Some(board) = &mut self.board {
+        if self.sent == 0 {
+            self.board = None;
+        } else if let Some(board) = &mut self.board {
             board.forget_before(ack);
+        }
+        if self.entries.is_empty() && self.entries.capacity() > KEPT {
+            self.entries = VecDeque::new();
         }
     }
 

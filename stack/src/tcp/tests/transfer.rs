@@ -130,3 +130,39 @@ fn without_sack_new_reno_repairs_bursts() {
     report("new reno", &net, ms);
     assert!(ms < 5_000, "{ms} ms");
 }
+
+/// Whatever the links do and however little the ends hold: all arrives, and nothing waits for ever.
+#[test]
+fn no_combination_of_links_and_windows_stalls() {
+    for seed in 0..150 {
+        let mut rng = crate::Rng::from_u64(seed);
+        let mut link = || {
+            let mut link = Link::new(
+                u64::from(200_000 + rng.below(5_000_000)),
+                u64::from(rng.below(60)),
+                u64::from(3_000 + rng.below(200_000)),
+            );
+            link.loss = rng.below(4) * rng.below(300);
+            link.reorder = rng.below(2) * rng.below(3_000);
+            link.jitter = Duration::from_millis(u64::from(rng.below(30)));
+            link.duplicate = rng.below(2) * rng.below(500);
+            link
+        };
+        let links = [link(), link()];
+        let features = Features {
+            sack: rng.below(3) > 0,
+            ts: rng.below(2) > 0,
+        };
+        let mut net = Network::new(seed, &features, links);
+        for end in &mut net.ends {
+            end.room = 2_000 + rng.below(3) * rng.below(60_000);
+        }
+        let octets = [rng.below(200_000) as usize, rng.below(200_000) as usize];
+        let name = format!("seed {seed}");
+        let ms = transfer(&name, &mut net, octets, 900_000);
+        report(&name, &net, ms);
+        for end in &net.ends {
+            assert!(!end.tcb.timed_out(), "{name}");
+        }
+    }
+}

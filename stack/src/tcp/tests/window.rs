@@ -261,3 +261,10 @@ fn items_keep_their_options_and_their_edges() {
     assert!(out.iter().all(|seg| seg.options.mptcp == upper));
     assert_eq!(out[1].flags, Flags::ACK.with(Flags::PSH).with(Flags::FIN));
 }
+
+#[test]
+fn a_connection_is_small() {
+    // What a packet buffer in ordinary memory takes is the largest that B will be.
+    let size = size_of::<crate::tcp::Tcb<super::rig::Buf>>();
+    assert!(size <= 448, "{size} octets");
+}
