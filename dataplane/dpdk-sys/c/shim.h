@@ -39,6 +39,10 @@ uint16_t braid_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, 
 /* Gives n frames to a queue of a started port; returns how many it took, from the first on. */
 uint16_t braid_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n);
 
+/* As rte_pktmbuf_pool_create without private data. Without hugepages mbufs may cross pages: else each one that is larger
+ * than half a page would take a whole one. Null on failure, with rte_errno set. */
+struct rte_mempool *braid_pool_create(const char *name, unsigned int n, unsigned int cache, uint16_t room, int socket);
+
 /* Takes n reset mbufs out of a pool: all and 0, or none and a negative errno. */
 int braid_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int n);
 

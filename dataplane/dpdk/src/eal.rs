@@ -126,7 +126,7 @@ fn arguments(config: &EalConfig, huge: bool, allowed: &str) -> Result<Vec<String
 fn advice(config: &EalConfig, huge: bool) -> String {
     if huge {
         format!(
-            "reserve {} MiB of huge pages (for 2 MiB pages: sysctl vm.nr_hugepages={}), or set hugepages to off",
+            "reserve {} MiB of huge pages (for 2 MiB pages: sysctl vm.nr_hugepages={}), or set hugepages to no",
             config.memory_mb,
             config.memory_mb.div_ceil(2) + 8
         )

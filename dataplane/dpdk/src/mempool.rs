@@ -48,9 +48,7 @@ impl Mempool {
         let cache = if size >= 4 * CACHE { CACHE } else { 0 };
         let room = data.saturating_add(HEADROOM);
         // SAFETY: EAL runs, as only a port that holds an Eal makes pools; the name is copied.
-        let raw = unsafe {
-            dpdk_sys::rte_pktmbuf_pool_create(name.as_ptr(), size, cache, 0, room, socket)
-        };
+        let raw = unsafe { dpdk_sys::braid_pool_create(name.as_ptr(), size, cache, room, socket) };
         let raw = NonNull::new(raw).ok_or_else(|| PoolError {
             buffers: size,
             octets: room,
@@ -86,7 +84,7 @@ impl Drop for Mempool {
     /// process ends.
     fn drop(&mut self) {
         if self.missing() == 0 {
-            // SAFETY: all mbufs are in the pool, so nothing points into it; raw came from rte_pktmbuf_pool_create.
+            // SAFETY: all mbufs are in the pool, so nothing points into it; raw came from braid_pool_create.
             unsafe { dpdk_sys::rte_mempool_free(self.as_ptr()) };
         }
     }
