@@ -1,6 +1,7 @@
 //! What a worker runs: packets in, frames and deadlines out.
 
 use crate::port::{BufferUse, PortReport, Received};
+use crate::worker::WorkerStats;
 use stack::{Frame, Instant, PacketBuf, PortId};
 
 /// A worker core, counted from 0 in the order of the configuration (not the machine's number of the core).
@@ -40,6 +41,9 @@ pub trait App<B: PacketBuf> {
 
     /// Told before every command: what each port is and has counted, in the order of [`PortId`].
     fn ports(&mut self, _ports: &[PortReport]) {}
+
+    /// Told before every command: what the worker itself has counted.
+    fn worker(&mut self, _stats: WorkerStats) {}
 
     /// Told every turn: the receive buffers of the fullest port. Above some share of them the app stops opening windows.
     fn buffers(&mut self, _fullest: BufferUse) {}

@@ -3,6 +3,7 @@
 use crate::app::{App, CoreId};
 use crate::memory::MemBuf;
 use crate::port::{BufferUse, PortInfo, PortReport, Received};
+use crate::worker::WorkerStats;
 use core::time::Duration;
 use stack::buf::{Chain, Header};
 use stack::{Frame, Instant, PortId};
@@ -19,6 +20,7 @@ pub(crate) struct Echo {
     pub(crate) inputs: Vec<(Instant, PortId, Vec<u8>)>,
     pub(crate) fired: Vec<Instant>,
     pub(crate) ports: Vec<PortReport>,
+    pub(crate) worker: WorkerStats,
     pub(crate) buffers: BufferUse,
     pub(crate) calls: Vec<&'static str>,
 }
@@ -94,6 +96,10 @@ impl App<MemBuf> for Echo {
 
     fn ports(&mut self, ports: &[PortReport]) {
         self.ports = ports.to_vec();
+    }
+
+    fn worker(&mut self, stats: WorkerStats) {
+        self.worker = stats;
     }
 
     fn buffers(&mut self, fullest: BufferUse) {

@@ -76,6 +76,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
         }
         let reports: Vec<PortReport> = self.ports.iter().map(report).collect();
         self.app.ports(&reports);
+        self.app.worker(self.stats);
         let Self {
             app, inbox, out, ..
         } = self;

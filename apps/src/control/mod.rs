@@ -45,10 +45,18 @@ pub enum Command {
 }
 
 /// What an engine shows among its counters and no table of counters declares.
-const BESIDE: [(&str, &str); 4] = [
+const BESIDE: [(&str, &str); 6] = [
     (
         "copied_in_stack",
         "Octets of TCP payload that left as a copy instead of by reference: always 0.",
+    ),
+    (
+        "drop_no_core",
+        "Received frames dropped as they belong to a core that the receiving one has no ring to.",
+    ),
+    (
+        "drop_no_port",
+        "Frames dropped on their way out as they name a port that does not exist: a fault of ours.",
     ),
     (
         "held_octets",

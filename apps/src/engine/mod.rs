@@ -20,7 +20,7 @@ pub use config::{EngineConfig, Limits, PortRole, PortSettings, Timeouts};
 
 use crate::control::{Command, Reply};
 use crate::relay::{Pending, Relay, Which};
-use dataplane::{App, BufferUse, CoreId, PortReport, Received};
+use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
 use mptcp::join::Joining;
 use mptcp::{KeyPool, TokenTable, Version};
 use stack::flow_table::FlowTable;
@@ -117,6 +117,7 @@ pub struct Engine<B> {
     draining: bool,
     next_id: u64,
     ports: Vec<PortReport>,
+    worker: WorkerStats,
 }
 
 impl<B: PacketBuf> Engine<B> {
@@ -155,6 +156,7 @@ impl<B: PacketBuf> Engine<B> {
             draining: false,
             next_id: 1,
             ports: Vec::new(),
+            worker: WorkerStats::default(),
             config,
         })
     }
@@ -252,6 +254,10 @@ impl<B: PacketBuf> App<B> for Engine<B> {
 
     fn ports(&mut self, ports: &[PortReport]) {
         ports.clone_into(&mut self.ports);
+    }
+
+    fn worker(&mut self, stats: WorkerStats) {
+        self.worker = stats;
     }
 
     fn buffers(&mut self, fullest: BufferUse) {

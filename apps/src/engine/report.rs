@@ -95,6 +95,8 @@ impl<B: PacketBuf> Engine<B> {
         name_all(&self.tools.apps, &mut counters);
         let copied = self.ports.iter().map(|port| port.stats.copied_in_stack);
         counters.insert("copied_in_stack".into(), copied.sum());
+        counters.insert("drop_no_core".into(), self.worker.drop_no_core);
+        counters.insert("drop_no_port".into(), self.worker.drop_no_port);
         counters.insert("relays".into(), count(self.relays.len()));
         counters.insert("pending".into(), count(self.pendings.len()));
         counters.insert("held_octets".into(), self.held);

@@ -80,13 +80,17 @@ fn a_burst_is_bounded_and_the_rest_waits_for_the_next_turn() {
 
 #[test]
 fn frames_of_another_core_and_to_no_port_are_dropped_under_a_name() {
-    let (mut worker, _control, [a, b]) = two_ports(9);
+    let (mut worker, control, [a, b]) = two_ports(9);
     assert!(a.put(vec![FOREIGN]));
     assert!(a.put(vec![1]));
     worker.poll(Instant::ZERO);
     let stats = worker.stats();
     assert_eq!((stats.drop_no_core, stats.drop_no_port), (1, 1));
     assert_eq!(worker.app().inputs.len(), 1);
+    let _reply = control.post("tell").unwrap();
+    worker.poll(Instant::ZERO);
+    assert_eq!(worker.app().worker, stats, "the control thread can ask");
+    assert!(a.take().is_some(), "the command's own frame");
     assert!(a.take().is_none() && b.take().is_none());
 }
 
