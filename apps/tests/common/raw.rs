@@ -73,10 +73,11 @@ impl Tcp {
             src_port: self.dst_port,
             dst_port: self.src_port,
             seq,
-            ack: self.seq
-                + len
-                + u32::from(self.flags & SYN != 0)
-                + u32::from(self.flags & FIN != 0),
+            ack: self
+                .seq
+                .wrapping_add(len)
+                .wrapping_add(u32::from(self.flags & SYN != 0))
+                .wrapping_add(u32::from(self.flags & FIN != 0)),
             flags,
             options: Vec::new(),
             payload: Vec::new(),
