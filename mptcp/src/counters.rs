@@ -31,6 +31,7 @@ stack::counters! {
         DssMalformed "dss_malformed" "Mappings whose length, payload and DATA_FIN contradict each other.",
         DssNoMatch "dss_no_match" "Mappings that contradict an earlier one of the same subflow.",
         DssUncovered "dss_uncovered" "Subflows reset because their data stayed without a mapping.",
+        DataAckMissing "data_ack_missing" "Subflows reset because what they delivered was acknowledged without any option, and never DATA_ACKed.",
         DssOutOfWindow "dss_out_of_window" "Data beyond the connection's window, dropped.",
         DssDuplicate "dss_duplicate" "Data that another subflow had delivered already.",
         DssOutOfOrder "dss_out_of_order" "Data that arrived beyond a gap of the data sequence.",

@@ -99,6 +99,8 @@ pub struct Subflow<B> {
     pub(crate) held: Held<B>,
     /// A DATA_ACK has come by it.
     pub(crate) verified: bool,
+    /// The last segment that acknowledged data of ours carried no option of MPTCP.
+    pub(crate) bare: bool,
     /// Since when data without a mapping has waited.
     pub(crate) uncovered_since: Option<Instant>,
     /// Its checksum failed while it was alone: its data waits for an infinite mapping (RFC 8684 3.7).
@@ -141,6 +143,7 @@ impl<B: PacketBuf> Subflow<B> {
             mappings: MappingStore::new(first),
             held: Held::new(first),
             verified: false,
+            bare: false,
             uncovered_since: None,
             failed: false,
             stale: false,

@@ -57,6 +57,9 @@ impl<B: PacketBuf> Connection<B> {
             }
         }
         subflow.on_fourth_ack();
+        if acked > 0 {
+            subflow.bare = !seen.any;
+        }
         if acked == 0 || seen.any || self.mode == Mode::Fallback {
             return;
         }

@@ -14,7 +14,7 @@ const UNCOVERED_MAX: Duration = Duration::from_secs(5);
 /// Pieces sent again per data-level timeout.
 const BURST: usize = 16;
 /// Data-level timeouts in a row, with the peer's TCP alive and its window open, before the connection is given up.
-const TIMEOUTS_MAX: u8 = 7;
+const TIMEOUTS_MAX: u8 = 8;
 /// Most DATA_FINs sent; the waits between them double.
 const DATA_FINS_MAX: u8 = 10;
 /// Longest wait of the data level.
@@ -185,7 +185,10 @@ impl<B: PacketBuf> Connection<B> {
             Timer::Probe => 0,
             // Until options are known to pass, the peer's stream may be a plain one: nothing may come twice.
             Timer::Retransmit if self.mode == Mode::Unverified => 0,
-            Timer::Retransmit => self.reinject_undelivered(),
+            Timer::Retransmit => {
+                self.reset_bare(cx);
+                self.reinject_undelivered()
+            },
         };
         if lost > 0 {
             cx.mptcp.count(Counter::DataRto);
@@ -207,6 +210,21 @@ impl<B: PacketBuf> Connection<B> {
             self.data_timer.expire();
         } else {
             self.data_timer.at = None;
+        }
+    }
+
+    /// A subflow that delivered data, as TCP sees it, without any DATA_ACK, and whose acknowledgments carry no option any
+    /// more, is broken (RFC 8684 3.7). The peer may even have fallen back on it: nothing may come twice there.
+    fn reset_bare(&mut self, cx: &mut Cx<'_>) {
+        let Some(carriers) = self.send.oldest().map(|oldest| oldest.carriers) else {
+            return;
+        };
+        for at in 0..self.subflows.len() {
+            let subflow = &self.subflows[at];
+            if subflow.bare && carriers.has(subflow.id.0) && subflow.tcb.queued() == 0 {
+                cx.mptcp.count(Counter::DataAckMissing);
+                self.reset_subflow(cx, at, RstReason::MIDDLEBOX_INTERFERENCE);
+            }
         }
     }
 
