@@ -1,5 +1,6 @@
 //! The configured ports on DPDK.
 
+use anyhow::ensure;
 use apps::config::{Config, Device, Hugepages};
 use dataplane::Port;
 use dpdk::{DpdkPort, Eal, EalConfig, PortConfig, buffers_for};
@@ -32,6 +33,15 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Vec<DpdkPort>> {
                 buffers: buffers_for(config.worker.memory_mb, count, port.mtu),
             },
         )?;
+        // RFC 7042 2.1: neither nobody's nor a group's can be a port's own.
+        let mac = opened.info().mac;
+        let first = mac.first().copied().unwrap_or_default();
+        ensure!(
+            mac != [0; 6] && first & 1 == 0,
+            "port {}: {} has no Ethernet address of its own; use another device",
+            port.name,
+            port.device.as_str()
+        );
         tell(&opened);
         Ok(opened)
     };
