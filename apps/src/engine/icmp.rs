@@ -56,7 +56,7 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         let quoted: SeqNum = arrival.seq;
-        if key.side == Side::Access || pending.answered.is_some() || quoted != pending.iss() {
+        if key.side == Side::Access || pending.answered.is_some() || quoted != pending.iss {
             return self.tools.apps.count(Counter::IcmpStray);
         }
         if matches!(

@@ -42,11 +42,11 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let segment = &arrival.segment;
-        let offer = Offer::of(segment);
         let pending = Pending {
             tuple: segment.tuple,
-            opening: Opening::new(segment.seq, &offer, now),
-            offer,
+            iss: segment.seq,
+            syns: 1,
+            offer: Offer::of(segment),
             kind,
             tos: segment.tos & 0xfc,
             opened: now,
@@ -153,7 +153,7 @@ impl<B: PacketBuf> Engine<B> {
         let Some(pending) = self.pendings.get_mut(handle) else {
             return;
         };
-        if segment.seq != pending.iss() || segment.flags.has(Flags::ACK) {
+        if segment.seq != pending.iss || segment.flags.has(Flags::ACK) {
             // A new connection from the same port: the client has forgotten the old one.
             self.drop_pending(handle);
             return self.on_miss(now, arrival, out);
@@ -174,8 +174,7 @@ impl<B: PacketBuf> Engine<B> {
         let kind = pending.kind;
         // The clock is read anew, as the client's next timestamps count from this SYN's.
         pending.offer = Offer::of(segment);
-        pending.opening = Opening::new(segment.seq, &pending.offer, now);
-        pending.opening.sent_again(now);
+        pending.syns = pending.syns.saturating_add(1);
         self.tools.apps.count(Counter::PendingSynForwarded);
         self.forward_split_syn(now, &arrival, kind, out);
     }
@@ -191,14 +190,20 @@ impl<B: PacketBuf> Engine<B> {
         let Some(pending) = self.pendings.get_mut(handle) else {
             return;
         };
-        let for_us = segment.flags.has(Flags::ACK) && segment.ack == pending.iss() + 1;
+        let for_us = segment.flags.has(Flags::ACK) && segment.ack == pending.iss + 1;
         if !for_us && pending.answered.is_none() {
             // Not an answer to this SYN, but to something older: the client knows what to say to it.
             return self.pass_answer(now, arrival, out);
         }
-        match pending.opening.input(&mut self.tools.cx(now), segment) {
+        let cx = &mut self.tools.cx(now);
+        let mut opening = pending.opening();
+        let verdict = match &mut pending.answered {
+            None => opening.input(cx, segment),
+            Some(answered) => answered.opening.input(cx, segment),
+        };
+        match verdict {
             OpenVerdict::Answered(offer) => {
-                self.on_answered(now, handle, offer, segment.tos, out);
+                self.on_answered(now, handle, (opening, offer), segment.tos, out);
             },
             OpenVerdict::Refused => {
                 self.tools.apps.count(Counter::PendingRefused);
@@ -221,7 +226,7 @@ impl<B: PacketBuf> Engine<B> {
         &mut self,
         now: Instant,
         handle: Handle,
-        server: Offer,
+        (opening, server): (Opening, Offer),
         tos: u8,
         out: &mut Vec<Frame<B>>,
     ) {
@@ -243,7 +248,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         let accepting = Accepting::new(
             self.isn.isn(now, &to_client),
-            pending.iss(),
+            pending.iss,
             &pending.offer,
             &ours,
             pending.offer.smss(limit, ipv6),
@@ -255,6 +260,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         if let Some(pending) = self.pendings.get_mut(handle) {
             pending.answered = Some(Box::new(Answered {
+                opening,
                 accepting,
                 offer: server,
                 key,
@@ -324,7 +330,7 @@ impl<B: PacketBuf> Engine<B> {
                 .net
                 .forward(&mut self.tools.cx(now), arrival.packet.clone(), out),
             Some(answered) => {
-                let reset = reset(answered.accepting.iss() + 1, Some(pending.iss() + 1));
+                let reset = reset(answered.accepting.iss() + 1, Some(pending.iss + 1));
                 self.send(now, &pending.tuple.reversed(), &reset, out);
             },
         }
@@ -342,7 +348,7 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         let tuple = pending.tuple;
-        let next = pending.iss() + 1;
+        let next = pending.iss + 1;
         let Some(answered) = &mut pending.answered else {
             // Nothing of this flow can be acknowledged yet: it is about something older, between client and server.
             if arrival.segment.flags.has(Flags::RST) && arrival.segment.seq == next {

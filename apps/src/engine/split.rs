@@ -138,10 +138,10 @@ impl<B: PacketBuf> Engine<B> {
 
     /// The server leg: it goes on with the client's number, timestamps and window scale, and acknowledges at once.
     fn server_leg(&self, now: Instant, pending: &Pending) -> Option<Leg<B>> {
-        let Answered { offer, .. } = pending.answered.as_deref()?;
+        let Answered { opening, offer, .. } = pending.answered.as_deref()?;
         let Tuple { dst, .. } = pending.tuple;
         let smss = offer.smss(self.segment_max(dst), dst.is_ipv6());
-        let agreed = pending.opening.agreed(smss)?;
+        let agreed = opening.agreed(smss)?;
         let mut tcb = Tcb::new(&agreed, now);
         tcb.request_ack();
         Some(Leg::Plain(Plain::new(tcb, pending.tuple)))

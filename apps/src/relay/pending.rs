@@ -18,10 +18,12 @@ pub(crate) enum Kind {
 pub(crate) struct Pending {
     /// Addresses and ports of the client's SYN.
     pub(crate) tuple: Tuple,
-    /// The client's SYN as the server sees it: number and options verbatim, MP_CAPABLE removed, MSS lowered.
-    pub(crate) opening: Opening,
-    /// What the client offered.
+    /// The client's initial sequence number.
+    pub(crate) iss: SeqNum,
+    /// What the client offered in its last SYN.
     pub(crate) offer: Offer,
+    /// How often the SYN was sent.
+    pub(crate) syns: u8,
     /// Capable or plain.
     pub(crate) kind: Kind,
     /// Traffic class of the SYN.
@@ -36,6 +38,8 @@ pub(crate) struct Pending {
 
 /// A pending flow whose server has answered: it waits for the client's third ACK.
 pub(crate) struct Answered {
+    /// The half-open connection towards the server, its third ACK held back.
+    pub(crate) opening: Opening,
     /// The half-open connection towards the client.
     pub(crate) accepting: Accepting,
     /// What the server offered.
@@ -47,8 +51,14 @@ pub(crate) struct Answered {
 }
 
 impl Pending {
-    /// The client's initial sequence number, forwarded verbatim.
-    pub(crate) const fn iss(&self) -> SeqNum {
-        self.opening.iss()
+    /// The client's SYN as the server sees it: number and options verbatim. It is as good as ours from here on.
+    pub(crate) fn opening(&self) -> Opening {
+        let mut opening = Opening::new(self.iss, &self.offer, self.touched);
+        if self.syns > 1 {
+            opening.sent_again(self.touched);
+        }
+        opening
     }
 }
+
+const _: () = assert!(size_of::<Pending>() <= 128, "SYN floods multiply this");

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use crossbeam::channel::bounded;
@@ -50,7 +50,7 @@ impl App<MemBuf> for Fake {
     }
 }
 
-fn config(socket: &PathBuf, grace: &str) -> Config {
+fn config(socket: &Path, grace: &str) -> Config {
     let source = format!(
         "ports:\n  - {{ name: a, device: net_null0, role: access, addresses: [10.1.0.1/24] }}\n  \
          - {{ name: c, device: net_null1, role: core, addresses: [10.9.0.1/24] }}\nsubscribers: [10.1.0.0/24]\n\
@@ -78,7 +78,7 @@ fn run(
 }
 
 /// Asks until the socket is there.
-fn status(socket: &std::path::Path) -> Status {
+fn status(socket: &Path) -> Status {
     loop {
         match ask(socket, &Request::new("show status")) {
             Ok(status) => return status,
