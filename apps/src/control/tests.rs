@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -94,7 +94,7 @@ fn answer(command: Command) -> Reply {
 }
 
 /// Writes `octets` and reads one line.
-fn exchange(socket: &PathBuf, octets: &[u8]) -> String {
+fn exchange(socket: &Path, octets: &[u8]) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(octets).unwrap();
     let mut line = String::new();
