@@ -43,10 +43,10 @@ def segment(
 def write(path: Path, frames: list[tuple[int, bytes]], link: int = RAW_IP, order: str = "<", nano: bool = True) -> Path:
     """A pcap of frames with their time in nanoseconds."""
     unit = 1 if nano else 1000
-    octets = struct.pack(order + "IHHIIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, 65535, link)
+    parts = [struct.pack(order + "IHHIIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, 65535, link)]
     for time, frame in frames:
-        octets += struct.pack(order + "IIII", time // 10**9, time % 10**9 // unit, len(frame), len(frame)) + frame
-    path.write_bytes(octets)
+        parts.append(struct.pack(order + "IIII", time // 10**9, time % 10**9 // unit, len(frame), len(frame)) + frame)
+    path.write_bytes(b"".join(parts))
     return path
 
 
