@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 TROUBLE = re.compile(
-    r"Fallback|CsumErr|Corruption|NotMatching|InfiniteMap|MPFail|Rst|Fastclose|HMacFailure|Blackhole|Rejected|SynTxCreatSkErr|SynTxBindErr|SynTxConnectErr|AddAddrDrop|NoMatchTCP|Mismatch|FallbackFailed"
+    r"Fallback|CsumErr|Corruption|NotMatching|InfiniteMap|MPFail|Rst|Fastclose|HMacFailure|Blackhole|Rejected|SynTxCreatSkErr|SynTxBindErr|SynTxConnectErr|NoMatchTCP|Mismatch|FallbackFailed"
 )
 JOINS = "MPTcpExtMPJoinSynAckRx"
 

@@ -112,10 +112,14 @@ def hag(made: Scene, *, checksum: bool = False, grace: str = "10s") -> Iterator[
 
 
 class HagRtt(RttSource):
-    """Round trips of the subflows as the HAG measures them: the client measures none while it only receives."""
+    """Round trips of the subflows as the HAG measures them: in a download the client, which only receives, measures none.
 
-    def __init__(self, running: Hag, ports: dict[str, int]) -> None:
+    In an upload (`sending` is false) it is the HAG that only receives: it then counts subflows alone.
+    """
+
+    def __init__(self, running: Hag, ports: dict[str, int], *, sending: bool) -> None:
         self._hag = running
+        self._sending = sending
         self._ports = ports
         self._known: dict[int, float] = {}
         self.subflows_seen = 0
@@ -134,4 +138,4 @@ class HagRtt(RttSource):
 
     def of(self, path: int) -> float | None:
         """Round-trip time of a path in ms, if known."""
-        return self._known.get(path)
+        return self._known.get(path) if self._sending else None

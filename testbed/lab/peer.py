@@ -71,8 +71,8 @@ class Listener:
             conn.settimeout(PATIENCE_S)
             self.peers.append(peer[0])
             thread = threading.Thread(target=self._serve, args=(conn,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _serve(self, conn: socket.socket) -> None:
         try:

@@ -45,7 +45,7 @@ def run(
     name = f"{direction}-{octets}"
     paths = {family.client1: 1, family.client2: 2}
     before = made.client.nstat("MPTcpExt")
-    rtts = HagRtt(running, {"access1": 1, "access2": 2}) if running else None
+    rtts = HagRtt(running, {"access1": 1, "access2": 2}, sending=direction == "down") if running else None
     if direction == "down":
         wanted = nginx.put_file(name, octets, SEED)
         options = {"get": made.work / name}

@@ -32,7 +32,7 @@ class Lines(unittest.TestResult):
     def __init__(self) -> None:
         super().__init__()
         self.passed = 0
-        self._begin = 0.0
+        self._begin = time.monotonic()
 
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)

@@ -113,7 +113,9 @@ class HagCase(unittest.TestCase):
         """The client's kernel counted no trouble and so many joins, and the judges find the captures right."""
         moved = self.moved()
         self.assertEqual(counters.trouble(moved), {}, "the client's kernel counted trouble")
-        self.assertEqual(moved.get(counters.JOINS, 0), joins, f"joins by the client's kernel: {moved}")
+        # An IPv6 socket of the kernel joins announced addresses of both families, by the same access.
+        allowed = {joins, 2 * joins} if addresses is V6 else {joins}
+        self.assertIn(moved.get(counters.JOINS, 0), allowed, f"joins by the client's kernel: {moved}")
         self.assert_wire_right("capable_keys", "add_addr_hmac", *(("join_hmac_a", "join_hmac_b", "join_token") if joins else ()))
         if least_share:
             carried = [sum(packet.payload for packet in read(self.files[name])) for name in ("c1", "c2")]

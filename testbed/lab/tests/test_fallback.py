@@ -66,6 +66,7 @@ class Fallback(HagCase):
         with peer.listening(self.made.server, peer.sends(data)) as server, self.call() as conn:
             threading.Timer(0.7, lambda: self.strip(out=NOT_SYN, back=NOT_SYN, device="c2")).start()
             got = peer.read_all(conn)
+            conn.close()
             server.join()
         self.same(data, got)
         self.assertEqual(server.peers, [V4.client1])

@@ -32,7 +32,7 @@ class SetUp(HagCase):
 
     def test_server_unreachable(self) -> None:
         self.made.server.run("nft", "-f", "-", stdin=(
-            "table inet deaf { chain in { type filter hook input priority 0; tcp dport 80 reject with icmpx admin-prohibited; } }"
+            "table inet deaf { chain in { type filter hook input priority 0; tcp dport 80 reject with icmpx admin-prohibited; } }\n"
         ))  # fmt: skip
         self.addCleanup(self.made.server.run, "nft", "delete", "table", "inet", "deaf")
         # An ICMP error is soft while a SYN is retried: the client may go on, it must learn of it all the same.
@@ -45,7 +45,7 @@ class SetUp(HagCase):
 
     def test_server_silent(self) -> None:
         self.made.server.run("nft", "-f", "-", stdin=(
-            "table inet deaf { chain in { type filter hook input priority 0; tcp dport 80 drop; } }"
+            "table inet deaf { chain in { type filter hook input priority 0; tcp dport 80 drop; } }\n"
         ))  # fmt: skip
         self.addCleanup(self.made.server.run, "nft", "delete", "table", "inet", "deaf")
         with self.assertRaises(TimeoutError):

@@ -53,12 +53,12 @@ class Transfer(HagCase):
             server.join()
         self.same(down + peer.digest(up).encode(), got)
         self.assertEqual(server.peers, [V6.client1])
-        self.assert_bonded(joins=1, least_share=0.2)
+        self.assert_bonded(joins=1, addresses=V6, least_share=0.2)
         self.assert_nothing_left()
 
     def test_download_over_ipv6(self) -> None:
         self.download(SIZE // 2, addresses=V6)
-        self.assert_bonded(joins=1, least_share=0.2)
+        self.assert_bonded(joins=1, addresses=V6, least_share=0.2)
 
     def test_200_short_connections(self) -> None:
         def serve(conn: socket.socket) -> None:
