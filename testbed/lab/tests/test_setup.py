@@ -16,6 +16,12 @@ from .case import HagCase
 class SetUp(HagCase):
     """Refusal, silence and slowness of the server reach the client as they would without us."""
 
+    def deafen(self, verdict: str) -> None:
+        """What the server does with segments to port 80 until the test ends."""
+        chain = f"chain in {{\n type filter hook input priority 0\n tcp dport 80 {verdict}\n }}"
+        self.made.server.run("nft", "-f", "-", stdin=f"table inet deaf {{\n {chain}\n}}\n")
+        self.addCleanup(self.made.server.run, "nft", "delete", "table", "inet", "deaf")
+
     def test_server_refuses(self) -> None:
         begin = time.monotonic()
         with self.assertRaises(ConnectionRefusedError):
@@ -31,10 +37,7 @@ class SetUp(HagCase):
         self.assert_nothing_left()
 
     def test_server_unreachable(self) -> None:
-        self.made.server.run("nft", "-f", "-", stdin=(
-            "table inet deaf { chain in { type filter hook input priority 0; tcp dport 80 reject with icmpx admin-prohibited; } }\n"
-        ))  # fmt: skip
-        self.addCleanup(self.made.server.run, "nft", "delete", "table", "inet", "deaf")
+        self.deafen("reject with icmpx admin-prohibited")
         # An ICMP error is soft while a SYN is retried: the client may go on, it must learn of it all the same.
         conn = self.made.client.socket(mptcp=True)
         self.addCleanup(conn.close)
@@ -44,10 +47,7 @@ class SetUp(HagCase):
         self.assertIn(failed.exception.errno, (errno.EHOSTUNREACH, errno.EACCES, errno.ENETUNREACH, None), failed.exception)
 
     def test_server_silent(self) -> None:
-        self.made.server.run("nft", "-f", "-", stdin=(
-            "table inet deaf { chain in { type filter hook input priority 0; tcp dport 80 drop; } }\n"
-        ))  # fmt: skip
-        self.addCleanup(self.made.server.run, "nft", "delete", "table", "inet", "deaf")
+        self.deafen("drop")
         with self.assertRaises(TimeoutError):
             self.call(timeout=4.5)
         self.finish_captures()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import peer
@@ -11,6 +12,9 @@ from ..topology import V4, V6
 from .case import HagCase
 
 SIZE = 8_000_000
+
+JOIN_S = 0.3
+"""Time for the second path to join: the client's kernel resets a join that is answered after the first DATA_FIN."""
 
 
 class Transfer(HagCase):
@@ -89,6 +93,7 @@ class Transfer(HagCase):
 
         with peer.listening(self.made.server, serve) as server, self.call() as conn:
             conn.sendall(b"the whole question")
+            time.sleep(JOIN_S)
             conn.shutdown(socket.SHUT_WR)
             got = peer.read_all(conn)
             server.join()
@@ -102,6 +107,7 @@ class Transfer(HagCase):
 
         def serve(conn: socket.socket) -> None:
             conn.sendall(b"the server is done")
+            time.sleep(JOIN_S)
             conn.shutdown(socket.SHUT_WR)
             heard.append(peer.digest(peer.read_all(conn)))
 
