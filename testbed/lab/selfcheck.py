@@ -81,7 +81,7 @@ def examine(made: Scene, folder: Path, lines: Iterable[tuple[Line, str]], *, che
     folder.mkdir()
     made.client.sysctl(net__mptcp__checksum_enabled=int(checksum))
     before = made.client.nstat("MPTcpExt")
-    wanted = ((made.client, "c1", "c1"), (made.client, "c2", "c2"), (made.line(CORE), "left", "core"))
+    wanted = ((made.client, "c1", "c1"), (made.client, "c2", "c2"), (made.server, "s0", "server"))
     with captures(folder, *wanted, snap=65535) as files, ExitStack() as stack:
         for line, rule in lines:
             stack.enter_context(shim(made, line, rule))
@@ -90,7 +90,7 @@ def examine(made: Scene, folder: Path, lines: Iterable[tuple[Line, str]], *, che
         moved = counters.difference(before, made.client.nstat("MPTcpExt"))
     extra = _extra(made, folder, list(lines))
     verdict = judge([files["c1"], files["c2"]])
-    leaked = tshark(files["core"], "tcp.option_kind == 30")
+    leaked = tshark(files["server"], "tcp.option_kind == 30")
     bad = counters.trouble(moved)
     joins = moved.get(counters.JOINS, 0)
     found = (

@@ -8,13 +8,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import peer
-from ..topology import V4, V6
+from ..topology import V4, V6, Addresses
 from .case import HagCase
 
 SIZE = 8_000_000
 
 JOIN_S = 0.3
 """Time for the second path to join: the client's kernel resets a join that is answered after the first DATA_FIN."""
+
+ALL_JOINS_S = 1.0
+"""The same where the queues of the access are full meanwhile."""
 
 
 class Transfer(HagCase):
@@ -30,12 +33,15 @@ class Transfer(HagCase):
         self.assert_bonded(joins=1, least_share=0.2)
         self.assert_nothing_left()
 
-    def test_both_at_once(self) -> None:
+    def both_at_once(self, addresses: Addresses) -> None:
+        """The client sends and receives at the same time."""
         down, up = peer.payload(SIZE, 3), peer.payload(SIZE, 4)
-        with peer.listening(self.made.server, peer.exchanges(down)) as server, self.call() as conn:
+        family = socket.AF_INET6 if addresses is V6 else socket.AF_INET
+        with peer.listening(self.made.server, peer.exchanges(down), family=family) as server, self.call(addresses) as conn:
 
             def send() -> None:
                 conn.sendall(up)
+                time.sleep(ALL_JOINS_S)
                 conn.shutdown(socket.SHUT_WR)
 
             writer = threading.Thread(target=send, daemon=True)
@@ -43,22 +49,16 @@ class Transfer(HagCase):
             got = peer.read_all(conn)
             writer.join(peer.PATIENCE_S)
             server.join()
+        self.assertEqual(server.peers, [addresses.client1])
         self.same(down + peer.digest(up).encode(), got)
-        self.assert_bonded(joins=1, least_share=0.2)
+        self.assert_bonded(joins=1, addresses=addresses, least_share=0.2)
         self.assert_nothing_left()
 
+    def test_both_at_once(self) -> None:
+        self.both_at_once(V4)
+
     def test_both_at_once_over_ipv6(self) -> None:
-        down, up = peer.payload(SIZE // 2, 5), peer.payload(SIZE // 2, 6)
-        with peer.listening(self.made.server, peer.exchanges(down), family=socket.AF_INET6) as server, self.call(V6) as conn:
-            writer = threading.Thread(target=lambda: (conn.sendall(up), conn.shutdown(socket.SHUT_WR)), daemon=True)
-            writer.start()
-            got = peer.read_all(conn)
-            writer.join(peer.PATIENCE_S)
-            server.join()
-        self.same(down + peer.digest(up).encode(), got)
-        self.assertEqual(server.peers, [V6.client1])
-        self.assert_bonded(joins=1, addresses=V6, least_share=0.2)
-        self.assert_nothing_left()
+        self.both_at_once(V6)
 
     def test_download_over_ipv6(self) -> None:
         self.download(SIZE // 2, addresses=V6)
