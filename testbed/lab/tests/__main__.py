@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ import traceback
 import unittest
 from pathlib import Path
 
+from ..hag import ROOT
 from ..shell import LabError
 from ..topology import capability
 from .case import HagCase
@@ -84,8 +86,7 @@ def flatten(suite: unittest.TestSuite) -> list[unittest.TestCase]:
 
 def main() -> int:
     """Runs what the command line names, or everything."""
-    root = Path(__file__).resolve().parents[3]
-    found: unittest.TestSuite = unittest.TestLoader().discover(str(Path(__file__).parent), "test_*.py", str(root))
+    found: unittest.TestSuite = unittest.TestLoader().discover(str(Path(__file__).parent), "test_*.py", str(ROOT))
     wanted = sys.argv[1:]
     chosen = unittest.TestSuite(case for case in flatten(found) if not wanted or any(name in case.id() for name in wanted))
     count = chosen.countTestCases()
@@ -95,6 +96,8 @@ def main() -> int:
         print(f"!!! {count} KERNEL-PEER TESTS CANNOT RUN HERE: {why} !!!")
         print(f"0 passed, {count if ci else 0} failed, {0 if ci else count} skipped")
         return 1 if ci else 0
+    # Captures of the last run: kept until now for whoever looked into a failure.
+    shutil.rmtree(ROOT / "target" / "lab", ignore_errors=True)
     result = Lines()
     try:
         chosen.run(result)
