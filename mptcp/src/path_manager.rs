@@ -7,7 +7,7 @@ use crate::types::AddrId;
 use arrayvec::ArrayVec;
 use core::net::IpAddr;
 use stack::Instant;
-use stack::time::{Duration, earlier};
+use stack::time::Duration;
 
 /// Most addresses announced, and most echoes owed, at a time.
 pub(crate) const ADDRESSES_MAX: usize = 8;
@@ -23,8 +23,18 @@ pub(crate) struct Announced {
     pub(crate) addr: IpAddr,
     pub(crate) port: Option<u16>,
     sends: u8,
-    due: bool,
-    again: Option<Instant>,
+    stage: Stage,
+}
+
+/// How far an announcement has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// To be sent, in its turn.
+    Waiting,
+    /// Sent; waits for its echo until then.
+    Sent(Instant),
+    /// Echoed, or given up.
+    Settled,
 }
 
 /// What of the connection's options is due, on whichever subflow can carry it.
@@ -46,12 +56,11 @@ impl PathManager {
             addr,
             port,
             sends: 0,
-            due: true,
-            again: None,
+            stage: Stage::Waiting,
         });
     }
 
-    /// Withdraws an address; whether it had been announced.
+    /// Withdraws an address.
     pub(crate) fn withdraw(&mut self, id: AddrId) {
         self.announced.retain(|held| held.id != id);
         if !self.withdrawn.is_full() && !self.withdrawn.contains(&id) {
@@ -63,8 +72,7 @@ impl PathManager {
     pub(crate) fn on_echo(&mut self, id: AddrId, addr: IpAddr) {
         for held in &mut self.announced {
             if held.id == id && held.addr == addr {
-                held.due = false;
-                held.again = None;
+                held.stage = Stage::Settled;
             }
         }
     }
@@ -96,25 +104,27 @@ impl PathManager {
         }
     }
 
-    /// The next address to announce.
+    /// The next address to announce: one at a time, in the order in which they were given. A receiver that still deals
+    /// with one may drop the next (Linux does), so that waits until the one before it is echoed or given up.
     pub(crate) fn next_announcement(&self) -> Option<Announced> {
-        self.announced.iter().find(|held| held.due).copied()
+        self.current()
+            .filter(|held| held.stage == Stage::Waiting)
+            .copied()
     }
 
-    /// It left; `echoed` is whether this version confirms (RFC 8684 3.4.1): then it is repeated until it is.
-    pub(crate) fn announcement_sent(
-        &mut self,
-        id: AddrId,
-        now: Instant,
-        rtt: Duration,
-        echoed: bool,
-    ) {
+    fn current(&self) -> Option<&Announced> {
+        self.announced
+            .iter()
+            .find(|held| held.stage != Stage::Settled)
+    }
+
+    /// It left: it is repeated until it is echoed (RFC 8684 3.4.1).
+    pub(crate) fn announcement_sent(&mut self, id: AddrId, now: Instant, rtt: Duration) {
         for held in &mut self.announced {
             if held.id == id {
-                held.due = false;
                 held.sends += 1;
                 let wait = (rtt * 2).max(WAIT_MIN) * (1 << (held.sends - 1).min(6));
-                held.again = echoed.then(|| now + wait);
+                held.stage = Stage::Sent(now + wait);
             }
         }
     }
@@ -131,28 +141,29 @@ impl PathManager {
 
     /// Whether anything is due.
     pub(crate) fn has_due(&self) -> bool {
-        !self.echoes.is_empty()
-            || !self.withdrawn.is_empty()
-            || self.announced.iter().any(|held| held.due)
+        !self.echoes.is_empty() || !self.withdrawn.is_empty() || self.next_announcement().is_some()
     }
 
     /// When [`Self::advance`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.announced
-            .iter()
-            .fold(None, |next, held| earlier(next, held.again))
+        self.current().and_then(|held| match held.stage {
+            Stage::Sent(until) => Some(until),
+            Stage::Waiting | Stage::Settled => None,
+        })
     }
 
-    /// Makes unconfirmed addresses due again, or gives them up.
-    pub(crate) fn advance(&mut self, cx: &mut Cx<'_>) {
+    /// Makes unconfirmed addresses due again, or gives them up; `echoed` is whether this version confirms at all.
+    pub(crate) fn advance(&mut self, cx: &mut Cx<'_>, echoed: bool) {
         for held in &mut self.announced {
-            if held.again.is_some_and(|at| at <= cx.now) {
-                held.again = None;
-                if held.sends >= SENDS_MAX {
+            match held.stage {
+                Stage::Sent(until) if until > cx.now => {},
+                Stage::Sent(_) if !echoed => held.stage = Stage::Settled,
+                Stage::Sent(_) if held.sends >= SENDS_MAX => {
                     cx.mptcp.count(Counter::AddAddrGivenUp);
-                } else {
-                    held.due = true;
-                }
+                    held.stage = Stage::Settled;
+                },
+                Stage::Sent(_) => held.stage = Stage::Waiting,
+                Stage::Waiting | Stage::Settled => {},
             }
         }
     }

@@ -216,6 +216,57 @@ fn m18_an_announcement_is_repeated_until_it_is_echoed() {
 }
 
 #[test]
+fn bug12_an_address_is_announced_once_the_one_before_is_echoed_or_given_up() {
+    let addresses = ["10.99.0.2", "fd00:99::2", "10.99.0.3"].map(|a| a.parse::<IpAddr>().unwrap());
+    // The second is never echoed in the second run; version 0 knows no echo at all.
+    for (version, mute) in [
+        (Version::V1, None),
+        (Version::V1, Some(2)),
+        (Version::V0, None),
+    ] {
+        let setup = Setup {
+            version,
+            ..Setup::default()
+        };
+        let mut world = World::new(setup, paths(1));
+        let order = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let seen = order.clone();
+        world.middlebox = Some(Box::new(move |transit| {
+            for option in parse(&transit.segment.options.mptcp).flatten() {
+                let MpOption::AddAddr(add) = option else {
+                    continue;
+                };
+                seen.borrow_mut().push((transit.from, add.id.0));
+                if transit.from == A && mute == Some(add.id.0) {
+                    return false;
+                }
+            }
+            true
+        }));
+        for (id, addr) in (1..).zip(addresses) {
+            world.ends[B].conn.announce(AddrId(id), addr, None);
+        }
+        world.pass(MINUTE);
+        let mut order = order.borrow().clone();
+        order.dedup();
+        let mut expected = vec![(B, 1), (A, 1), (B, 2), (A, 2), (B, 3), (A, 3)];
+        if version == Version::V0 {
+            expected.retain(|(from, _)| *from == B);
+        }
+        if mute.is_some() {
+            // Six times the second, each with an echo that is lost.
+            let again = [(B, 2), (A, 2)].repeat(5);
+            expected.splice(4..4, again);
+        }
+        assert_eq!(order, expected, "{version:?} {mute:?}");
+        assert_eq!(
+            announced(&mut world, A).len(),
+            if mute.is_some() { 8 } else { 3 }
+        );
+    }
+}
+
+#[test]
 fn m18_an_announcement_nobody_echoes_is_given_up() {
     let mut world = World::new(Setup::default(), paths(1));
     world.middlebox = Some(Box::new(|t| {

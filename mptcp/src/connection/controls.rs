@@ -233,9 +233,7 @@ impl<B: PacketBuf> Connection<B> {
                 cx.mptcp.count(Counter::EchoAddTx);
             },
             Control::AddAddr(id) => {
-                let echoed = self.params.version == Version::V1;
-                self.paths
-                    .announcement_sent(id, cx.now, subflow.srtt(), echoed);
+                self.paths.announcement_sent(id, cx.now, subflow.srtt());
                 cx.mptcp.count(Counter::AddAddrTx);
             },
             Control::RemoveAddr => {

@@ -4,6 +4,7 @@ use super::{Connection, LocalFin, Mode, Outcome, ResetReason};
 use crate::counters::Counter;
 use crate::option::ResetReason as RstReason;
 use crate::subflow::Subflow;
+use crate::types::Version;
 use crate::{Cx, DataSeq};
 use stack::tcp::State;
 use stack::time::{Duration, earlier};
@@ -124,7 +125,8 @@ impl<B: PacketBuf> Connection<B> {
         for at in 0..self.subflows.len() {
             self.advance_subflow(cx, at);
         }
-        self.paths.advance(cx);
+        // Version 0 has no echo (RFC 6824 3.4.1).
+        self.paths.advance(cx, self.params.version == Version::V1);
         if self.mode != Mode::Fallback {
             self.advance_data(cx);
             self.advance_data_fin(cx);
