@@ -1,20 +1,43 @@
-//! What the benches share: relays in memory, driven frame by frame so that only the box itself is timed.
+//! What the benches share: relays in memory, driven frame by frame so that only the box itself is metered.
 #![forbid(unsafe_code)]
 
-pub mod download;
+pub mod relays;
 
 #[cfg(test)]
 mod tests {
-    use super::download::Downloads;
-    use stack::time::Duration;
+    use super::relays::{Direction, Relays};
+
+    const BURST: usize = 8;
 
     #[test]
     fn every_segment_is_relayed_by_reference() {
-        let mut downloads = Downloads::new(3);
-        for _ in 0..1000 {
-            let round = downloads.round(8, || Duration::ZERO);
-            assert_eq!(round.segments, 8);
-            assert_eq!(round.copied, 0);
+        let mut relays = Relays::new(3);
+        for direction in [Direction::Download, Direction::Upload] {
+            for _ in 0..1000 {
+                let round = relays.round(direction, BURST, |work| work());
+                assert_eq!(round.segments, BURST as u64);
+                assert_eq!(round.copied, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_allocated_for_a_relayed_segment() {
+        let one = allocation_counter::measure(|| drop(std::hint::black_box(vec![1])));
+        assert_eq!(one.count_total, 1, "allocations are counted at all");
+        let mut relays = Relays::new(3);
+        for direction in [Direction::Download, Direction::Upload] {
+            // Queues grow to what a burst takes, windows to what a buffer holds.
+            for _ in 0..1000 {
+                relays.round(direction, BURST, |work| work());
+            }
+            let mut allocations = 0;
+            for _ in 0..1000 {
+                relays.round(direction, BURST, |work| {
+                    allocations += allocation_counter::measure(work).count_total;
+                });
+            }
+            assert_eq!(allocations, 0, "{direction:?}");
         }
     }
 }

@@ -1,0 +1,373 @@
+//! Transfers through a HAG in memory: hosts without a stack feed it pre-built frames, and only the box itself is metered.
+
+use apps::engine::{Engine, Limits};
+use dataplane::app::App;
+use dataplane::memory::MemBuf;
+use dataplane::port::Received;
+use mptcp::WireSeq;
+use mptcp::handshake::join::{self, Keys};
+use mptcp::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption};
+use mptcp::{AddrId, Key, Version};
+use stack::buf::{RxChecksum, Slice};
+use stack::time::Duration;
+use stack::wire::tcp::{Flags, OptBytes};
+use stack::{Frame, Instant, PortId, SeqNum, Tuple};
+use std::net::IpAddr;
+use testbed::peer::{Peer, Wish};
+use testbed::scene;
+
+/// Octets of payload in each segment: with DSS and timestamps a frame of 1,500.
+pub const SEGMENT: usize = 1420;
+
+/// Which way the payload goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the server's TCP to the client's two subflows.
+    Download,
+    /// From the client's two subflows, in turn, to the server's TCP.
+    Upload,
+}
+
+/// An end of a TCP connection, and where its next segment starts: the box may acknowledge up to there with delay.
+struct Host {
+    peer: Peer,
+    snd_nxt: SeqNum,
+}
+
+impl Host {
+    fn new(port: u8, tuple: Tuple, iss: u32) -> Self {
+        Self {
+            peer: Peer::new(port, tuple, iss),
+            snd_nxt: SeqNum(iss) + 1,
+        }
+    }
+
+    /// The frame of its next segment of data.
+    fn segment(&mut self, mptcp: OptBytes, data: &MemBuf) -> (u8, Vec<u8>) {
+        let mut wish = plain(Flags::ACK);
+        wish.payload = SEGMENT;
+        wish.mptcp = mptcp;
+        self.peer.next = self.snd_nxt;
+        self.snd_nxt += SEGMENT_U32;
+        (self.peer.port.0, self.peer.frame(&wish, data))
+    }
+
+    /// The frame of a pure acknowledgment of all that it was sent.
+    fn acknowledge(&self, mptcp: OptBytes, data: &MemBuf) -> (u8, Vec<u8>) {
+        let mut wish = plain(Flags::ACK);
+        wish.mptcp = mptcp;
+        (self.peer.port.0, self.peer.frame(&wish, data))
+    }
+}
+
+const SEGMENT_U32: u32 = SEGMENT as u32;
+
+/// One relayed flow: an MPTCP client with two subflows, and a plain server.
+struct Flow {
+    /// The client's subflows: the first, and the one that joined.
+    subflows: [Host; 2],
+    server: Host,
+    /// The next data sequence number that the client expects.
+    data_ack: u64,
+    /// The next data sequence number that the client sends.
+    dsn: u64,
+}
+
+impl Flow {
+    fn note(&mut self, frame: &Frame<MemBuf>) {
+        for host in self.subflows.iter_mut().chain([&mut self.server]) {
+            host.peer.note(frame);
+        }
+    }
+
+    /// A pure acknowledgment of everything seen on each subflow, and of all data.
+    fn acknowledge(&self, data: &MemBuf) -> Vec<(u8, Vec<u8>)> {
+        let dss = || acknowledgment(self.data_ack, None);
+        let ack = |host: &Host| host.acknowledge(dss(), data);
+        self.subflows.iter().map(ack).collect()
+    }
+
+    /// The client's next segment of data, on subflow `at`.
+    fn upload(&mut self, at: usize, data: &MemBuf) -> (u8, Vec<u8>) {
+        let host = &mut self.subflows[at];
+        let mapping = Mapping {
+            dsn: WireSeq::Full(self.dsn),
+            ssn: host.snd_nxt - SUBFLOW_ISS[at],
+            len: SEGMENT as u16,
+            checksum: None,
+            data_fin: false,
+        };
+        self.dsn = self.dsn.wrapping_add(SEGMENT as u64);
+        host.segment(acknowledgment(self.data_ack, Some(mapping)), data)
+    }
+}
+
+/// Initial sequence numbers of the client's subflows.
+const SUBFLOW_ISS: [SeqNum; 2] = [SeqNum(1_000), SeqNum(2_000)];
+
+/// A HAG with a number of established relays.
+pub struct Relays {
+    engine: Engine<MemBuf>,
+    flows: Vec<Flow>,
+    data: MemBuf,
+    now: Instant,
+    out: Vec<Frame<MemBuf>>,
+    turn: usize,
+    /// Buffers of the ports: freed between rounds, outside of the box.
+    pool: Vec<MemBuf>,
+}
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    /// Segments of payload that reached the other side.
+    pub segments: u64,
+    /// Payload octets that were copied on the way.
+    pub copied: u64,
+}
+
+fn emit(option: impl Into<MpOption>) -> OptBytes {
+    let mut bytes = OptBytes::new();
+    option.into().emit(&mut bytes).expect("one option fits");
+    bytes
+}
+
+fn plain(flags: Flags) -> Wish {
+    Wish {
+        flags: flags.0,
+        seq: 0,
+        ack: 0,
+        wnd: 0xffff,
+        syn_options: flags.has(Flags::SYN),
+        timestamps: false,
+        sack: None,
+        mptcp: OptBytes::new(),
+        payload: 0,
+    }
+}
+
+fn tuple(src: [u8; 4], dst: [u8; 4], src_port: u16, dst_port: u16) -> Tuple {
+    Tuple {
+        src: IpAddr::from(src),
+        dst: IpAddr::from(dst),
+        src_port,
+        dst_port,
+    }
+}
+
+impl Relays {
+    /// A HAG with `count` established relays, at most 50,000.
+    ///
+    /// # Panics
+    /// A handshake did not go through: the engine is broken.
+    #[must_use]
+    pub fn new(count: u16) -> Self {
+        let relays = usize::from(count);
+        let limits = Limits {
+            relays,
+            pending: 64,
+            ..Limits::default()
+        };
+        let mut relayed = Self {
+            engine: scene::engine(limits),
+            flows: Vec::with_capacity(relays),
+            data: MemBuf::from(vec![0x55; SEGMENT]),
+            now: Instant::from_millis(1),
+            out: Vec::new(),
+            turn: 0,
+            pool: Vec::new(),
+        };
+        for port in 0..count {
+            relayed.open(10_000 + port);
+        }
+        assert_eq!(
+            relayed.engine.occupancy().relays,
+            relays,
+            "every flow is relayed"
+        );
+        relayed
+    }
+
+    fn input(&mut self, port: u8, frame: Vec<u8>) {
+        let received = Received {
+            frame: Slice::new(MemBuf::from(frame)),
+            checksum: RxChecksum::Unknown,
+        };
+        self.engine
+            .input(self.now, PortId(port), received, &mut self.out);
+        self.engine.flush(self.now, &mut self.out);
+    }
+
+    /// Sends `wish` as `peer`, and shows all three what comes of it.
+    fn exchange(&mut self, flow: &mut Flow, sender: fn(&mut Flow) -> &mut Peer, wish: &Wish) {
+        let peer = sender(flow);
+        let (port, frame) = (peer.port.0, peer.frame(wish, &self.data));
+        self.input(port, frame);
+        let asked: Vec<_> = self.out.iter().filter_map(scene::arp_reply).collect();
+        for (port, reply) in asked {
+            self.input(port, reply);
+        }
+        for frame in self.out.drain(..) {
+            flow.note(&frame);
+        }
+    }
+
+    fn open(&mut self, port: u16) {
+        let (h, x, hag, s) = ([10, 1, 0, 2], [10, 2, 0, 2], [10, 99, 0, 2], [10, 9, 0, 2]);
+        let [first, second] = SUBFLOW_ISS;
+        let mut flow = Flow {
+            subflows: [
+                Host::new(0, tuple(h, s, port, 80), first.0),
+                Host::new(1, tuple(x, hag, port, 80), second.0),
+            ],
+            server: Host::new(2, tuple(s, h, 80, port), 3_000),
+            data_ack: 0,
+            dsn: 0,
+        };
+        let (syn, ack) = (Flags::SYN, Flags::ACK);
+        let key = Key::new([
+            port.to_be_bytes()[0],
+            port.to_be_bytes()[1],
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+        ]);
+        let capable = |form| {
+            emit(Capable {
+                version: 1,
+                flags: CapableFlags::HMAC,
+                form,
+            })
+        };
+
+        let mut wish = plain(syn);
+        wish.mptcp = capable(CapableForm::Bare);
+        self.exchange(&mut flow, |f| &mut f.subflows[0].peer, &wish);
+        self.exchange(&mut flow, |f| &mut f.server.peer, &plain(syn.with(ack)));
+        let theirs = mptcp::option::parse(&flow.subflows[0].peer.mptcp)
+            .flatten()
+            .next();
+        let Some(MpOption::Capable(Capable {
+            form: CapableForm::OneKey { sender },
+            ..
+        })) = theirs
+        else {
+            panic!("the box answered MP_CAPABLE with {theirs:?}");
+        };
+        let mut wish = plain(ack);
+        wish.mptcp = capable(CapableForm::TwoKeys {
+            sender: key,
+            receiver: sender,
+        });
+        self.exchange(&mut flow, |f| &mut f.subflows[0].peer, &wish);
+        flow.data_ack = sender.idsn(Version::V1).0.wrapping_add(1);
+        flow.dsn = key.idsn(Version::V1).0.wrapping_add(1);
+        let mut wish = plain(ack);
+        wish.mptcp = acknowledgment(flow.data_ack, None);
+        self.exchange(&mut flow, |f| &mut f.subflows[0].peer, &wish);
+        self.join(
+            &mut flow,
+            Keys {
+                version: Version::V1,
+                local: key,
+                remote: sender,
+            },
+        );
+        self.flows.push(flow);
+    }
+
+    fn join(&mut self, flow: &mut Flow, keys: Keys) {
+        let nonce = 0x0102_0304;
+        let mut wish = plain(Flags::SYN);
+        wish.mptcp = emit(join::syn(&keys, nonce, AddrId(2), false));
+        self.exchange(flow, |f| &mut f.subflows[1].peer, &wish);
+        let joined = join::syn_ack(&flow.subflows[1].peer.mptcp, &keys, nonce)
+            .expect("the box accepts the join");
+        let mut wish = plain(Flags::ACK);
+        wish.mptcp = emit(joined.ack);
+        self.exchange(flow, |f| &mut f.subflows[1].peer, &wish);
+    }
+
+    /// One burst of `burst` segments of payload through the next flow, then the receiver's acknowledgments. `meter` is
+    /// given the box's share of the work to run, twice.
+    ///
+    /// # Panics
+    /// The box did not relay all of them.
+    pub fn round(
+        &mut self,
+        direction: Direction,
+        burst: usize,
+        mut meter: impl FnMut(&mut dyn FnMut()),
+    ) -> Round {
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.flows.len();
+        self.now = self.now + Duration::from_micros(20);
+        self.pool.clear();
+
+        let flow = &mut self.flows[turn];
+        let data = &self.data;
+        let frames = match direction {
+            Direction::Download => (0..burst)
+                .map(|_| flow.server.segment(OptBytes::new(), data))
+                .collect(),
+            Direction::Upload => (0..burst).map(|n| flow.upload(n % 2, data)).collect(),
+        };
+        self.run(frames, &mut meter);
+
+        let (mut reached, mut copied) = (0, 0);
+        let flow = &mut self.flows[turn];
+        for frame in self.out.drain(..) {
+            reached += stack::buf::chain_len(&frame.payload);
+            copied += dataplane::port::tcp_payload_in_header(frame.header.bytes());
+            flow.note(&frame);
+        }
+        assert_eq!(reached, burst * SEGMENT, "every octet was relayed");
+        let answers = match direction {
+            Direction::Download => {
+                flow.data_ack = flow.data_ack.wrapping_add(reached as u64);
+                flow.acknowledge(&self.data)
+            },
+            Direction::Upload => vec![flow.server.acknowledge(OptBytes::new(), &self.data)],
+        };
+        self.run(answers, &mut meter);
+        for frame in self.out.drain(..) {
+            self.flows[turn].note(&frame);
+        }
+        Round {
+            segments: burst as u64,
+            copied: copied as u64,
+        }
+    }
+
+    fn run(&mut self, frames: Vec<(u8, Vec<u8>)>, meter: &mut impl FnMut(&mut dyn FnMut())) {
+        let mut received = Vec::with_capacity(frames.len());
+        for (port, frame) in frames {
+            let buffer = MemBuf::from(frame);
+            // A second reference, so that the box neither turns the buffer into a counted one nor frees it.
+            self.pool.push(buffer.clone());
+            let (frame, checksum) = (Slice::new(buffer), RxChecksum::Unknown);
+            received.push((PortId(port), Received { frame, checksum }));
+        }
+        meter(&mut || self.through_the_box(received.drain(..)));
+    }
+
+    /// All of the box's work: instruction counters look for this name.
+    #[inline(never)]
+    fn through_the_box(&mut self, frames: impl Iterator<Item = (PortId, Received<MemBuf>)>) {
+        for (port, received) in frames {
+            self.engine.input(self.now, port, received, &mut self.out);
+        }
+        self.engine.flush(self.now, &mut self.out);
+    }
+}
+
+/// A DSS that acknowledges all data before `data_ack`.
+fn acknowledgment(data_ack: u64, mapping: Option<Mapping>) -> OptBytes {
+    emit(Dss {
+        data_ack: Some(WireSeq::Full(data_ack)),
+        mapping,
+    })
+}
