@@ -189,9 +189,7 @@ impl<B: PacketBuf> Tcb<B> {
     /// Largest payload of an item that carries `upper` octets of options beside TCP's own, padding included.
     #[must_use]
     pub fn max_payload(&self, upper: usize) -> usize {
-        // Where both do not fit aligned, timestamps go unpadded.
-        let options = (self.ts_len() + upper.next_multiple_of(4)).min(OPTIONS_MAX);
-        usize::from(self.snd.smss).saturating_sub(options).max(1)
+        payload_max(self.snd.smss, self.ts_len(), upper)
     }
 
     /// Lowers the segment size because the path's MTU shrank (never raises it): what is queued is cut as it is sent, and
@@ -200,10 +198,9 @@ impl<B: PacketBuf> Tcb<B> {
         let smss = smss.max(64);
         if smss < self.snd.smss {
             self.snd.smss = smss;
-            let max = self.max_payload(0);
-            self.snd
-                .queue
-                .mark_longer_lost(u32::try_from(max).unwrap_or(u32::MAX));
+            let ts_len = self.ts_len();
+            let max = |upper| payload_max(smss, ts_len, upper);
+            self.snd.queue.mark_longer_lost(max);
         }
     }
 
@@ -472,6 +469,13 @@ impl<B: PacketBuf> Tcb<B> {
     pub fn readable(&self) -> usize {
         (self.rcv.queue.nxt() - self.rcv.queue.taken()) as usize
     }
+}
+
+/// Largest payload beside timestamps of `ts_len` octets and `upper` octets of other options. Where both do not fit
+/// aligned, timestamps go unpadded.
+fn payload_max(smss: u16, ts_len: usize, upper: usize) -> usize {
+    let options = (ts_len + upper.next_multiple_of(4)).min(OPTIONS_MAX);
+    usize::from(smss).saturating_sub(options).max(1)
 }
 
 /// An item without options.

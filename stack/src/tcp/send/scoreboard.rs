@@ -314,10 +314,11 @@ impl<B: PacketBuf> SendQueue<B> {
         }
     }
 
-    /// What travels with more than `max` octets of payload is too large for the path.
-    pub(in crate::tcp) fn mark_longer_lost(&mut self, max: u32) {
+    /// What travels with more payload than `max` allows beside its options is too large for the path.
+    pub(in crate::tcp) fn mark_longer_lost(&mut self, max: impl Fn(usize) -> usize) {
         for index in 0..self.sent {
-            if self.entries.get(index).is_some_and(|entry| entry.len > max) {
+            let too_long = |entry: &Entry<B>| entry.len as usize > max(entry.item.upper.len());
+            if self.entries.get(index).is_some_and(too_long) {
                 self.mark_lost(index);
             }
         }
