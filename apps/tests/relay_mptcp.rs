@@ -374,3 +374,30 @@ fn after_a_restart_the_first_mptcp_segment_draws_a_reset_and_plain_ones_pass() {
     assert!(client(&mut sim).connection.as_ref().unwrap().is_closed());
     assert!(counter(&mut sim, "mid_stream_reset") + counter(&mut sim, "not_ours_reset") >= 2);
 }
+
+#[test]
+fn t15_lines_that_take_less_shrink_segments_on_each_leg() {
+    for (address, ports) in [
+        (S, &[ACCESS1, ACCESS2, CORE][..]),
+        (S6, &[ACCESS1, ACCESS2, CORE]),
+        (S, &[ACCESS2]),
+        (S, &[CORE]),
+    ] {
+        let mut sim = bonded_sim(config(), 1);
+        let socket = connect(&mut sim, address);
+        await_subflows(&mut sim, 2);
+        for &port in ports {
+            sim.links[port].mtu = 1400;
+        }
+        exchange(&mut sim, socket, 2 << 20, 2 << 20, Duration::from_secs(20));
+        assert!(sim.too_big > 0);
+        assert_eq!(
+            counter(&mut sim, "icmp_consumed"),
+            sim.too_big as u64,
+            "no error was about anything else"
+        );
+        // A first flight each, and not one more.
+        assert!(sim.too_big < 30 * ports.len(), "{} too big", sim.too_big);
+        assert_empty(&mut sim);
+    }
+}

@@ -365,3 +365,39 @@ fn bug17_the_peers_backup_flag_is_obeyed_and_taken_back() {
     world.run(MINUTE, |w| w.ends[A].received == 4_000_000);
     assert!(world.paths[1][B].passed - before > 200_000);
 }
+
+#[test]
+fn t15_a_smaller_path_cuts_one_subflows_segments_and_resends_what_was_too_large() {
+    for (checksum, victim) in [(false, 0), (true, 0), (false, 1), (true, 1)] {
+        let setup = Setup {
+            checksum,
+            ..Setup::default()
+        };
+        let mut world = World::new(setup, vec![Link::pair(0, 10, 0); 2]);
+        world.join_all(&[1]);
+        world.pass(Duration::from_millis(100));
+        // Too large only with their options: 1,340 + 12 + 28 + 40 octets.
+        world.ends[A].piece = 1340;
+        let dropped = std::rc::Rc::new(std::cell::Cell::new(0));
+        let seen = dropped.clone();
+        world.middlebox = Some(Box::new(move |transit| {
+            let too_big = transit.path == victim && transit.segment.payload.len() + 80 > 1400;
+            seen.set(seen.get() + i32::from(too_big));
+            !too_big
+        }));
+        world.ends[A].send(200_000, true);
+        world.ends[B].send(0, true);
+        world.pass(Duration::from_millis(1));
+        assert!(dropped.get() > 0);
+        let before = dropped.get();
+        let id = SubflowId(u8::try_from(victim).unwrap());
+        world.ends[A].conn.path_mtu(id, 1360);
+        let took = world.run(MINUTE, World::is_complete);
+        world.ends[B].assert_intact();
+        assert_eq!(dropped.get(), before, "no more than the first flight");
+        assert!(
+            took < Duration::from_millis(190),
+            "{took:?}: before any timeout"
+        );
+    }
+}

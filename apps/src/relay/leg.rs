@@ -79,13 +79,7 @@ impl<B: PacketBuf> Plain<B> {
     fn on_icmp_error(&mut self, seq: SeqNum, kind: IcmpKind) -> bool {
         let in_flight = in_flight(&self.tcb, seq);
         if let (true, IcmpKind::TooBig { mtu }) = (in_flight, kind) {
-            let (headers, least) = if self.tuple.dst.is_ipv4() {
-                (40, 576)
-            } else {
-                (60, 1280)
-            };
-            // A router that names no MTU, or one below the family's minimum, is believed down to that minimum.
-            self.tcb.set_smss(mtu.max(least) - headers);
+            self.tcb.set_smss(smss_of(mtu, &self.tuple));
         }
         in_flight
     }
@@ -245,7 +239,14 @@ impl<B: PacketBuf> Leg<B> {
             Self::Plain(leg) => leg.on_icmp_error(seq, kind),
             Self::Multipath(leg) => {
                 let subflow = leg.subflows().find(|s| s.tuple() == tuple.reversed());
-                subflow.is_some_and(|subflow| in_flight(subflow.tcb(), seq))
+                let Some(subflow) = subflow.filter(|s| in_flight(s.tcb(), seq)) else {
+                    return false;
+                };
+                let id = subflow.id();
+                if let IcmpKind::TooBig { mtu } = kind {
+                    leg.path_mtu(id, smss_of(mtu, &tuple));
+                }
+                true
             },
         }
     }
@@ -285,6 +286,17 @@ impl<B: PacketBuf> Leg<B> {
             }),
         }
     }
+}
+
+/// The segment size for a path whose next hop takes packets of `mtu` octets. A router that names no MTU, or one below the
+/// family's minimum, is believed down to that minimum.
+fn smss_of(mtu: u16, tuple: &Tuple) -> u16 {
+    let (headers, least) = if tuple.dst.is_ipv4() {
+        (40, 576)
+    } else {
+        (60, 1280)
+    };
+    mtu.max(least) - headers
 }
 
 fn in_flight<B: PacketBuf>(tcb: &Tcb<B>, seq: SeqNum) -> bool {

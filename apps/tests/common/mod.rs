@@ -110,6 +110,7 @@ pub fn link(host: usize, nic: usize, delay_ms: u64) -> Link {
         delay: Duration::from_millis(delay_ms),
         loss: 0,
         down: false,
+        mtu: 1500,
     }
 }
 

@@ -276,3 +276,34 @@ pub fn checksum(parts: &[&[u8]]) -> u16 {
     }
     !u16::try_from(sum).unwrap()
 }
+
+/// What a router behind a link answers to a frame that is too big for it.
+pub fn too_big(frame: &[u8], mtu: u16) -> Vec<u8> {
+    let ip = Ip::parse(frame).unwrap();
+    let [low, high] = mtu.to_be_bytes();
+    let mut icmp = match ip.src {
+        IpAddr::V4(_) => vec![3, 4, 0, 0, 0, 0, low, high],
+        IpAddr::V6(_) => vec![2, 0, 0, 0, 0, 0, low, high],
+    };
+    icmp.extend(&frame[14..14 + 68]);
+    let (router, protocol, pseudo): (IpAddr, _, _) = match ip.src {
+        IpAddr::V4(_) => ("192.0.2.9".parse().unwrap(), 1, Vec::new()),
+        IpAddr::V6(src) => {
+            let router: std::net::Ipv6Addr = "2001:db8::9".parse().unwrap();
+            let len = u32::try_from(icmp.len()).unwrap().to_be_bytes();
+            let pseudo = [&router.octets()[..], &src.octets(), &len, &[0, 0, 0, 58]].concat();
+            (router.into(), 58, pseudo)
+        },
+    };
+    let sum = checksum(&[&pseudo, &icmp]);
+    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+    let (to, from) = (frame[6..12].try_into(), frame[..6].try_into());
+    ip_frame(
+        from.unwrap(),
+        to.unwrap(),
+        (router, ip.src),
+        (0, 64),
+        protocol,
+        &icmp,
+    )
+}

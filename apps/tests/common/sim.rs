@@ -32,6 +32,8 @@ pub struct Link {
     pub loss: u32,
     /// Whether nothing at all passes.
     pub down: bool,
+    /// Largest IP packet that passes from the box: a router answers a larger one, and drops it.
+    pub mtu: usize,
 }
 
 /// Where a frame was seen.
@@ -67,6 +69,8 @@ pub struct Sim<H> {
     /// Every frame on every link, in order, if `record` is set.
     pub seen: Vec<Seen>,
     pub record: bool,
+    /// Packets dropped because they were larger than a link's MTU.
+    pub too_big: usize,
     wires: Vec<MemWire>,
     events: BinaryHeap<Event>,
     frames: std::collections::BTreeMap<u64, Vec<u8>>,
@@ -89,6 +93,7 @@ impl<H: Node> Sim<H> {
             links,
             seen: Vec::new(),
             record: true,
+            too_big: 0,
             wires,
             events: BinaryHeap::new(),
             frames: std::collections::BTreeMap::new(),
@@ -110,6 +115,11 @@ impl<H: Node> Sim<H> {
         let link = self.links[port];
         if link.down || self.rng.below(1_000) < link.loss {
             return;
+        }
+        if way == Way::FromBox && frame.len() > 14 + link.mtu {
+            self.too_big += 1;
+            let error = super::raw::too_big(&frame, u16::try_from(link.mtu).unwrap());
+            return self.put_on_link(port, Way::ToBox, error);
         }
         self.count += 1;
         self.frames.insert(self.count, frame);

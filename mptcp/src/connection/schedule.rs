@@ -1,6 +1,6 @@
 //! Which data goes out next, and on which subflow: the one transmit decision of a connection.
 
-use super::{Connection, LocalFin, Mode};
+use super::{Connection, LocalFin, Mode, SubflowId};
 use crate::counters::Counter;
 use crate::crypto::dss_checksum;
 use crate::dsn;
@@ -34,6 +34,15 @@ impl<B: PacketBuf> Connection<B> {
         self.data_timer
             .arm(cx.now, self.has_unacknowledged(), &self.subflows);
         self.send_data_fin(cx);
+    }
+
+    /// Lowers the segment size of subflow `id` because its path's MTU shrank (RFC 1191, RFC 8201): `smss` is payload and
+    /// TCP options. What travels and is larger is sent again at once, cut, each part with the mapping of the whole.
+    pub fn path_mtu(&mut self, id: SubflowId, smss: u16) {
+        if let Some(subflow) = self.subflow_mut(id) {
+            subflow.tcb.set_smss(smss);
+            self.dirty = true;
+        }
     }
 
     /// Octets of option 30 that data carries.
