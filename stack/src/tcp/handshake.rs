@@ -1,7 +1,7 @@
 //! The handshake in small structs: what a SYN offers, SYN-RECEIVED ([`Accepting`]) and SYN-SENT ([`Opening`]).
 //!
 //! Neither holds a queue nor a [`Tcb`](super::Tcb): whoever floods us with SYNs multiplies these 64 octets only.
-//! Once established, both end in an [`Agreed`] from which the owner makes a `Tcb` when the time has come.
+//! Once established, both end in an [`Agreed`](super::Agreed) from which the owner makes a `Tcb` when the time has come.
 
 mod accepting;
 mod opening;
