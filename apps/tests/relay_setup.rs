@@ -443,3 +443,49 @@ fn own_addresses_refuse_what_is_no_valid_join() {
     assert!(send(&mut sim, ACCESS1, &astray, CORE).is_empty());
     assert_eq!(counter(&mut sim, "join_no_token"), 2);
 }
+
+/// What is no segment to us passes untouched, as through any router; of a flow that is split here it stays.
+#[test]
+fn t18_damaged_segments_pass_unless_their_flow_is_split() {
+    let damage = |segment: &Tcp| {
+        let clean = segment.frame(MAC_AT[ACCESS1], port_mac(ACCESS1));
+        let mut spoilt = clean.clone();
+        *spoilt.last_mut().unwrap() ^= 1;
+        let mut odd = segment.clone();
+        odd.options = vec![8, 3, 1, 1];
+        let mut fragment = clean;
+        // More fragments follow; the checksum of the header falls by as much.
+        fragment[20] = 0x20;
+        fragment[24..26].fill(0);
+        let sum = common::raw::checksum(&[&fragment[14..34]]);
+        fragment[24..26].copy_from_slice(&sum.to_be_bytes());
+        let odd = odd.frame(MAC_AT[ACCESS1], port_mac(ACCESS1));
+        [
+            ("drop_checksum", spoilt),
+            ("drop_malformed", odd),
+            ("drop_unread", fragment),
+        ]
+    };
+    let through = |sim: &mut Sim<Dumb>, frame: &[u8]| {
+        let before = sim.seen.len();
+        sim.inject(ACCESS1, frame.to_vec());
+        sim.idle(Duration::from_millis(20));
+        let out = sim.seen[before..].iter();
+        let ipv4 = |frame: &[u8]| frame[12..14] == [8, 0];
+        out.filter(|s| s.port == CORE && s.way == Way::FromBox && ipv4(&s.frame))
+            .map(|s| s.frame[34..].to_vec())
+            .collect::<Vec<_>>()
+    };
+    let mut data = Tcp::new(H, 1000, S, 80, ACK);
+    data.payload = b"GET".to_vec();
+    let mut sim = raw_sim(config());
+    for (name, frame) in damage(&data) {
+        assert_eq!(through(&mut sim, &frame), [&frame[34..]], "{name}");
+        assert_eq!(counter(&mut sim, name), 0);
+    }
+    passes(&mut sim, ACCESS1, &Tcp::capable_syn(H, 1000, S));
+    for (name, frame) in damage(&data) {
+        assert_eq!(through(&mut sim, &frame), [[0_u8; 0]; 0], "{name}");
+        assert_eq!(counter(&mut sim, name), 1);
+    }
+}

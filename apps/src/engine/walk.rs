@@ -4,7 +4,7 @@ use super::policy::side_of;
 use super::{Engine, FlowRef};
 use crate::relay::Which;
 use dataplane::Received;
-use stack::ip::{Ingress, IpOut, TcpArrival};
+use stack::ip::{Ingress, IpOut, Opaque, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, OutSegment};
 use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Tuple};
@@ -25,6 +25,19 @@ impl<B: PacketBuf> Engine<B> {
             Ingress::Transit(packet) => self.net.forward(cx, packet, out),
             Ingress::IcmpError(arrival) => self.on_icmp_error(now, arrival, out),
             Ingress::Tcp(arrival) => self.on_segment(now, arrival, out),
+            Ingress::Opaque(opaque) => self.on_opaque(now, opaque, out),
+        }
+    }
+
+    /// TCP that is no segment to us passes as through any router, unless its flow is split here: the one end must not
+    /// hear the other behind the relay's back.
+    fn on_opaque(&mut self, now: Instant, opaque: Opaque<B>, out: &mut Vec<Frame<B>>) {
+        let split = self.flows.get(&self.key_of(&opaque.tuple)).is_some();
+        let cx = &mut self.tools.cx(now);
+        if split {
+            cx.counters.count(opaque.why);
+        } else {
+            self.net.forward(cx, opaque.packet, out);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Net;
 use super::output::chain_of;
-use super::packet::{IpOut, Packet, Unreachable};
+use super::packet::{EXTENSIONS_MAX, IpOut, Packet, Unreachable};
 use super::route::Target;
 use crate::buf::{Frame, Header, PacketBuf, PortId};
 use crate::checksum::Sum;
@@ -27,8 +27,6 @@ pub(super) const ICMP_HEADER: usize = 8;
 const ERROR_MAX_V4: usize = 576;
 /// An ICMPv6 error is at most the minimum MTU (RFC 4443 2.4 (c)).
 const ERROR_MAX_V6: usize = 1280;
-/// IPv6 extension headers looked through for an ICMPv6 error.
-const EXTENSIONS_MAX: usize = 8;
 
 impl<B: PacketBuf> Net<B> {
     /// Refuses `packet`: tells its sender `reason`, within the rate limit and the rules of RFC 1122 3.2.2.

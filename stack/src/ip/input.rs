@@ -1,7 +1,7 @@
 //! A received frame: Ethernet, IP, and whom it is for.
 
 use super::address::{is_group, is_host};
-use super::packet::{Ingress, Packet, TcpArrival, Unreachable};
+use super::packet::{Ingress, Opaque, Packet, TcpArrival, Unreachable};
 use super::{Net, RxChecksum};
 use crate::buf::{Frame, PacketBuf, PortId, Slice};
 use crate::checksum::Sum;
@@ -30,9 +30,6 @@ impl<B: PacketBuf> Net<B> {
         checksum: RxChecksum,
         out: &mut Vec<Frame<B>>,
     ) -> Ingress<B> {
-        if checksum == RxChecksum::Bad {
-            return drop_as(cx, Counter::DropChecksum);
-        }
         let Some(interface) = self.interface(port) else {
             return drop_as(cx, Counter::DropNotOurs);
         };
@@ -89,7 +86,7 @@ impl<B: PacketBuf> Net<B> {
                 }
                 Ingress::Done
             },
-            _ => Ingress::Transit(packet),
+            _ => opaque(packet, Counter::DropUnread),
         }
     }
 
@@ -142,9 +139,26 @@ impl<B: PacketBuf> Net<B> {
                 packet,
                 local,
             }),
-            Err(ParseError::Malformed) => drop_as(cx, Counter::DropMalformed),
-            Err(ParseError::Checksum) => drop_as(cx, Counter::DropChecksum),
+            Err(error) => {
+                let why = match error {
+                    ParseError::Malformed => Counter::DropMalformed,
+                    ParseError::Checksum => Counter::DropChecksum,
+                };
+                if local {
+                    drop_as(cx, why)
+                } else {
+                    opaque(packet, why)
+                }
+            },
         }
+    }
+}
+
+/// RFC 1812 5.3: what a transport makes of a packet in transit is no business of a router's.
+fn opaque<B: PacketBuf>(packet: Packet<B>, why: Counter) -> Ingress<B> {
+    match packet.tcp_tuple() {
+        Some(tuple) => Ingress::Opaque(Opaque { tuple, why, packet }),
+        None => Ingress::Transit(packet),
     }
 }
 

@@ -24,7 +24,9 @@ mod tests;
 
 pub use crate::buf::RxChecksum;
 pub use config::{InterfaceConfig, NetConfig, NetError, RouteConfig};
-pub use packet::{IcmpArrival, IcmpKind, Ingress, IpOut, Packet, SynEdit, TcpArrival, Unreachable};
+pub use packet::{
+    IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
+};
 
 use crate::buf::{Frame, PacketBuf, PortId};
 use crate::time::Instant;

@@ -1,11 +1,15 @@
 //! What the IP layer hands up: packets with their headers read, and what is told about them.
 
+use crate::Counter;
 use crate::buf::{PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
-use crate::wire::ip::ICMPV6;
+use crate::wire::ip::{ICMPV6, TCP};
 use crate::wire::tcp::Segment;
 use core::net::IpAddr;
+
+/// IPv6 extension headers looked through for what they precede.
+pub(super) const EXTENSIONS_MAX: usize = 8;
 
 /// What became of a received frame.
 #[derive(Debug)]
@@ -15,6 +19,9 @@ pub enum Ingress<B> {
     /// A whole TCP segment with a good checksum; ours or in transit, which the caller decides. Fragments and packets
     /// with IPv4 options or IPv6 extension headers never come here.
     Tcp(TcpArrival<B>),
+    /// TCP in transit that cannot be taken as a segment: passed on with [`Net::forward`](super::Net::forward) as any
+    /// router does, unless the caller has the flow.
+    Opaque(Opaque<B>),
     /// An ICMP or ICMPv6 error that quotes a TCP segment: consumed by the caller, or passed on with
     /// [`Net::forward`](super::Net::forward).
     IcmpError(IcmpArrival<B>),
@@ -54,6 +61,17 @@ pub struct TcpArrival<B> {
     pub packet: Packet<B>,
     /// Whether the destination is one of our own addresses.
     pub local: bool,
+}
+
+/// A TCP packet in transit that does not parse, is damaged or a first fragment, or has IP options or extension headers.
+#[derive(Clone, Debug)]
+pub struct Opaque<B> {
+    /// Its addresses and ports, whatever else of it is wrong.
+    pub tuple: Tuple,
+    /// What it counts as if the caller drops it.
+    pub why: Counter,
+    /// The packet.
+    pub packet: Packet<B>,
 }
 
 /// An ICMP error about a TCP segment, its checksum verified.
@@ -177,6 +195,39 @@ impl<B: PacketBuf> Packet<B> {
             [first, ..] => first >> 4 == 6,
             [] => false,
         }
+    }
+
+    /// Addresses and ports, if a TCP header begins in this packet.
+    pub(super) fn tcp_tuple(&self) -> Option<Tuple> {
+        let &[a, b, c, d] = self.tcp_bytes()?.first_chunk()?;
+        Some(Tuple {
+            src: self.src,
+            dst: self.dst,
+            src_port: u16::from_be_bytes([a, b]),
+            dst_port: u16::from_be_bytes([c, d]),
+        })
+    }
+
+    /// From the TCP header on: behind IPv4 options, or the extension headers that RFC 8200 4.1 knows.
+    fn tcp_bytes(&self) -> Option<&[u8]> {
+        let mut rest = self.l4_bytes();
+        if self.src.is_ipv4() {
+            let later = matches!(*self.ip_header(), [_, _, _, _, _, _, flags, offset, ..]
+                if flags & 0x1f != 0 || offset != 0);
+            return (self.protocol == TCP && !later).then_some(rest);
+        }
+        let mut next = self.protocol;
+        for _ in 0..EXTENSIONS_MAX {
+            let len = match (next, rest) {
+                (TCP, _) => return Some(rest),
+                (0 | 43 | 60, [_, len, ..]) => (usize::from(*len) + 1) * 8,
+                (44, [_, _, high, low, ..]) if *high == 0 && *low & 0xf8 == 0 => 8,
+                _ => return None,
+            };
+            next = *rest.first()?;
+            rest = rest.get(len..)?;
+        }
+        None
     }
 
     /// Whether this is the kind of ICMPv6 that never leaves a link (RFC 4861 4).

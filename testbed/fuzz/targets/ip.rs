@@ -33,6 +33,7 @@ fuzz_target!(|data: &[u8]| {
             Ingress::Done => {},
             Ingress::Tcp(arrival) => net.forward(&mut cx, arrival.packet, &mut out),
             Ingress::IcmpError(arrival) => net.forward(&mut cx, arrival.packet, &mut out),
+            Ingress::Opaque(opaque) => net.forward(&mut cx, opaque.packet, &mut out),
             Ingress::Transit(packet) => net.forward(&mut cx, packet, &mut out),
         }
         net.advance(&mut cx, &mut out);

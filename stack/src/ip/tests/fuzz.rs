@@ -89,7 +89,7 @@ fn check(
         Ingress::IcmpError(arrival) => {
             bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
         },
-        Ingress::Transit(packet) => {
+        Ingress::Opaque(Opaque { packet, .. }) | Ingress::Transit(packet) => {
             bed.with(|net, cx, out| {
                 net.send_icmp_unreachable(cx, &packet, Unreachable::Prohibited, out);
                 net.forward(cx, packet, out);

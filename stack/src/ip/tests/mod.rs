@@ -153,6 +153,7 @@ impl Bed {
             Ingress::Done => return,
             Ingress::Tcp(arrival) => arrival.packet,
             Ingress::IcmpError(arrival) => arrival.packet,
+            Ingress::Opaque(opaque) => opaque.packet,
             Ingress::Transit(packet) => packet,
         };
         self.with(|net, cx, out| net.forward(cx, packet, out));

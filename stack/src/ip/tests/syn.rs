@@ -146,14 +146,15 @@ fn segments_to_our_addresses_are_local() {
 }
 
 #[test]
-fn damaged_segments_are_dropped_by_name() {
-    let mut damaged = syn(V4, &LINUX, b"data");
+fn t18_damaged_segments_to_us_are_dropped_by_name() {
+    let ours = ("10.2.0.2", "10.99.0.2");
+    let mut damaged = syn(ours, &LINUX, b"data");
     *damaged.last_mut().unwrap() ^= 1;
     let rows = [
         (damaged, Counter::DropChecksum),
-        (syn(V4, &[2, 0, 0, 0], b""), Counter::DropMalformed),
+        (syn(ours, &[2, 0, 0, 0], b""), Counter::DropMalformed),
         (
-            packet(FROM_CLIENT, V6, 6, 64, &[0; 19]),
+            packet(FROM_CLIENT, ours, 6, 64, &[0; 19]),
             Counter::DropMalformed,
         ),
     ];
@@ -161,6 +162,50 @@ fn damaged_segments_are_dropped_by_name() {
         let mut bed = Bed::acquainted();
         bed.route(ACCESS, frame);
         assert_eq!(bed.counted(), [(counter, 1)]);
+        assert_eq!(bed.sent(), []);
+    }
+}
+
+/// A router passes on what it does not understand (RFC 1812 5.3); only who has the flow may drop it, by name.
+#[test]
+fn t18_damaged_segments_in_transit_pass_untouched() {
+    for addrs in [V4, V6] {
+        let mut damaged = syn(addrs, &LINUX, b"data");
+        *damaged.last_mut().unwrap() ^= 1;
+        let short = packet(FROM_CLIENT, addrs, 6, 64, &[0x9c, 0x40, 0, 80, 0, 0, 0]);
+        let rows = [
+            ("checksum", damaged, Counter::DropChecksum),
+            (
+                "length 0",
+                syn(addrs, &[2, 0, 0, 0], b""),
+                Counter::DropMalformed,
+            ),
+            (
+                "beyond the header",
+                syn(addrs, &[3, 9, 7, 1], b"data"),
+                Counter::DropMalformed,
+            ),
+            (
+                "odd length",
+                syn(addrs, &[5, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], b""),
+                Counter::DropMalformed,
+            ),
+            ("short", short, Counter::DropMalformed),
+        ];
+        for (name, frame, why) in rows {
+            let mut bed = Bed::acquainted();
+            let Ingress::Opaque(opaque) = bed.input(ACCESS, frame.clone()) else {
+                panic!("{name}");
+            };
+            assert_eq!(opaque.why, why, "{name}");
+            let (src, dst) = (ip(addrs.0), ip(addrs.1));
+            assert_eq!((opaque.tuple.src, opaque.tuple.dst), (src, dst), "{name}");
+            let ports = (opaque.tuple.src_port, opaque.tuple.dst_port);
+            assert_eq!(ports, (40_000, 80), "{name}");
+            bed.with(|net, cx, out| net.forward(cx, opaque.packet, out));
+            assert_eq!(l4_of(&bed.sent_one().1), l4_of(&frame), "{name}");
+            assert_eq!(bed.counted(), [(Counter::Forwarded, 1)], "{name}");
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn ethernet_padding_is_not_passed_on() {
 }
 
 #[test]
-fn fragments_options_and_extension_headers_are_transit_even_with_tcp() {
+fn fragments_options_and_extension_headers_are_no_segments_even_with_tcp() {
     let segment = tcp_segment(V4, 0x02, &[2, 4, 5, 180], b"");
     let plain = packet(FROM_CLIENT, V4, 6, 64, &segment);
     let mut first = plain.clone();
@@ -95,18 +95,31 @@ fn fragments_options_and_extension_headers_are_transit_even_with_tcp() {
     ]
     .concat();
     let extended = packet(FROM_CLIENT, V6, 60, 64, &extension);
-    for (name, frame) in [
-        ("first", first),
-        ("last", last),
-        ("options", options),
-        ("extension", extended),
+    let fragment = |offset: u8| {
+        let header = [6, 0, 0, offset | 1, 0, 0, 0, 9];
+        let segment = tcp_segment(V6, 0x02, &[], b"");
+        packet(FROM_CLIENT, V6, 44, 64, &[&header[..], &segment].concat())
+    };
+    let unknown = packet(FROM_CLIENT, V6, 135, 64, &extension);
+    for (name, frame, ports) in [
+        ("first", first, true),
+        ("last", last, false),
+        ("options", options, true),
+        ("extension", extended, true),
+        ("first of IPv6", fragment(0), true),
+        ("second of IPv6", fragment(8), false),
+        ("unknown extension", unknown, false),
     ] {
         let mut bed = Bed::acquainted();
-        let ingress = bed.input(ACCESS, frame);
-        assert!(
-            matches!(ingress, Ingress::Transit(_)),
-            "{name}: {ingress:?}"
-        );
+        let told = match bed.input(ACCESS, frame) {
+            Ingress::Opaque(opaque) => {
+                assert_eq!(opaque.why, Counter::DropUnread, "{name}");
+                Some((opaque.tuple.src_port, opaque.tuple.dst_port))
+            },
+            Ingress::Transit(_) => None,
+            other => panic!("{name}: {other:?}"),
+        };
+        assert_eq!(told, ports.then_some((40_000, 80)), "{name}");
     }
     let ingress = Bed::acquainted().input(ACCESS, plain);
     assert!(
@@ -252,14 +265,27 @@ fn what_no_router_passes_on_is_dropped_by_name() {
 }
 
 #[test]
-fn a_device_that_found_a_checksum_wrong_is_believed() {
+fn a_device_that_found_a_checksum_wrong_is_believed_about_what_is_ours() {
+    let ours = ("10.1.0.2", "10.99.0.2");
     let mut bed = Bed::acquainted();
-    let frame = packet(FROM_CLIENT, V4, 6, 64, &tcp_segment(V4, 2, &[], b""));
+    let frame = packet(FROM_CLIENT, ours, 6, 64, &tcp_segment(ours, 2, &[], b""));
     assert!(matches!(
         bed.input_as(ACCESS, frame, RxChecksum::Bad),
         Ingress::Done
     ));
     assert_eq!(bed.counted(), [(Counter::DropChecksum, 1)]);
+    // What is in transit passes: its receiver checks for itself.
+    let frame = packet(FROM_CLIENT, V4, 6, 64, &tcp_segment(V4, 2, &[], b""));
+    let ingress = bed.input_as(ACCESS, frame, RxChecksum::Bad);
+    assert!(
+        matches!(&ingress, Ingress::Opaque(opaque) if opaque.why == Counter::DropChecksum),
+        "{ingress:?}"
+    );
+    let frame = packet(FROM_CLIENT, V4, UDP, 64, &[0; 12]);
+    assert!(matches!(
+        bed.input_as(ACCESS, frame, RxChecksum::Bad),
+        Ingress::Transit(_)
+    ));
 }
 
 #[test]
