@@ -235,7 +235,10 @@ impl<B: PacketBuf> Engine<B> {
     pub(super) fn bury(&mut self, handle: Handle) {
         if let Some(remains) = self.remains.remove(handle) {
             let key = self.key_of(&remains.tuple.reversed());
-            self.flows.remove(&key);
+            // A new flow of the client's on the same tuple has taken the entry over.
+            if self.flows.get(&key) == Some(FlowRef::TimeWait(handle)) {
+                self.flows.remove(&key);
+            }
         }
     }
 }
