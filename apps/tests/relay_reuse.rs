@@ -2,12 +2,32 @@
 
 mod common;
 
-use common::raw::{ACK, Tcp};
+use common::raw::{ACK, SYN, Tcp};
 use common::{
-    ACCESS1, CLIENT, CORE, H, MAC_AT, S, SERVER, Way, assert_empty, connect, counter, plain_sim,
-    port_mac,
+    ACCESS1, CLIENT, CORE, Dumb, H, MAC_AT, S, SERVER, Sim, Way, assert_empty, config, connect,
+    counter, plain_sim, port_mac, raw_sim,
 };
 use stack::time::Duration;
+
+/// Sends `segment` into `port`, lets it go through, and returns what left by `at` since.
+fn send(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Vec<Tcp> {
+    let before = sim.seen.len();
+    sim.inject(port, segment.frame(MAC_AT[port], port_mac(port)));
+    sim.idle(Duration::from_millis(20));
+    sent_since(sim, before, at)
+}
+
+fn sent_since(sim: &Sim<Dumb>, before: usize, at: usize) -> Vec<Tcp> {
+    let out = sim.seen[before..]
+        .iter()
+        .filter(|s| s.port == at && s.way == Way::FromBox);
+    out.filter_map(|s| Tcp::parse(&s.frame)).collect()
+}
+
+fn only(segments: &[Tcp]) -> &Tcp {
+    assert_eq!(segments.len(), 1, "{segments:?}");
+    &segments[0]
+}
 
 #[test]
 fn a_tuple_used_again_outlives_the_time_wait_of_its_former_life() {
@@ -60,4 +80,18 @@ fn a_syn_on_the_tuple_of_a_relay_draws_a_challenge_ack_and_changes_nothing() {
     let mut got = Vec::new();
     sim.hosts[CLIENT].recv(pair.client, &mut got);
     assert_eq!(got, b"unmoved");
+}
+
+#[test]
+fn a_server_is_not_told_that_the_box_answers_congestion_marks() {
+    let mut sim = raw_sim(config());
+    let mut syn = Tcp::capable_syn(H, 1000, S);
+    syn.flags |= 0xc0;
+    let out = send(&mut sim, ACCESS1, &syn, CORE);
+    assert_eq!(only(&out).flags, SYN, "ECE and CWR");
+    // Nobody stands between hosts whose flow is forwarded.
+    let mut plain = Tcp::plain_syn(H, 1001, S);
+    plain.flags |= 0xc0;
+    let out = send(&mut sim, ACCESS1, &plain, CORE);
+    assert_eq!(only(&out).flags, SYN | 0xc0);
 }

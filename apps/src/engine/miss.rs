@@ -91,7 +91,7 @@ impl<B: PacketBuf> Engine<B> {
         }
         let edit = SynEdit {
             strip_mptcp,
-            mss_max: None,
+            ..SynEdit::default()
         };
         self.net
             .forward_syn(&mut self.tools.cx(now), arrival, edit, out);

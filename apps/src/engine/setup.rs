@@ -102,6 +102,8 @@ impl<B: PacketBuf> Engine<B> {
         let edit = SynEdit {
             strip_mptcp: true,
             mss_max: Some(access.min(self.segment_max(tuple.dst))),
+            // Neither leg answers congestion marks, so a server must not be told that they are understood.
+            decline_ecn: true,
         };
         self.net
             .forward_syn(&mut self.tools.cx(now), arrival, edit, out);

@@ -133,13 +133,15 @@ impl Default for IpOut {
     }
 }
 
-/// What [`Net::forward_syn`](super::Net::forward_syn) changes in the options of a segment.
+/// What [`Net::forward_syn`](super::Net::forward_syn) changes in a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SynEdit {
     /// Remove every option of kind 30.
     pub strip_mptcp: bool,
     /// Lower the maximum segment size to this many octets if it is larger; never adds the option.
     pub mss_max: Option<u16>,
+    /// Take the offer of ECN back (RFC 3168 6.1.1): who goes on with the connection must be able to keep it.
+    pub decline_ecn: bool,
 }
 
 impl<B: PacketBuf> Packet<B> {

@@ -11,6 +11,11 @@ use crate::wire::ip::{ETHERNET, TCP, pseudo_header};
 use crate::wire::tcp::{HEADER_MIN, KIND_MPTCP, OptBytes, kind};
 use crate::{Counter, Cx};
 
+/// The flags of ECN, the first in octet 12 (RFC 9768 3.1), the others in octet 13 of the header (RFC 3168 6.1).
+const AE: u8 = 0x01;
+const CWR: u8 = 0x80;
+const ECE: u8 = 0x40;
+
 impl<B: PacketBuf> Net<B> {
     /// Routes a segment on with `edit` applied to its options; all others stay verbatim and in order.
     pub fn forward_syn(
@@ -55,6 +60,10 @@ impl<B: PacketBuf> Net<B> {
         tcp[..HEADER_MIN].copy_from_slice(fixed);
         tcp[HEADER_MIN..].copy_from_slice(&options);
         tcp[12] = (u8::try_from(tcp_len / 4).unwrap_or(0) << 4) | (fixed[12] & 0x0f);
+        if edit.decline_ecn {
+            tcp[12] &= !AE;
+            tcp[13] &= !(CWR | ECE);
+        }
         tcp[16..18].fill(0);
         let sum = pseudo_header(packet.src, packet.dst, TCP, l4_len)
             .then(Sum::of(tcp))

@@ -82,6 +82,7 @@ fn check(
             let edit = SynEdit {
                 strip_mptcp: true,
                 mss_max: Some(900),
+                decline_ecn: true,
             };
             bed.with(|net, cx, out| net.forward_syn(cx, &arrival, edit, out));
             bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));

@@ -45,14 +45,17 @@ fn an_edited_syn_keeps_all_other_options_verbatim_and_in_order() {
     let strip = SynEdit {
         strip_mptcp: true,
         mss_max: None,
+        decline_ecn: false,
     };
     let lower = SynEdit {
         strip_mptcp: false,
         mss_max: Some(1400),
+        decline_ecn: false,
     };
     let both = SynEdit {
         strip_mptcp: true,
         mss_max: Some(1400),
+        decline_ecn: false,
     };
     let lowered = [&[2, 4, 5, 0x78], &LINUX[4..]].concat();
     let twelve = [30, 12, 0x10, 0, 1, 2, 3, 4, 5, 6, 7, 8];
