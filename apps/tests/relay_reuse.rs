@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::raw::{ACK, SYN, Tcp};
+use apps::control::Command;
+use common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
 use common::{
     ACCESS1, CLIENT, CORE, Dumb, H, MAC_AT, S, SERVER, Sim, Way, assert_empty, config, connect,
     counter, plain_sim, port_mac, raw_sim,
@@ -94,4 +95,31 @@ fn a_server_is_not_told_that_the_box_answers_congestion_marks() {
     plain.flags |= 0xc0;
     let out = send(&mut sim, ACCESS1, &plain, CORE);
     assert_eq!(only(&out).flags, SYN | 0xc0);
+}
+
+#[test]
+fn a_reset_of_all_reaches_both_ends_of_a_flow_that_the_server_has_answered() {
+    let mut sim = raw_sim(config());
+    let syn = Tcp::capable_syn(H, 1000, S);
+    let out = send(&mut sim, ACCESS1, &syn, CORE);
+    let mut answer = only(&out).answer(SYN | ACK, 77_000);
+    answer.options = SYN_OPTIONS.to_vec();
+    let out = send(&mut sim, CORE, &answer, ACCESS1);
+    let ours = only(&out).clone();
+    // Another flow, which nobody has answered, is forgotten in silence.
+    send(&mut sim, ACCESS1, &Tcp::capable_syn(H, 1001, S), CORE);
+    let before = sim.seen.len();
+    sim.command(Command::ResetAll);
+    sim.idle(Duration::from_millis(20));
+    let to_server = sent_since(&sim, before, CORE);
+    let to_server = only(&to_server);
+    assert_eq!((to_server.flags, to_server.seq), (RST, syn.seq + 1));
+    let to_client = sent_since(&sim, before, ACCESS1);
+    let to_client = only(&to_client);
+    assert_eq!(
+        (to_client.flags, to_client.seq, to_client.ack),
+        (RST | ACK, ours.seq + 1, syn.seq + 1)
+    );
+    assert_eq!(counter(&mut sim, "pending"), 0);
+    assert_empty(&mut sim);
 }

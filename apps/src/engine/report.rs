@@ -47,7 +47,8 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// Resets every relay towards both ends. Pending flows, to which nobody has committed, are forgotten.
+    /// Resets every relay towards both ends, and pending flows whose server has answered: it and the client count on
+    /// different numbers. Other pending flows, to which nobody has committed, are forgotten.
     fn reset_all(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
         let relays: Vec<_> = self.relays.iter().map(|(handle, _)| handle).collect();
         for handle in relays {
@@ -58,7 +59,7 @@ impl<B: PacketBuf> Engine<B> {
         }
         let pendings: Vec<_> = self.pendings.iter().map(|(handle, _)| handle).collect();
         for handle in pendings {
-            self.drop_pending(handle);
+            self.reset_pending(now, handle, out);
         }
         self.run_woken(now, out);
     }

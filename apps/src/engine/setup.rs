@@ -379,6 +379,22 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
+    /// Resets both ends of a pending flow that the server has answered, and forgets it.
+    pub(super) fn reset_pending(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        let Some(Pending {
+            tuple,
+            iss,
+            answered: Some(answered),
+            ..
+        }) = self.drop_pending(handle)
+        else {
+            return;
+        };
+        let to_client = reset(answered.accepting.iss() + 1, Some(iss + 1));
+        self.send(now, &tuple.reversed(), &to_client, out);
+        self.send(now, &tuple, &reset(iss + 1, None), out);
+    }
+
     /// Forgets a pending flow, its keys, its token and its place in its subscriber's limit.
     pub(super) fn drop_pending(&mut self, handle: Handle) -> Option<Pending> {
         let pending = self.pendings.remove(handle)?;
