@@ -36,6 +36,9 @@ impl<B: PacketBuf> Engine<B> {
             Some(FlowRef::Joining(_) | FlowRef::Gone(_) | FlowRef::TimeWait(_)) => {
                 self.tools.apps.count(Counter::IcmpStray);
             },
+            None if self.net.is_own(arrival.packet.dst) => {
+                self.tools.apps.count(Counter::IcmpStray);
+            },
             None => self
                 .net
                 .forward(&mut self.tools.cx(now), arrival.packet, out),
