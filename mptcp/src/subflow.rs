@@ -2,7 +2,7 @@
 
 use crate::connection::SubflowId;
 use crate::dss::MappingStore;
-use crate::types::AddrId;
+use crate::types::{AddrId, DataSeq};
 use stack::checksum::Sum;
 use stack::tcp::{State, Tcb};
 use stack::time::Duration;
@@ -80,6 +80,13 @@ impl<B: PacketBuf> Held<B> {
     }
 }
 
+/// The latest data given to a subflow without a break: where it began and goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) start: DataSeq,
+    pub(crate) next: DataSeq,
+}
+
 /// One subflow: a TCP connection that carries part of the data.
 pub struct Subflow<B> {
     pub(crate) id: SubflowId,
@@ -109,6 +116,8 @@ pub struct Subflow<B> {
     pub(crate) stale: bool,
     /// When it last went from nothing queued to something.
     pub(crate) busy_since: Instant,
+    /// What it was given last, in one piece.
+    pub(crate) run: Option<Run>,
     /// Our FIN is queued: no new data.
     pub(crate) finishing: bool,
     /// The third ACK's MP_JOIN, sent until the fourth ACK comes; no data before it (RFC 8684 3.2).
@@ -122,7 +131,7 @@ pub struct Subflow<B> {
     /// A DATA_FIN is to be sent on it.
     pub(crate) data_fin_due: bool,
     /// MP_FAIL with this number is to be sent on it.
-    pub(crate) fail_due: Option<crate::DataSeq>,
+    pub(crate) fail_due: Option<DataSeq>,
     /// MP_PRIO is to be sent on it: whether as backup.
     pub(crate) prio_due: Option<bool>,
 }
@@ -148,6 +157,7 @@ impl<B: PacketBuf> Subflow<B> {
             failed: false,
             stale: false,
             busy_since: Instant::ZERO,
+            run: None,
             finishing: false,
             join_ack: None,
             join_ack_at: None,
@@ -206,6 +216,26 @@ impl<B: PacketBuf> Subflow<B> {
     /// Whether the peer can still be reached by it.
     pub(crate) fn is_live(&self) -> bool {
         !matches!(self.tcb.state(), State::Closed | State::TimeWait)
+    }
+
+    /// Notes that `len` octets from `dsn` on were given to it.
+    pub(crate) fn carry(&mut self, dsn: DataSeq, len: usize) {
+        let start = match self.run {
+            Some(run) if run.next == dsn => run.start,
+            _ => dsn,
+        };
+        let next = crate::dsn::plus(dsn, len);
+        self.run = Some(Run { start, next });
+    }
+
+    /// Whether all that it has under way, and all from `una` to `nxt`, is one run of data on it: only then can its
+    /// stream stand for the connection's (RFC 8684 3.7).
+    pub(crate) fn is_contiguous(&self, una: DataSeq, nxt: DataSeq) -> bool {
+        let Some(run) = self.run else {
+            return una == nxt;
+        };
+        let covers = una == nxt || run.start <= una && run.next == nxt;
+        covers && crate::dsn::octets(run.next, run.start) >= self.tcb.queued()
     }
 
     /// Any acceptable segment after our third ACK shows that it arrived: data may flow (RFC 8684 3.2).

@@ -6,6 +6,7 @@ use mptcp::connection::ResetReason;
 use mptcp::option::{Dss, parse};
 use mptcp::{Counter, Mode, MpOption, Outcome, Version};
 use stack::time::Duration;
+use stack::wire::tcp::Flags;
 use world::{A, B, Link, Setup, Transit, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -248,6 +249,48 @@ fn m22_a_changed_octet_on_the_only_subflow_means_an_infinite_mapping() {
         assert_eq!(world.ends[A].count(Counter::MpFailRx), 1);
         world.run(MINUTE, World::is_closed);
     }
+}
+
+#[test]
+fn m22_no_infinite_mapping_over_data_that_a_lost_subflow_carried() {
+    let setup = Setup {
+        checksum: true,
+        ..Setup::default()
+    };
+    let mut world = World::new(setup, vec![Link::pair(0, 100, 0), Link::pair(0, 10, 0)]);
+    world.join_all(&[1]);
+    world.pass(Duration::from_secs(1));
+    // The first ten pieces go by the fast subflow, whose first segment becomes a reset; the last two by the slow one,
+    // where the first of them is changed. Then the ten follow them there.
+    let (mut lost, mut changed) = (false, false);
+    world.middlebox = Some(Box::new(move |transit| {
+        let segment = transit.segment;
+        if transit.from == B || segment.payload.len() < 100 {
+            return true;
+        }
+        if transit.path == 1 && !lost {
+            lost = true;
+            segment.flags = Flags::RST;
+            segment.options = stack::wire::tcp::Options::default();
+            segment.payload = segment.payload.slice(0..0);
+        } else if transit.path == 0 && !changed {
+            changed = true;
+            let mut octets = segment.payload.bytes().to_vec();
+            octets[50] ^= 0x40;
+            segment.payload = world::slice(octets);
+        }
+        true
+    }));
+    world.ends[A].send(12 * 1400, false);
+    world.run(MINUTE, |w| {
+        w.ends[A].conn.mode() == Mode::Fallback || w.ends[A].conn.is_closed()
+    });
+    assert_eq!(world.ends[B].count(Counter::DssChecksumError), 1);
+    assert_eq!(world.ends[B].count(Counter::MpFailTx), 1);
+    world.ends[A].send(12 * 1400, true);
+    world.run(MINUTE, World::is_closed);
+    world.ends[B].assert_intact();
+    assert_eq!(world.ends[A].count(Counter::MpFailTx), 1, "on the reset");
 }
 
 #[test]

@@ -119,7 +119,8 @@ impl<B: PacketBuf> Connection<B> {
         // Where the octets that wait belong, by this mapping: no octet may be missing before them.
         let place = dsn::offset(dsn, i64::from(subflow.held.start.distance(start)));
         let known = self.recv.next().distance(place);
-        if self.recv.has_gap() || known < 0 && subflow.held.len > 0 {
+        let misses = self.recv.has_gap() || known < 0;
+        if misses || !subflow.is_contiguous(self.send.una(), self.send.nxt()) {
             cx.mptcp.count(Counter::DssMalformed);
             self.reset_subflow(cx, at, ResetReason::MPTCP_SPECIFIC);
             return;
@@ -132,6 +133,12 @@ impl<B: PacketBuf> Connection<B> {
                 break;
             };
             skip -= u32::try_from(slice.len()).unwrap_or(0);
+        }
+        if skip > 0 {
+            // More is to come that is known already.
+            cx.mptcp.count(Counter::DssMalformed);
+            self.reset_subflow(cx, at, ResetReason::MPTCP_SPECIFIC);
+            return;
         }
         self.fall_back(cx, Counter::FallbackInfiniteRx, false);
     }
@@ -155,6 +162,11 @@ impl<B: PacketBuf> Connection<B> {
         cx.mptcp.count(Counter::MpFailRx);
         if self.subflows.len() > 1 {
             self.reset_subflow(cx, at, ResetReason::MIDDLEBOX_INTERFERENCE);
+            return;
+        }
+        if !self.subflows[at].is_contiguous(self.send.una(), self.send.nxt()) {
+            // What a lost subflow carried was sent again on this one, or waits for it: no mapping fits all of it.
+            self.fail_subflow(cx, at, dsn);
             return;
         }
         let asked = self.subflows[at].failed;

@@ -198,6 +198,7 @@ impl<B: PacketBuf> Connection<B> {
         if subflow.tcb.queued() == 0 {
             subflow.busy_since = now;
         }
+        subflow.carry(dsn, stack::buf::chain_len(&chain));
         subflow.tcb.push(Item {
             payload: chain,
             upper,
