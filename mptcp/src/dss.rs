@@ -10,9 +10,6 @@ use crate::dsn;
 use stack::SeqNum;
 use std::collections::VecDeque;
 
-/// Most ranges that one subflow may declare ahead: past it a mapping is refused, and its data counts as uncovered.
-pub(crate) const RANGES_MAX: usize = 2048;
-
 /// What a mapping's checksum is computed over besides the data (RFC 8684 3.3.1, figure 10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Check {
@@ -73,14 +70,18 @@ pub(crate) struct MappingStore {
     /// First subflow octet that was not consumed yet.
     next: SeqNum,
     ranges: VecDeque<Mapping>,
+    /// Most ranges declared ahead: past it a mapping is refused, and its data counts as uncovered.
+    ranges_max: usize,
 }
 
 impl MappingStore {
-    /// An empty store for a subflow whose first octet of data has sequence number `first`.
-    pub(crate) fn new(first: SeqNum) -> Self {
+    /// An empty store for a subflow whose first octet of data has sequence number `first`. `ranges_max` must not be less
+    /// than the segments that the peer's window lets fly: behind one lost segment all of them may need a range each.
+    pub(crate) const fn new(first: SeqNum, ranges_max: usize) -> Self {
         Self {
             next: first,
             ranges: VecDeque::new(),
+            ranges_max,
         }
     }
 
@@ -149,7 +150,7 @@ impl MappingStore {
             previous.len += mapping.len;
             return Declared::New;
         }
-        if self.ranges.len() >= RANGES_MAX {
+        if self.ranges.len() >= self.ranges_max {
             return Declared::Full;
         }
         self.ranges.insert(at, mapping);

@@ -221,7 +221,8 @@ impl<B: PacketBuf> Connection<B> {
         prepare: impl FnOnce(&mut Subflow<B>),
     ) -> Option<SubflowId> {
         let id = self.free_id()?;
-        let mut subflow = Subflow::new(id, tuple, Tcb::new(agreed, cx.now), true);
+        let (tcb, pieces_max) = (Tcb::new(agreed, cx.now), self.params().limits.pieces_max());
+        let mut subflow = Subflow::new(id, tuple, tcb, true, pieces_max);
         prepare(&mut subflow);
         self.adopt(subflow);
         self.tell(Event::SubflowOpened { id, tuple });

@@ -137,7 +137,14 @@ pub struct Subflow<B> {
 }
 
 impl<B: PacketBuf> Subflow<B> {
-    pub(crate) fn new(id: SubflowId, tuple: Tuple, tcb: Tcb<B>, joined: bool) -> Self {
+    /// `pieces_max` bounds the mappings ahead of their data.
+    pub(crate) fn new(
+        id: SubflowId,
+        tuple: Tuple,
+        tcb: Tcb<B>,
+        joined: bool,
+        pieces_max: usize,
+    ) -> Self {
         let first = tcb.rcv_nxt();
         Self {
             id,
@@ -149,7 +156,7 @@ impl<B: PacketBuf> Subflow<B> {
             local_id: AddrId(0),
             remote_id: AddrId(0),
             backup: false,
-            mappings: MappingStore::new(first),
+            mappings: MappingStore::new(first, pieces_max),
             held: Held::new(first),
             verified: false,
             bare: false,

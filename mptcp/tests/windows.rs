@@ -125,3 +125,26 @@ fn one_octet_segments_are_bounded_too() {
     world.run(10 * MINUTE, World::is_complete);
     world.ends[B].assert_intact();
 }
+
+#[test]
+fn bug6_one_lost_segment_before_thousands_with_a_mapping_each() {
+    // With checksums every mapping is kept whole until its data is in order.
+    let mut world = World::new(
+        Setup {
+            checksum: true,
+            limits: Limits {
+                recv_buffer: 16 << 20,
+                send_buffer: 16 << 20,
+                ..Limits::default()
+            },
+            ..Setup::default()
+        },
+        vec![Link::pair(50_000_000, 50, 100_000_000)],
+    );
+    let mut count = 0;
+    world.middlebox = Some(Box::new(move |transit| {
+        count += i32::from(transit.segment.payload.len() > 100);
+        count != 4000
+    }));
+    world.transfer([11_000_000, 0], MINUTE);
+}

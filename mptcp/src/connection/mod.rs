@@ -62,6 +62,13 @@ pub struct Limits {
     pub time_wait: Duration,
 }
 
+impl Limits {
+    /// Pieces held for the owner, whatever their length: each pins a whole packet buffer.
+    pub(crate) fn pieces_max(&self) -> usize {
+        (self.recv_buffer / 128).max(64) as usize
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -245,9 +252,9 @@ impl<B: PacketBuf> Connection<B> {
         // MP_CAPABLE occupies the initial number on both sides (RFC 8684 3.1).
         let first_out = params.local_key.idsn(version) + 1;
         let first_in = params.remote_key.idsn(version) + 1;
-        let pieces = (params.limits.recv_buffer / 128).max(64) as usize;
+        let pieces = params.limits.pieces_max();
         let snd_wnd = tcb.snd_wnd_edge() - tcb.snd_una();
-        let mut first = Subflow::new(SubflowId::INITIAL, tuple, tcb, false);
+        let mut first = Subflow::new(SubflowId::INITIAL, tuple, tcb, false, pieces);
         let initiator = params.role == Role::Initiator;
         if initiator {
             first.tcb.request_ack();

@@ -19,7 +19,7 @@ fn mapping(from: u32, len: u32) -> Mapping {
 
 #[test]
 fn m13_a_mapping_repeated_on_each_segment_is_one_range() {
-    let mut store = MappingStore::new(START);
+    let mut store = MappingStore::new(START, RANGES_MAX);
     let whole = Mapping {
         len: 60_000,
         ..mapping(0, 0)
@@ -38,7 +38,7 @@ fn m13_a_mapping_repeated_on_each_segment_is_one_range() {
 
 #[test]
 fn m13_neighbors_melt_and_gaps_do_not() {
-    let mut store = MappingStore::new(START);
+    let mut store = MappingStore::new(START, RANGES_MAX);
     let at = |from: u32, len| Mapping {
         seq: START + from,
         dsn: DataSeq(7) + u64::from(from),
@@ -58,7 +58,7 @@ fn m13_neighbors_melt_and_gaps_do_not() {
 
 #[test]
 fn bug16_what_was_declared_first_stands() {
-    let mut store = MappingStore::new(START);
+    let mut store = MappingStore::new(START, RANGES_MAX);
     let first = Mapping {
         seq: START,
         dsn: DataSeq(1000),
@@ -94,7 +94,7 @@ fn m17_a_mapping_with_a_checksum_is_kept_whole_or_not_at_all() {
         check,
         ..mapping(0, 100)
     };
-    let mut store = MappingStore::new(START);
+    let mut store = MappingStore::new(START, RANGES_MAX);
     assert_eq!(store.declare(whole), Declared::New);
     assert_eq!(store.declare(whole), Declared::Known);
     for (from, len) in [(0, 50), (50, 100), (10, 20)] {
@@ -118,7 +118,7 @@ fn m17_a_mapping_with_a_checksum_is_kept_whole_or_not_at_all() {
 
 #[test]
 fn ranges_are_bounded() {
-    let mut store = MappingStore::new(START);
+    let mut store = MappingStore::new(START, RANGES_MAX);
     let apart = |i: u32| Mapping {
         seq: START + i * 10,
         dsn: DataSeq(u64::from(i) * 999),
@@ -135,6 +135,9 @@ fn ranges_are_bounded() {
     assert_eq!(store.declare(apart(max)), Declared::New);
 }
 
+/// Ranges that the stores of these tests hold at most.
+const RANGES_MAX: usize = 2048;
+
 proptest! {
     /// However true mappings are cut, repeated, overlapped and reordered, each octet that one covers has its place,
     /// and no other has any.
@@ -143,7 +146,7 @@ proptest! {
         cuts in proptest::collection::vec((0u32..320, 1u32..40), 1..60),
         consumed in proptest::collection::vec(0u32..320, 0..6),
     ) {
-        let mut store = MappingStore::new(START);
+        let mut store = MappingStore::new(START, RANGES_MAX);
         let mut known = [false; 400];
         let mut next = 0;
         let mut steps = consumed.iter();
