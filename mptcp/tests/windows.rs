@@ -3,6 +3,8 @@
 mod world;
 
 use mptcp::connection::Limits;
+use mptcp::option::parse;
+use mptcp::{Counter, MpOption};
 use stack::time::Duration;
 use world::{A, B, Link, Setup, World};
 
@@ -147,4 +149,57 @@ fn bug6_one_lost_segment_before_thousands_with_a_mapping_each() {
         count != 4000
     }));
     world.transfer([11_000_000, 0], MINUTE);
+}
+
+#[test]
+fn m22_a_peer_that_ignores_mp_fail_and_windows_cannot_make_us_hold_without_bound() {
+    for piece in [1400, 20] {
+        let mut world = World::new(
+            Setup {
+                checksum: true,
+                limits: Limits {
+                    recv_buffer: 200_000,
+                    send_buffer: 64 << 20,
+                    ..Limits::default()
+                },
+                ..Setup::default()
+            },
+            vec![Link::pair(0, 5, 0)],
+        );
+        world.ends[A].piece = piece;
+        let mut count = 0;
+        world.middlebox = Some(Box::new(move |transit| {
+            let segment = transit.segment;
+            if transit.from == B {
+                // All that would hold A back.
+                let keep = parse(&segment.options.mptcp).flatten();
+                let keep = keep.filter(|option| matches!(option, MpOption::Dss(_)));
+                let options: Vec<_> = keep.collect();
+                segment.options.mptcp.clear();
+                for option in options {
+                    option.emit(&mut segment.options.mptcp).unwrap();
+                }
+                segment.wnd = u16::MAX;
+            }
+            count += i32::from(!segment.payload.is_empty());
+            if count == 50 && !segment.payload.is_empty() {
+                let mut octets = segment.payload.bytes().to_vec();
+                octets[10] ^= 0x40;
+                segment.payload = world::slice(octets);
+            }
+            true
+        }));
+        world.ends[A].send(3_000_000, false);
+        world.ends[B].send(10, false);
+        let mut most = 0;
+        for _ in 0..400 {
+            world.pass(Duration::from_millis(10));
+            most = most.max(world.ends[B].conn.held());
+        }
+        assert_eq!(world.ends[B].count(Counter::MpFailTx), 1);
+        assert!(most <= 200_000 + 20_000, "{most} octets held");
+        let pieces = most / piece;
+        assert!(pieces <= 2 * 200_000 / 128, "{pieces} pieces held");
+        assert_eq!(world.ends[B].count(Counter::DssUncovered), 1);
+    }
 }

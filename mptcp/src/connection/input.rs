@@ -12,6 +12,9 @@ use stack::tcp::Verdict;
 use stack::wire::tcp::Segment;
 use stack::{PacketBuf, Slice};
 
+/// The longest mapping, and a segment that ends it and begins the next.
+const MAPPING_MAX: u32 = 2 * 65_535;
+
 impl<B: PacketBuf> Connection<B> {
     /// Takes a segment of subflow `id`: TCP first, then its options, then its data. What TCP does not accept counts
     /// for nothing above it.
@@ -82,6 +85,7 @@ impl<B: PacketBuf> Connection<B> {
             }
         }
         self.place_held(cx, at);
+        self.bound_held(cx, at);
         self.renew_windows();
     }
 
@@ -150,16 +154,22 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Data in order without a mapping (RFC 8684 3.7): on the first subflow, before anything was verified, it means
-    /// that options do not pass; later it is held for a mapping that may yet come, up to one window, and some time.
+    /// that options do not pass; later it is held for a mapping that may yet come, for some time.
     fn on_uncovered(&mut self, cx: &mut Cx<'_>, at: usize) {
         if self.mode == Mode::Unverified {
             self.fall_back(cx, Counter::FallbackData, false);
-            return;
+        } else {
+            self.subflows[at].uncovered_since.get_or_insert(cx.now);
         }
-        let limit = self.params.limits.recv_buffer as usize;
-        let subflow = &mut self.subflows[at];
-        subflow.uncovered_since.get_or_insert(cx.now);
-        if subflow.held.len >= limit {
+    }
+
+    /// What waits for a mapping, for the rest of one with a checksum, or for an infinite one is outside the connection's
+    /// window: a peer that heeds that never has more than one window of it.
+    fn bound_held(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let limits = &self.params.limits;
+        let octets = limits.recv_buffer.max(MAPPING_MAX) as usize;
+        let held = &self.subflows[at].held;
+        if held.len > octets || held.slices.len() > limits.pieces_max() {
             cx.mptcp.count(Counter::DssUncovered);
             self.reset_subflow(cx, at, ResetReason::MIDDLEBOX_INTERFERENCE);
         }
