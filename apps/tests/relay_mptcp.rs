@@ -401,3 +401,20 @@ fn t15_lines_that_take_less_shrink_segments_on_each_leg() {
         assert_empty(&mut sim);
     }
 }
+
+#[test]
+fn m18_the_other_family_is_announced_only_where_no_subflow_joined() {
+    for (to, joins) in [(S, true), (S6, true), (S, false), (S6, false)] {
+        let mut sim = bonded_sim(config(), 1);
+        client(&mut sim).joining = joins;
+        connect(&mut sim, to);
+        let told = |sim: &mut Sim<Either>| client(sim).announced.clone();
+        sim.idle(Duration::from_millis(1_500));
+        let own = told(&mut sim);
+        let v6 = to == S6;
+        assert!(own.iter().all(|addr| addr.is_ipv6() == v6), "{own:?}");
+        assert_eq!(own.len(), 1, "{to}, joins: {joins}");
+        sim.idle(Duration::from_secs(3));
+        assert_eq!(told(&mut sim).len(), if joins { 1 } else { 2 }, "{to}");
+    }
+}

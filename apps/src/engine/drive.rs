@@ -114,6 +114,7 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        self.announce_other(now, handle);
         let short = self.is_short();
         let room = if short { 0 } else { self.config.limits.buffer };
         let Some(relay) = self.relays.get_mut(handle) else {

@@ -9,8 +9,13 @@ use mptcp::handshake::capable::{self, CapableRequest, ThirdAck};
 use mptcp::{AddrId, Key, LocalKey, Role};
 use stack::slab::Handle;
 use stack::tcp::{Agreed, Tcb};
+use stack::time::Duration;
 use stack::wire::tcp::Segment;
 use stack::{Instant, PacketBuf, Tuple};
+use std::net::IpAddr;
+
+/// How long addresses of the flow's own family are given to bring a subflow before the other's are announced.
+const OTHER_FAMILY_AFTER: Duration = Duration::from_secs(2);
 
 /// What the client's third ACK makes of the client leg.
 enum Client {
@@ -64,7 +69,7 @@ impl<B: PacketBuf> Engine<B> {
         );
         self.next_id += 1;
         relay.token = token;
-        self.announce(&mut relay);
+        self.announce(now, &mut relay);
         let client = Which::Client(SubflowId::INITIAL);
         relay.input(&mut self.tools.leg(now), client, segment);
         let Ok(handle) = self.relays.insert(relay) else {
@@ -147,17 +152,44 @@ impl<B: PacketBuf> Engine<B> {
         Some(Leg::Plain(Plain::new(tcb, pending.tuple)))
     }
 
-    /// Tells the client where else it can reach us, addresses of the flow's own family first.
-    fn announce(&self, relay: &mut Relay<B>) {
+    /// Tells the client where else it can reach us: at addresses of the flow's own family, at once.
+    fn announce(&self, now: Instant, relay: &mut Relay<B>) {
         let ipv6 = relay.tuple.dst.is_ipv6();
-        let Some(connection) = relay.client.multipath_mut() else {
-            return;
-        };
-        for family in [ipv6, !ipv6] {
-            let addresses = (1..=u8::MAX).zip(&self.config.announce);
-            for (id, address) in addresses.filter(|(_, a)| a.is_ipv6() == family) {
-                connection.announce(AddrId(id), *address, None);
-            }
+        if announce_family(&self.config.announce, relay, ipv6) {
+            relay.announce_other_at = Some(now + OTHER_FAMILY_AFTER);
+        } else {
+            announce_family(&self.config.announce, relay, !ipv6);
         }
     }
+
+    /// Tells it of the other family's too, if none of its own brought a subflow: a client that can use both would join
+    /// twice over one access.
+    pub(super) fn announce_other(&mut self, now: Instant, handle: Handle) {
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
+        if relay.announce_other_at.is_none_or(|at| at > now) {
+            return;
+        }
+        relay.announce_other_at = None;
+        if relay.joined.is_empty() && !relay.is_closing() {
+            let ipv6 = relay.tuple.dst.is_ipv6();
+            announce_family(&self.config.announce, relay, !ipv6);
+        }
+    }
+}
+
+/// Announces those of `addresses` that are of one family; whether there was any.
+fn announce_family<B: PacketBuf>(addresses: &[IpAddr], relay: &mut Relay<B>, ipv6: bool) -> bool {
+    let Some(connection) = relay.client.multipath_mut() else {
+        return false;
+    };
+    let mut any = false;
+    for (id, address) in (1..=u8::MAX).zip(addresses) {
+        if address.is_ipv6() == ipv6 {
+            connection.announce(AddrId(id), *address, None);
+            any = true;
+        }
+    }
+    any
 }

@@ -56,6 +56,8 @@ pub(crate) struct Relay<B> {
     tos_down: u8,
     /// Why it ends, once it does otherwise than cleanly.
     ending: Option<Counter>,
+    /// When addresses of the other family are announced, unless a subflow joined by then.
+    pub(crate) announce_other_at: Option<Instant>,
     /// Octets held when it was last looked at.
     pub(crate) held: u64,
     /// Where its entry in the timer wheel stands.
@@ -89,6 +91,7 @@ impl<B: PacketBuf> Relay<B> {
             tos_up,
             tos_down,
             ending: None,
+            announce_other_at: None,
             held: 0,
             armed: None,
             starved: false,
@@ -199,6 +202,6 @@ impl<B: PacketBuf> Relay<B> {
     pub(crate) fn next_deadline(&self, timeouts: &Timeouts) -> Instant {
         let legs = earlier(self.client.next_deadline(), self.server.next_deadline());
         let own = self.times_out_at(timeouts);
-        legs.map_or(own, |at| at.min(own))
+        earlier(legs, self.announce_other_at).map_or(own, |at| at.min(own))
     }
 }

@@ -89,16 +89,16 @@ impl Tcp {
         self.flags & flag != 0
     }
 
-    /// The body of the first option of `kind`.
+    /// The body of the first option of `kind`; none behind an option whose length is nonsense, as random frames have it.
     pub fn option(&self, kind: u8) -> Option<&[u8]> {
         let mut rest = &self.options[..];
         loop {
             match *rest {
                 [] | [0, ..] => return None,
                 [1, ..] => rest = &rest[1..],
-                [k, len, ..] if k == kind => return Some(&rest[2..usize::from(len)]),
-                [_, len, ..] => rest = &rest[usize::from(len)..],
-                [_] => panic!("cut option"),
+                [k, len, ..] if k == kind => return rest.get(2..usize::from(len)),
+                [_, len, ..] if len >= 2 => rest = rest.get(usize::from(len)..)?,
+                _ => return None,
             }
         }
     }
