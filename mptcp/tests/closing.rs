@@ -94,6 +94,63 @@ fn bug8_the_last_data_ack_is_lost_and_the_close_is_bounded() {
     assert!(took < 3 * MINUTE, "{took:?}");
 }
 
+/// A peer that ends its only subflow together with its data: the FIN is on the DATA_FIN.
+fn fin_with_data_fin() -> World {
+    let mut world = World::new(Setup::default(), vec![Link::pair(0, 10, 0)]);
+    let mut done = false;
+    world.middlebox = Some(Box::new(move |transit| {
+        if transit.from == A && !done && options(transit.segment).iter().any(is_data_fin) {
+            done = true;
+            transit.segment.flags = transit.segment.flags.with(Flags::FIN);
+        }
+        // From then on A does not know what it has sent: it says no more.
+        transit.from == B || !done || transit.segment.flags.has(Flags::FIN)
+    }));
+    world
+}
+
+#[test]
+fn bug8_a_fin_with_the_data_fin_leaves_a_slow_owner_all_the_time() {
+    let mut world = fin_with_data_fin();
+    world.ends[B].reads = false;
+    world.ends[A].send(5_000, true);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.ends[B].conn.outcome(), Outcome::Alive);
+    world.ends[B].reads = true;
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.ends[B].received, 5_000);
+    assert!(world.ends[B].fin_seen);
+}
+
+#[test]
+fn bug8_a_fin_with_the_data_fin_is_a_half_close() {
+    let mut world = fin_with_data_fin();
+    world.ends[A].send(5_000, true);
+    world.pass(Duration::from_secs(30));
+    assert!(world.ends[B].fin_seen);
+    assert_eq!(world.ends[B].conn.outcome(), Outcome::Alive);
+}
+
+#[test]
+fn bug8_subflows_in_time_wait_alone_do_not_keep_a_connection() {
+    for who in [A, B] {
+        let mut world = two_paths(Setup::default());
+        world.ends[A].send(10_000, false);
+        let (now, rng) = (world.now, &mut world.rng);
+        world.ends[who].with(now, rng, |conn, cx| conn.withdraw(cx, mptcp::AddrId(1)));
+        world.pass(Duration::from_secs(1));
+        world.middlebox = Some(Box::new(move |transit| {
+            if transit.from != who && transit.path == 0 {
+                into_reset(transit.segment);
+            }
+            transit.path == 0
+        }));
+        world.ends[1 - who].send(20_000, false);
+        let took = world.run(5 * MINUTE, |w| w.ends[who].conn.is_closed());
+        assert!(took < Duration::from_secs(15), "{took:?}");
+    }
+}
+
 #[test]
 fn m23_abort_ends_the_other_side_at_once() {
     for version in [Version::V0, Version::V1] {

@@ -238,10 +238,15 @@ impl<B: PacketBuf> Connection<B> {
         self.subflows[at].tcb.accept_fin();
         if self.usable() > 1 || !self.subflows[at].is_usable() {
             self.close_subflow(cx, at);
-        } else if !self.remote_fin_accepted && self.close_at.is_none() {
-            // Without it nothing more can come, unless another subflow joins in time.
+        } else if !self.has_all() && self.close_at.is_none() {
+            // Without the rest nothing more can come, unless another subflow joins in time.
             self.close_at = Some(cx.now + self.params.limits.close_timeout);
         }
+    }
+
+    /// Whether nothing more is to come but acknowledgments: the owner may still have to take it.
+    fn has_all(&self) -> bool {
+        self.remote_fin_accepted || self.remote_fin == Some(self.recv.next())
     }
 
     /// Ends a subflow in good order; what it carries is finished on it.
@@ -269,6 +274,10 @@ impl<B: PacketBuf> Connection<B> {
             for at in 0..self.subflows.len() {
                 self.close_subflow(cx, at);
             }
+        } else if self.mode != Mode::Fallback && !self.has_way() {
+            // What is left is closing or in TIME-WAIT: unless another subflow joins in time, it is over.
+            self.close_at
+                .get_or_insert(cx.now + self.params.limits.close_timeout);
         }
         let over = self.subflows.iter().all(Self::is_over);
         if over && self.is_complete() {
@@ -311,6 +320,11 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
+    /// Whether a subflow is open for data, though it may not work at present.
+    fn has_way(&self) -> bool {
+        self.subflows.iter().any(|s| s.is_live() && !s.finishing)
+    }
+
     /// The close took too long: what is left of it is reset.
     pub(super) fn on_close_timeout(&mut self, cx: &mut Cx<'_>) {
         self.close_at = None;
@@ -321,7 +335,7 @@ impl<B: PacketBuf> Connection<B> {
                 }
             }
             self.end(Outcome::Closed);
-        } else if self.usable() <= 1 {
+        } else if !self.has_way() || self.usable() <= 1 && !self.has_all() {
             self.cut_off(cx, ResetReason::TimedOut);
         }
     }
