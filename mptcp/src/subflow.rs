@@ -124,6 +124,8 @@ pub struct Subflow<B> {
     pub(crate) join_ack: Option<OptBytes>,
     /// When the third ACK is to be repeated.
     pub(crate) join_ack_at: Option<Instant>,
+    /// How often it was repeated.
+    pub(crate) join_acks: u8,
     /// The window last announced on it, in octets.
     pub(crate) announced: u32,
     /// Whether any window was announced yet.
@@ -168,6 +170,7 @@ impl<B: PacketBuf> Subflow<B> {
             finishing: false,
             join_ack: None,
             join_ack_at: None,
+            join_acks: 0,
             announced: 0,
             announced_once: false,
             data_fin_due: false,

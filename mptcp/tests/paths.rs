@@ -109,6 +109,18 @@ fn m8_no_data_on_a_join_before_the_fourth_ack() {
 }
 
 #[test]
+fn m8_a_join_without_a_fourth_ack_is_given_up() {
+    let mut world = World::new(Setup::default(), paths(2));
+    world.middlebox = Some(Box::new(|t| !(t.path == 1 && t.from == B && t.nth > 0)));
+    world.join_all(&[1]);
+    let before = world.sent_segments;
+    world.pass(5 * MINUTE);
+    assert_eq!(world.ends[A].conn.subflows().count(), 1);
+    let sent = world.sent_segments - before;
+    assert!(sent < 20, "{sent} segments for nothing");
+}
+
+#[test]
 fn m9_a_wrong_hmac_is_refused() {
     for (from, counter) in [
         (A, Counter::MpJoinAckHmacFailure),

@@ -18,6 +18,8 @@ const BURST: usize = 16;
 const TIMEOUTS_MAX: u8 = 8;
 /// Most DATA_FINs sent; the waits between them double.
 const DATA_FINS_MAX: u8 = 10;
+/// Most third ACKs of a join sent again; the waits between them double.
+const JOIN_ACKS_MAX: u8 = 5;
 /// Longest wait of the data level.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -145,9 +147,15 @@ impl<B: PacketBuf> Connection<B> {
             subflow.tcb.advance(&mut cx.stack());
         }
         if subflow.join_ack_at.is_some_and(|due| due <= cx.now) {
+            if subflow.join_acks >= JOIN_ACKS_MAX {
+                cx.mptcp.count(Counter::SubflowLost);
+                self.reset_subflow(cx, at, RstReason::UNACCEPTABLE_PERFORMANCE);
+                return;
+            }
             // The fourth ACK has not come: say the third again (RFC 8684 3.2).
             subflow.tcb.request_ack();
-            subflow.join_ack_at = Some(cx.now + subflow.tcb.rto());
+            subflow.join_acks += 1;
+            subflow.join_ack_at = Some(cx.now + subflow.tcb.rto() * (1 << subflow.join_acks));
         }
         if several && subflow.is_usable() && subflow.stale_at().is_some_and(|due| due <= cx.now) {
             subflow.stale = true;
