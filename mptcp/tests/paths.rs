@@ -121,6 +121,45 @@ fn m8_a_join_without_a_fourth_ack_is_given_up() {
 }
 
 #[test]
+fn m8_a_subflows_name_is_not_used_again_before_its_end_was_told() {
+    let delays = [10, 30, 10].map(|delay| Link::pair(0, delay, 0));
+    let mut world = World::new(Setup::default(), delays.into());
+    world.join_all(&[1]);
+    world.pass(Duration::from_secs(1));
+    // A reset on path 1 and the third ACK on path 2 arrive at the same instant.
+    world.join(2);
+    world.middlebox = Some(Box::new(|transit| {
+        let segment = transit.segment;
+        if transit.path == 1 && transit.from == A && segment.payload.len() > 100 {
+            segment.flags = stack::wire::tcp::Flags::RST;
+            segment.options = stack::wire::tcp::Options::default();
+            segment.payload = segment.payload.slice(0..0);
+        }
+        true
+    }));
+    world.ends[A].send(20 * 1400, false);
+    world.ends[B].events.clear();
+    world.pass(Duration::from_millis(35));
+    let events: Vec<_> = world.ends[B].events.iter().collect();
+    assert!(
+        matches!(
+            events[..],
+            [
+                Event::SubflowClosed {
+                    id: SubflowId(1),
+                    ..
+                },
+                Event::SubflowOpened {
+                    id: SubflowId(2),
+                    ..
+                },
+            ]
+        ),
+        "{events:?}"
+    );
+}
+
+#[test]
 fn m9_a_wrong_hmac_is_refused() {
     for (from, counter) in [
         (A, Counter::MpJoinAckHmacFailure),

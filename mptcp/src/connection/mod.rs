@@ -171,6 +171,12 @@ pub enum Event {
     },
 }
 
+impl Event {
+    fn closes(&self, subflow: SubflowId) -> bool {
+        matches!(self, Self::SubflowClosed { id, .. } if *id == subflow)
+    }
+}
+
 /// A segment on its way out of a connection.
 #[derive(Clone, Debug)]
 pub struct Output<B> {
@@ -453,11 +459,12 @@ impl<B: PacketBuf> Connection<B> {
         self.remote_fin_accepted && self.local_fin != LocalFin::Open
     }
 
-    /// The lowest id that no subflow has.
+    /// The lowest id that no subflow has, and whose last holder's end the owner knows of: until then it takes segments of
+    /// that one's tuple for the new one's.
     pub(crate) fn free_id(&self) -> Option<SubflowId> {
         let limit = u8::try_from(SUBFLOWS_MAX).unwrap_or(u8::MAX);
         (0..limit)
             .map(SubflowId)
-            .find(|&id| self.index(id).is_none())
+            .find(|&id| self.index(id).is_none() && !self.events.iter().any(|e| e.closes(id)))
     }
 }
