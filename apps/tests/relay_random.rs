@@ -87,7 +87,8 @@ fn right(rng: &mut Rng, seen: &[Tcp]) -> Option<(usize, Tcp)> {
     };
     let clock = last
         .option(8)
-        .map_or([0; 4], |ts| ts[..4].try_into().unwrap());
+        .and_then(|ts| ts.first_chunk().copied())
+        .unwrap_or([0; 4]);
     let timestamps = [&[8, 10, 0, 0, 0x10, 0][..], &clock].concat();
     let mut tcp = if last.has(SYN) && !last.has(ACK) {
         let mut answer = last.answer(SYN | ACK, 0x2000_0000);
