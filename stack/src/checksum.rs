@@ -20,20 +20,26 @@ impl Sum {
     /// The sum over `bytes`. Reads every octet: the only function that does.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let mut acc: u64 = 0;
-        let mut chunks = bytes.chunks_exact(4);
-        for chunk in &mut chunks {
-            // A u64 holds 2^32 such words without overflow; packets are shorter than 2^16.
-            acc += u64::from(u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]));
+        // RFC 1071 2 B: the sum does not depend on the byte order, if the result is swapped alike. So words are added
+        // as they lie in memory, the widest that carry into a second one: two instructions for eight octets.
+        let mut acc: u128 = 0;
+        let mut add = |word: &[u8; 8]| acc += u128::from(u64::from_ne_bytes(*word));
+        let (blocks, rest) = bytes.as_chunks::<32>();
+        for block in blocks {
+            block.as_chunks().0.iter().for_each(&mut add);
         }
-        let rest = chunks.remainder();
+        let (words, rest) = rest.as_chunks();
+        words.iter().for_each(&mut add);
         if !rest.is_empty() {
-            let mut last = [0; 4];
+            let mut last = [0; 8];
             last[..rest.len()].copy_from_slice(rest);
-            acc += u64::from(u32::from_be_bytes(last));
+            add(&last);
         }
+        // Packets are shorter than 2^16 octets, so that there are few carries.
+        let (words, carries) = (acc as u64, (acc >> 64) as u64);
+        let acc = (words & 0xffff_ffff) + (words >> 32) + carries;
         Self {
-            folded: fold(acc),
+            folded: u16::from_be_bytes(fold(acc).to_ne_bytes()),
             odd: bytes.len() % 2 == 1,
         }
     }
@@ -90,11 +96,12 @@ impl Sum {
     }
 }
 
-fn fold(mut acc: u64) -> u16 {
-    while acc > 0xffff {
-        acc = (acc & 0xffff) + (acc >> 16);
-    }
-    u16::try_from(acc).unwrap_or(0)
+/// The ones-complement sum of the 16-bit words of `acc`, which is below 2^40.
+const fn fold(acc: u64) -> u16 {
+    let acc = (acc & 0xffff) + ((acc >> 16) & 0xffff) + (acc >> 32);
+    let acc = (acc & 0xffff) + (acc >> 16);
+    let acc = (acc & 0xffff) + (acc >> 16);
+    acc as u16
 }
 
 #[cfg(test)]
