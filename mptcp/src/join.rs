@@ -141,8 +141,8 @@ impl<B: PacketBuf> Connection<B> {
         let state = join::Joining::new(&request, cx.rng.u32());
         let answer = MpOption::from(state.syn_ack(&self.keys(), local_id, false));
         let mut option = [0; 16];
-        for (octet, value) in option.iter_mut().zip(OptBytes::from(answer)) {
-            *octet = value;
+        for (octet, value) in option.iter_mut().zip(OptBytes::from(answer).iter()) {
+            *octet = *value;
         }
         *self.joins_pending_mut() += 1;
         cx.mptcp.count(Counter::MpJoinSynAckTx);

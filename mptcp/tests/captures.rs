@@ -40,7 +40,7 @@ fn every_option_parses_and_emits_the_same_octets() {
         let mut options = 0;
         for segment in read(&path) {
             let mut out = OptBytes::new();
-            let mut captured = segment.mptcp.clone();
+            let mut captured = segment.mptcp;
             for option in parse(&segment.mptcp) {
                 let option = option.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
                 if matches!(option, MpOption::Join(Join::Ack { .. })) {
@@ -266,7 +266,7 @@ fn replay_joins(capture: &Capture<'_>, done: &mut Done) -> Sides {
             .iter()
             .find(|s| s.tuple == syn.tuple && s.flags == Flags::ACK)
             .expect("the third ACK");
-        let mut captured = third.mptcp.clone();
+        let mut captured = third.mptcp;
         clear_reserved(&mut captured);
         assert_eq!(octets(joined.ack), captured);
         assert_eq!(joining.third_ack(&other, &third.mptcp), Ok(()));

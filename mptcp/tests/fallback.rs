@@ -346,12 +346,8 @@ fn t18_garbage_in_options_is_counted_and_harms_nothing() {
         if state >> 16 & 7 == 0 && transit.segment.payload.is_empty() {
             let options = &mut transit.segment.options.mptcp;
             let len = 3 + (state >> 20 & 7) as u8 * 2;
-            options.clear();
-            options.push(30);
-            options.push(len);
-            for i in 2..len {
-                options.push((state >> (i % 24)) as u8);
-            }
+            let garbage = (2..len).map(|i| (state >> (i % 24)) as u8);
+            *options = [30, len].into_iter().chain(garbage).collect();
         }
         true
     }));

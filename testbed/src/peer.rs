@@ -87,7 +87,7 @@ impl Peer {
             self.next = segment.ack;
         }
         if !segment.options.mptcp.is_empty() {
-            self.mptcp = segment.options.mptcp.clone();
+            self.mptcp = segment.options.mptcp;
         }
         self.ts = segment.options.ts.map_or(self.ts, |ts| ts.val);
     }
@@ -96,7 +96,7 @@ impl Peer {
     #[must_use]
     pub fn frame(&self, wish: &Wish, data: &MemBuf) -> Vec<u8> {
         let mut options = Options {
-            mptcp: wish.mptcp.clone(),
+            mptcp: wish.mptcp,
             ..Options::default()
         };
         if wish.syn_options {

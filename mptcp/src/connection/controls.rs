@@ -127,7 +127,7 @@ impl<B: PacketBuf> Connection<B> {
         match control {
             Control::Handshake => {
                 if let Some(join) = &subflow.join_ack {
-                    return join.clone();
+                    return *join;
                 }
                 let capable = self.capable(CapableForm::TwoKeys {
                     sender: self.params.local_key,

@@ -24,7 +24,7 @@ impl OpenJoin {
     /// The SYN, the same each time.
     #[must_use]
     pub fn syn<B: PacketBuf>(&self, now: Instant) -> OutSegment<B> {
-        self.opening.syn(now, self.option.clone())
+        self.opening.syn(now, self.option)
     }
 
     /// When the SYN is due again; note each with [`Self::sent_again`].

@@ -82,6 +82,10 @@ impl<B: PacketBuf> Net<B> {
 /// `options` after `edit`, padded to whole words. They were parsed before, so their lengths are right.
 fn edited(options: &[u8], edit: SynEdit) -> OptBytes {
     let mut out = OptBytes::new();
+    let mut keep = |octets: &[u8]| {
+        let fits = out.try_extend_from_slice(octets);
+        debug_assert!(fits.is_ok(), "no option becomes longer");
+    };
     let mut rest = options;
     loop {
         let len = match *rest {
@@ -98,13 +102,13 @@ fn edited(options: &[u8], edit: SynEdit) -> OptBytes {
             ([KIND_MPTCP, ..], _) if edit.strip_mptcp => {},
             (&[kind::MSS, 4, a, b], Some(max)) => {
                 let [a, b] = u16::from_be_bytes([a, b]).min(max).to_be_bytes();
-                out.extend([kind::MSS, 4, a, b]);
+                keep(&[kind::MSS, 4, a, b]);
             },
-            _ => out.extend(option.iter().copied()),
+            _ => keep(option),
         }
     }
-    while !out.len().is_multiple_of(4) {
-        out.push(kind::END);
-    }
+    let padding = out.len().next_multiple_of(4) - out.len();
+    let fits = out.try_extend_from_slice(&[kind::END; 3][..padding]);
+    debug_assert!(fits.is_ok(), "a header's options are whole words");
     out
 }

@@ -25,7 +25,7 @@ impl<B: PacketBuf> Outgoing<B> {
         Self {
             seq: entry.seq,
             payload: entry.item.payload.clone(),
-            upper: entry.item.upper.clone(),
+            upper: entry.item.upper,
             psh: entry.item.psh,
             fin: entry.fin,
         }

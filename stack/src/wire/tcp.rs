@@ -1,11 +1,13 @@
 //! TCP segments as values: [`Segment`] is what came in, [`OutSegment`] is what goes out (RFC 9293 3.1, RFC 7323, RFC 2018).
 
 mod emit;
+mod opt_bytes;
 mod parse;
 #[cfg(test)]
 mod tests;
 
 pub use emit::{emit, header_len, options_len};
+pub use opt_bytes::{OptBytes, OptionsFull};
 pub(crate) use parse::HEADER_MIN;
 pub use parse::{ParseError, parse, parse_options};
 
@@ -16,9 +18,6 @@ use arrayvec::ArrayVec;
 
 /// Most octets of options in one TCP header.
 pub const OPTIONS_MAX: usize = 40;
-
-/// Raw option octets, whole options one after another, opaque to this crate.
-pub type OptBytes = ArrayVec<u8, OPTIONS_MAX>;
 
 /// The option kind of Multipath TCP (RFC 8684 3): handed up and down raw.
 pub const KIND_MPTCP: u8 = 30;

@@ -209,11 +209,11 @@ fuzz_target!(|steps: Vec<Step>| {
             } => {
                 let peer = &peers[usize::from(*peer) % peers.len()];
                 let (seq, ack) = far.unwrap_or((off.0.into(), off.1.into()));
-                let theirs = peers[usize::from(*flags >> 7) * 2].mptcp.clone();
+                let theirs = peers[usize::from(*flags >> 7) * 2].mptcp;
                 let theirs = if peer.mptcp.is_empty() {
                     theirs
                 } else {
-                    peer.mptcp.clone()
+                    peer.mptcp
                 };
                 let payload = payload % 1400;
                 let wish = Wish {

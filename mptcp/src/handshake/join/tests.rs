@@ -75,7 +75,7 @@ fn m9_a_wrong_bit_in_either_hmac_is_found() {
         let second = encoded(joining.syn_ack(&b, AddrId(1), false));
         let third = encoded(syn_ack(&second, &a, RA).unwrap().ack);
         for bit in 0..160 {
-            let mut wrong = third.clone();
+            let mut wrong = third;
             wrong[4 + bit / 8] ^= 1 << (bit % 8);
             assert_eq!(
                 joining.third_ack(&b, &wrong),
@@ -85,7 +85,7 @@ fn m9_a_wrong_bit_in_either_hmac_is_found() {
         }
         // The HMAC of the SYN+ACK, and the random number that it covers.
         for bit in 0..96 {
-            let mut wrong = second.clone();
+            let mut wrong = second;
             wrong[4 + bit / 8] ^= 1 << (bit % 8);
             assert_eq!(syn_ack(&wrong, &a, RA), Err(NotJoin::Hmac), "bit {bit}");
         }

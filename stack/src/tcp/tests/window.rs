@@ -251,7 +251,7 @@ fn items_keep_their_options_and_their_edges() {
         payload.push(super::rig::slice(&vec![7; len]));
         rig.tcb.push(crate::tcp::Item {
             payload,
-            upper: upper.clone(),
+            upper,
             psh: true,
         });
     }

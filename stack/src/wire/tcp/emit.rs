@@ -22,7 +22,14 @@ pub fn options_len(options: &Options) -> usize {
 /// Octets of the TCP header that [`emit`] writes for `options`.
 #[must_use]
 pub fn header_len(options: &Options) -> usize {
-    HEADER_MIN + layout(options).len()
+    let len = options_len(options);
+    // What does not fit is left out: only the layout itself tells what.
+    HEADER_MIN
+        + if len > OPTIONS_MAX {
+            layout(options).len()
+        } else {
+            len
+        }
 }
 
 /// Appends the TCP header of `segment` with options and checksum. Does not read the payload where its sum is known.
@@ -94,9 +101,8 @@ fn layout(options: &Options) -> OptBytes {
         out.put(2, &sack[..len]);
     }
     out.put(0, &options.mptcp);
-    while !out.bytes.len().is_multiple_of(4) {
-        out.bytes.push(kind::NOP);
-    }
+    let padding = out.bytes.len().next_multiple_of(4) - out.bytes.len();
+    out.put(0, &[kind::NOP; 3][..padding]);
     out.bytes
 }
 
@@ -110,8 +116,10 @@ impl Layout {
     fn put(&mut self, nops: usize, option: &[u8]) {
         let nops = if self.aligned { nops } else { 0 };
         if nops + option.len() <= self.bytes.remaining_capacity() {
-            self.bytes.extend(core::iter::repeat_n(kind::NOP, nops));
-            self.bytes.extend(option.iter().copied());
+            for octets in [&[kind::NOP; 2][..nops], option] {
+                let fits = self.bytes.try_extend_from_slice(octets);
+                debug_assert!(fits.is_ok(), "there is room");
+            }
         }
     }
 }
