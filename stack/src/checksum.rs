@@ -44,6 +44,14 @@ impl Sum {
         }
     }
 
+    /// The sum over 32-bit words, each read as a big-endian number, that add up to `total`: at most 256 of them.
+    pub(crate) const fn of_words(total: u64) -> Self {
+        Self {
+            folded: fold(total),
+            odd: false,
+        }
+    }
+
     /// The sum over a run of `len` octets whose folded sum is `folded`.
     #[must_use]
     pub const fn from_parts(folded: u16, len: usize) -> Self {

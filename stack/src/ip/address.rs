@@ -5,6 +5,52 @@ use crate::buf::PortId;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
+/// Addresses by family and in order, so that a look-up compares a few numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AddressSet {
+    v4: Vec<Ipv4Addr>,
+    v6: Vec<Ipv6Addr>,
+}
+
+impl AddressSet {
+    pub(super) fn contains(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => place(&self.v4, addr, Ipv4Addr::to_bits).is_ok(),
+            IpAddr::V6(addr) => place(&self.v6, addr, Ipv6Addr::to_bits).is_ok(),
+        }
+    }
+
+    /// Whether `addr` was new.
+    pub(super) fn insert(&mut self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => insert(&mut self.v4, addr, Ipv4Addr::to_bits),
+            IpAddr::V6(addr) => insert(&mut self.v6, addr, Ipv6Addr::to_bits),
+        }
+    }
+
+    /// The lowest of the family of `like`.
+    pub(super) fn first(&self, like: IpAddr) -> Option<IpAddr> {
+        match like {
+            IpAddr::V4(_) => self.v4.first().copied().map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.first().copied().map(IpAddr::V6),
+        }
+    }
+}
+
+/// Where `addr` stands among `sorted`, or would.
+fn place<A: Copy, N: Ord>(sorted: &[A], addr: A, number: impl Fn(A) -> N) -> Result<usize, usize> {
+    let wanted = number(addr);
+    sorted.binary_search_by(|held| number(*held).cmp(&wanted))
+}
+
+fn insert<A: Copy, N: Ord>(sorted: &mut Vec<A>, addr: A, number: impl Fn(A) -> N) -> bool {
+    let place = place(sorted, addr, number);
+    if let Err(place) = place {
+        sorted.insert(place, addr);
+    }
+    place.is_err()
+}
+
 /// A port with its addresses, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Interface {

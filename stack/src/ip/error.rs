@@ -105,10 +105,7 @@ impl<B: PacketBuf> Net<B> {
         let src = self
             .source_on(hop.port, packet.src)
             .or_else(|| self.source_on(packet.port, packet.src))
-            .or_else(|| {
-                let same_family = |addr: &&IpAddr| addr.is_ipv4() == packet.src.is_ipv4();
-                self.own.iter().find(same_family).copied()
-            })?;
+            .or_else(|| self.own.first(packet.src))?;
         Some((hop, src))
     }
 

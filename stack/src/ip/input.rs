@@ -93,10 +93,10 @@ impl<B: PacketBuf> Net<B> {
     /// RFC 1812 5.2.3, 5.3.4 to 5.3.7: who may send, what stays on its link, what is for a group.
     fn whose(&self, packet: &Packet<B>, link_group: bool) -> Result<Whose, Counter> {
         let Packet { port, src, dst, .. } = *packet;
-        if !is_host(src) || self.is_local(port, src) || self.is_broadcast(src) {
+        if !is_host(src) || self.is_local(port, src) || self.broadcasts.contains(src) {
             return Err(Counter::DropMartian);
         }
-        if is_group(dst) || self.is_broadcast(dst) {
+        if is_group(dst) || self.broadcasts.contains(dst) {
             return Err(Counter::DropGroup);
         }
         if !is_host(dst) {
@@ -117,13 +117,6 @@ impl<B: PacketBuf> Net<B> {
     pub(super) fn is_local(&self, port: PortId, addr: IpAddr) -> bool {
         let link_local = |interface: &super::Interface| IpAddr::V6(interface.link_local) == addr;
         self.is_own(addr) || self.interface(port).is_some_and(link_local)
-    }
-
-    fn is_broadcast(&self, addr: IpAddr) -> bool {
-        match addr {
-            IpAddr::V4(addr) => self.broadcasts.binary_search(&addr).is_ok(),
-            IpAddr::V6(_) => false,
-        }
     }
 
     fn input_tcp(

@@ -31,8 +31,8 @@ pub use packet::{
 use crate::buf::{Frame, PacketBuf, PortId};
 use crate::time::Instant;
 use crate::{Counter, Cx};
-use address::Interface;
-use core::net::{IpAddr, Ipv4Addr};
+use address::{AddressSet, Interface};
+use core::net::IpAddr;
 use limit::TokenBucket;
 use neighbor::Neighbors;
 use output::Cached;
@@ -48,10 +48,10 @@ const ANSWERS: (u32, u32) = (10_000, 1_000);
 pub struct Net<B> {
     /// By the number of their port.
     interfaces: Vec<Option<Interface>>,
-    /// Every address of ours except link-local ones, in order.
-    own: Vec<IpAddr>,
-    /// The broadcast address of every network that we are on, in order.
-    broadcasts: Vec<Ipv4Addr>,
+    /// Every address of ours except link-local ones.
+    own: AddressSet,
+    /// The broadcast address of every network that we are on.
+    broadcasts: AddressSet,
     routes: Routes,
     neighbors: Neighbors<B>,
     /// Direct-mapped: where the last packets to each destination went.
@@ -67,8 +67,8 @@ impl<B: PacketBuf> Net<B> {
     pub fn new(config: NetConfig) -> Result<Self, NetError> {
         let mut net = Self {
             interfaces: Vec::new(),
-            own: Vec::new(),
-            broadcasts: Vec::new(),
+            own: AddressSet::default(),
+            broadcasts: AddressSet::default(),
             routes: Routes::default(),
             neighbors: Neighbors::new(),
             cache: vec![Cached::EMPTY; output::CACHE_LEN].into_boxed_slice(),
@@ -82,7 +82,6 @@ impl<B: PacketBuf> Net<B> {
         for addr in config.own {
             net.add_own(addr)?;
         }
-        net.broadcasts.sort_unstable();
         for route in config.routes {
             net.add_route(&route)?;
         }
@@ -105,7 +104,7 @@ impl<B: PacketBuf> Net<B> {
     /// Whether `addr` is one of our addresses, on a port or on none.
     #[must_use]
     pub fn is_own(&self, addr: IpAddr) -> bool {
-        self.own.binary_search(&addr).is_ok()
+        self.own.contains(addr)
     }
 
     /// When [`Net::advance`] must be called next.
@@ -140,7 +139,7 @@ impl<B: PacketBuf> Net<B> {
         for &net in &interface.addresses {
             self.add_own(net.addr())?;
             if let Some(broadcast) = address::broadcast_of(net) {
-                self.broadcasts.push(broadcast);
+                self.broadcasts.insert(IpAddr::V4(broadcast));
             }
             self.routes.add(net, Target { port, via: None });
         }
@@ -158,13 +157,10 @@ impl<B: PacketBuf> Net<B> {
         if !address::is_host(addr) {
             return Err(NetError::BadAddress(addr));
         }
-        match self.own.binary_search(&addr) {
-            Ok(_) => Err(NetError::DuplicateAddress(addr)),
-            Err(place) => {
-                self.own.insert(place, addr);
-                Ok(())
-            },
+        if !self.own.insert(addr) {
+            return Err(NetError::DuplicateAddress(addr));
         }
+        Ok(())
     }
 
     fn add_route(&mut self, route: &RouteConfig) -> Result<(), NetError> {

@@ -26,14 +26,21 @@ pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 #[must_use]
 pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Sum {
     // Protocol and length lie differently in the two headers; the sum is the same while the length fits 16 bits.
-    let len = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
-    let tail = Sum::of(&[0, protocol, len[0], len[1]]);
-    sum_of(src).then(sum_of(dst)).then(tail)
+    let len = u16::try_from(len).unwrap_or(u16::MAX);
+    Sum::of_words(words(src) + words(dst) + u64::from(protocol) + u64::from(len))
 }
 
-fn sum_of(addr: IpAddr) -> Sum {
+/// The sum of the 32-bit words of an address.
+fn words(addr: IpAddr) -> u64 {
     match addr {
-        IpAddr::V4(addr) => Sum::of(&addr.octets()),
-        IpAddr::V6(addr) => Sum::of(&addr.octets()),
+        IpAddr::V4(addr) => u64::from(addr.to_bits()),
+        IpAddr::V6(addr) => {
+            let octets = addr.octets();
+            let (words, _) = octets.as_chunks();
+            words
+                .iter()
+                .map(|word| u64::from(u32::from_be_bytes(*word)))
+                .sum()
+        },
     }
 }
