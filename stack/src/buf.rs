@@ -130,7 +130,7 @@ impl<B> fmt::Debug for Slice<B> {
 }
 
 /// Most slices that one frame carries.
-pub const MAX_SLICES: usize = 4;
+pub const MAX_SLICES: usize = 2;
 
 /// The payload of one frame, in order.
 pub type Chain<B> = ArrayVec<Slice<B>, MAX_SLICES>;

@@ -281,7 +281,7 @@ impl Us {
             counters: &mut self.counters,
         };
         self.net
-            .send_tcp(&mut cx, &self.tuple, IpOut::default(), segment, out);
+            .send_tcp(&mut cx, &self.tuple, IpOut::default(), segment.clone(), out);
     }
 
     fn turn(&mut self, now: Instant, out: &mut Vec<Frame<Buf>>) {

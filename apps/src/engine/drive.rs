@@ -159,7 +159,7 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// Sends all that both legs have to send.
-    fn emit(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+    fn emit(&mut self, now: Instant, handle: Handle, frames: &mut Vec<Frame<B>>) {
         let Self {
             relays, net, tools, ..
         } = self;
@@ -172,8 +172,8 @@ impl<B: PacketBuf> Engine<B> {
                 ..IpOut::default()
             };
             let leg = relay.leg(which);
-            while let Some((tuple, segment)) = leg.output(&mut tools.leg(now)) {
-                net.send_tcp(&mut tools.cx(now), &tuple, ip, &segment, out);
+            while let Some(out) = leg.output(&mut tools.leg(now)) {
+                net.send_tcp(&mut tools.cx(now), &out.tuple, ip, out.segment, frames);
             }
         }
     }

@@ -54,7 +54,7 @@ impl<B: PacketBuf> Engine<B> {
             Err(refusal) => {
                 self.tools.apps.count(Counter::JoinRefused);
                 if let Some(reset) = refuse_join(syn, refusal) {
-                    self.send(now, &syn.tuple.reversed(), &reset, out);
+                    self.send(now, &syn.tuple.reversed(), reset, out);
                 }
             },
             Ok(joining) => {
@@ -123,7 +123,7 @@ impl<B: PacketBuf> Engine<B> {
         let expires = half_open.opened + self.config.timeouts.joining;
         let at = again.map_or(expires, |at| at.min(expires));
         self.arm(now, Timer::Joining(handle), at);
-        self.send(now, &tuple, &segment, out);
+        self.send(now, &tuple, segment, out);
     }
 
     /// The timer of a half-open join: answers once more, or gives up.
@@ -191,7 +191,7 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         if let Some(segment) = answer {
-            self.send(now, &tuple.reversed(), &segment, out);
+            self.send(now, &tuple.reversed(), segment, out);
         }
     }
 

@@ -134,7 +134,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         reset.options.mptcp = MpOption::from(why).into();
         self.tools.apps.count(Counter::MidStreamReset);
-        self.send(now, &segment.tuple.reversed(), &reset, out);
+        self.send(now, &segment.tuple.reversed(), reset, out);
     }
 
     /// Answers with a reset; a reset itself is dropped.
@@ -147,7 +147,7 @@ impl<B: PacketBuf> Engine<B> {
     ) {
         self.tools.apps.count(why);
         if let Some(reset) = reset_for(segment) {
-            self.send(now, &segment.tuple.reversed(), &reset, out);
+            self.send(now, &segment.tuple.reversed(), reset, out);
         }
     }
 }

@@ -218,7 +218,7 @@ impl<B: PacketBuf> Engine<B> {
                 }
             },
             OpenVerdict::Reset(reset) => {
-                self.send(now, &segment.tuple.reversed(), &reset, out);
+                self.send(now, &segment.tuple.reversed(), reset, out);
             },
         }
     }
@@ -313,7 +313,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         let tuple = pending.tuple.reversed();
         self.net
-            .send_tcp(&mut self.tools.cx(now), &tuple, ip, &segment, out);
+            .send_tcp(&mut self.tools.cx(now), &tuple, ip, segment, out);
     }
 
     /// The server refused: its own reset reaches the client, renumbered if the client has seen our SYN+ACK.
@@ -333,7 +333,7 @@ impl<B: PacketBuf> Engine<B> {
                 .forward(&mut self.tools.cx(now), arrival.packet.clone(), out),
             Some(answered) => {
                 let reset = reset(answered.accepting.iss() + 1, Some(pending.iss + 1));
-                self.send(now, &pending.tuple.reversed(), &reset, out);
+                self.send(now, &pending.tuple.reversed(), reset, out);
             },
         }
     }
@@ -369,11 +369,11 @@ impl<B: PacketBuf> Engine<B> {
                 self.split(now, handle, &agreed, &arrival.segment);
             },
             AcceptVerdict::Resend => self.answer_client(now, handle, out),
-            AcceptVerdict::Answer(segment) => self.send(now, &tuple.reversed(), &segment, out),
+            AcceptVerdict::Answer(segment) => self.send(now, &tuple.reversed(), segment, out),
             AcceptVerdict::Reset => {
                 self.tools.apps.count(Counter::PendingClientReset);
                 self.drop_pending(handle);
-                self.send(now, &tuple, &reset(next, None), out);
+                self.send(now, &tuple, reset(next, None), out);
             },
             AcceptVerdict::Dropped => {},
         }

@@ -6,7 +6,7 @@ use crate::relay::Which;
 use dataplane::Received;
 use stack::ip::{Ingress, IpOut, Opaque, TcpArrival};
 use stack::slab::Handle;
-use stack::wire::tcp::{Flags, OutSegment};
+use stack::wire::tcp::{Flags, OutSegment, Segment};
 use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Tuple};
 
 impl<B: PacketBuf> Engine<B> {
@@ -44,14 +44,15 @@ impl<B: PacketBuf> Engine<B> {
     fn on_segment(&mut self, now: Instant, arrival: TcpArrival<B>, out: &mut Vec<Frame<B>>) {
         let key = self.key_of(&arrival.segment.tuple);
         match self.flows.get(&key) {
-            Some(FlowRef::Leg(handle, which)) => self.on_leg(now, handle, which, arrival, out),
+            Some(FlowRef::Leg(handle, which))
+                if self.on_leg(now, handle, which, &arrival.segment) => {},
             Some(FlowRef::Pending(handle)) => {
                 self.on_pending(now, handle, key.side, arrival, out);
             },
             Some(FlowRef::Joining(handle)) => self.on_joining(now, handle, &arrival, out),
             Some(FlowRef::Gone(_)) => self.refuse_mid_stream(now, &arrival.segment, out),
             Some(FlowRef::TimeWait(handle)) => self.on_time_wait(now, handle, key, arrival, out),
-            None => self.on_miss(now, arrival, out),
+            Some(FlowRef::Leg(..)) | None => self.on_miss(now, arrival, out),
         }
     }
 
@@ -63,19 +64,17 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    fn on_leg(
-        &mut self,
-        now: Instant,
-        handle: Handle,
-        which: Which,
-        arrival: TcpArrival<B>,
-        out: &mut Vec<Frame<B>>,
-    ) {
+    /// Gives a segment to its leg and wakes the relay; whether there still is one.
+    fn on_leg(&mut self, now: Instant, handle: Handle, which: Which, segment: &Segment<B>) -> bool {
         let Some(relay) = self.relays.get_mut(handle) else {
-            return self.on_miss(now, arrival, out);
+            return false;
         };
-        relay.input(&mut self.tools.leg(now), which, &arrival.segment);
-        self.wake(handle);
+        relay.input(&mut self.tools.leg(now), which, segment);
+        if !relay.woken {
+            relay.woken = true;
+            self.woken.push(handle);
+        }
+        true
     }
 
     fn on_time_wait(
@@ -99,7 +98,7 @@ impl<B: PacketBuf> Engine<B> {
             .state
             .input(&mut self.tools.cx(now), &arrival.segment);
         if let Some(segment) = answer {
-            self.send(now, &tuple, &segment, out);
+            self.send(now, &tuple, segment, out);
         }
     }
 
@@ -108,7 +107,7 @@ impl<B: PacketBuf> Engine<B> {
         &mut self,
         now: Instant,
         tuple: &Tuple,
-        segment: &OutSegment<B>,
+        segment: OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
         let cx = &mut self.tools.cx(now);

@@ -2,7 +2,7 @@
 
 use super::info::SubflowInfo;
 use mptcp::Cx;
-use mptcp::connection::{Connection, Outcome, ResetReason, SubflowId};
+use mptcp::connection::{Connection, Outcome, Output, ResetReason, SubflowId};
 use stack::ip::IcmpKind;
 use stack::tcp::time_wait::TimeWait;
 use stack::tcp::{State, Tcb, Verdict};
@@ -29,7 +29,7 @@ pub(crate) struct Plain<B> {
     pub(crate) tuple: Tuple,
     end: Option<End>,
     /// The reset that is still to be sent.
-    parting: Option<OutSegment<B>>,
+    parting: Option<Box<OutSegment<B>>>,
 }
 
 impl<B: PacketBuf> Plain<B> {
@@ -64,7 +64,7 @@ impl<B: PacketBuf> Plain<B> {
 
     fn abort(&mut self, cx: &mut Cx<'_>) {
         if self.end().is_none() {
-            self.parting = self.tcb.abort(&mut cx.stack());
+            self.parting = self.tcb.abort(&mut cx.stack()).map(Box::new);
             self.end = Some(End::Aborted);
         }
     }
@@ -84,9 +84,16 @@ impl<B: PacketBuf> Plain<B> {
         in_flight
     }
 
-    fn output(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
-        let parting = self.parting.take();
-        parting.or_else(|| self.tcb.output(&mut cx.stack(), 0))
+    fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
+        let segment = match &self.parting {
+            None => self.tcb.output(&mut cx.stack(), 0)?,
+            Some(_) => *self.parting.take()?,
+        };
+        Some(Output {
+            subflow: SubflowId::INITIAL,
+            tuple: self.tuple,
+            segment,
+        })
     }
 }
 
@@ -208,10 +215,10 @@ impl<B: PacketBuf> Leg<B> {
     }
 
     /// The next segment to send, with its addresses and ports; call until `None`.
-    pub(crate) fn output(&mut self, cx: &mut Cx<'_>) -> Option<(Tuple, OutSegment<B>)> {
+    pub(crate) fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
         match self {
-            Self::Plain(leg) => leg.output(cx).map(|segment| (leg.tuple, segment)),
-            Self::Multipath(leg) => leg.output(cx).map(|out| (out.tuple, out.segment)),
+            Self::Plain(leg) => leg.output(cx),
+            Self::Multipath(leg) => leg.output(cx),
         }
     }
 

@@ -168,7 +168,8 @@ impl MpHost {
             counters: &mut self.tcp,
         };
         let ip = IpOut::default();
-        self.net.send_tcp(cx, tuple, ip, segment, &mut self.out);
+        self.net
+            .send_tcp(cx, tuple, ip, segment.clone(), &mut self.out);
     }
 
     fn receive(&mut self, now: Instant, port: PortId, frame: Vec<u8>) {

@@ -26,21 +26,17 @@ impl<B: PacketBuf> Connection<B> {
         let count = self.subflows.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
-            if let Some(segment) = self.output_of(cx, at) {
+            let out = self.output_of(cx, at);
+            if out.is_some() {
                 self.turn = at;
-                let subflow = &self.subflows[at];
-                return Some(Output {
-                    subflow: subflow.id,
-                    tuple: subflow.tuple.reversed(),
-                    segment,
-                });
+                return out;
             }
         }
         self.turn = 0;
         None
     }
 
-    fn output_of(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<OutSegment<B>> {
+    fn output_of(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<Output<B>> {
         let control = self.next_control(at);
         let upper = self.control_bytes(at, control);
         let tcb = &mut self.subflows[at].tcb;
@@ -52,7 +48,12 @@ impl<B: PacketBuf> Connection<B> {
         }
         let mut segment = segment?;
         self.dress(cx, at, &mut segment, control, upper);
-        Some(segment)
+        let subflow = &self.subflows[at];
+        Some(Output {
+            subflow: subflow.id,
+            tuple: subflow.tuple.reversed(),
+            segment,
+        })
     }
 
     /// Puts the connection's options and window on a segment of subflow `at`.

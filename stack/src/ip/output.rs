@@ -61,27 +61,27 @@ impl<B: PacketBuf> Net<B> {
         cx: &mut Cx<'_>,
         tuple: &Tuple,
         ip: IpOut,
-        segment: &OutSegment<B>,
+        segment: OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
         let Some(hop) = self.hop(cx, tuple.dst, out) else {
             cx.counters.count(Counter::DropNoRoute);
             return;
         };
-        let mut header = Header::default();
-        let payload_len = crate::buf::chain_len(&segment.payload);
-        let l4_len = tcp::header_len(&segment.options) + payload_len;
-        self.push_ip(&mut header, &hop, tuple.src, tuple.dst, TCP, l4_len, ip);
-        tcp::emit(segment, tuple, &mut header);
-        if header.bytes().len() + payload_len > ETHERNET + usize::from(hop.mtu) {
+        let l4_len = tcp::header_len(&segment.options) + crate::buf::chain_len(&segment.payload);
+        let mut frame = Frame {
+            port: hop.port,
+            header: Header::default(),
+            payload: Chain::new(),
+        };
+        let header = &mut frame.header;
+        self.push_ip(header, &hop, tuple.src, tuple.dst, TCP, l4_len, ip);
+        tcp::emit(&segment, tuple, header);
+        frame.payload = segment.payload;
+        if frame.len() > ETHERNET + usize::from(hop.mtu) {
             cx.counters.count(Counter::DropTooBig);
             return;
         }
-        let frame = Frame {
-            port: hop.port,
-            header,
-            payload: segment.payload.clone(),
-        };
         self.transmit(cx, &hop, frame, None, out);
     }
 

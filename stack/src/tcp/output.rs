@@ -1,36 +1,13 @@
 //! What leaves: the one place where a segment is decided upon (RFC 9293 3.8, RFC 6675 5).
 
-use super::send::queue::Entry;
 use super::time_wait::TWO_MSL;
 use super::timers::Timer;
 use super::{State, Tcb};
 use crate::buf::Chain;
 use crate::counters::Counter;
-use crate::seq::SeqNum;
 use crate::time::Instant;
-use crate::wire::tcp::{Flags, OPTIONS_MAX, OptBytes, Options, OutSegment};
+use crate::wire::tcp::{Flags, OPTIONS_MAX, Options, OutSegment};
 use crate::{Cx, PacketBuf};
-
-/// The parts of a segment that carries an entry of the send queue.
-struct Outgoing<B> {
-    seq: SeqNum,
-    payload: Chain<B>,
-    upper: OptBytes,
-    psh: bool,
-    fin: bool,
-}
-
-impl<B: PacketBuf> Outgoing<B> {
-    fn of(entry: &Entry<B>) -> Self {
-        Self {
-            seq: entry.seq,
-            payload: entry.item.payload.clone(),
-            upper: entry.item.upper,
-            psh: entry.item.psh,
-            fin: entry.fin,
-        }
-    }
-}
 
 impl<B: PacketBuf> Tcb<B> {
     /// The next segment to send now; call until `None`. On segments that carry no item, `upper_space` octets of option
@@ -48,10 +25,15 @@ impl<B: PacketBuf> Tcb<B> {
         if self.rcv.ack.is_due() && self.snd.sack && self.rcv.queue.has_blocks() {
             return Some(self.pure_ack(cx.now, upper_space));
         }
-        if self.is_sending()
-            && let Some(segment) = self.output_lost(cx).or_else(|| self.output_new(cx))
-        {
-            return Some(segment);
+        if self.is_sending() {
+            let segment = if self.snd.queue.lost() > 0 {
+                self.output_lost(cx)
+            } else {
+                self.output_new(cx)
+            };
+            if segment.is_some() {
+                return segment;
+            }
         }
         self.rcv
             .ack
@@ -70,20 +52,17 @@ impl<B: PacketBuf> Tcb<B> {
         }
         self.snd.queue.cut_lost(index, max);
         let entry = self.snd.queue.resend(index, cx.now)?;
-        let (out, len) = (Outgoing::of(entry), entry.seq_len());
+        let len = entry.seq_len();
         self.snd.resends += 1;
         cx.counters.count(Counter::TcpRetransmitted);
         self.snd.on_sent(len, cx.now);
         // RFC 6675 6, the careful variant: the timer starts anew with each retransmission.
         self.arm_retransmit(cx.now);
-        Some(self.data_segment(cx.now, out))
+        self.data_segment(cx.now, index)
     }
 
-    /// Sends new data if nothing lost waits, both windows let it go, or a probe is due.
+    /// Sends new data, as nothing lost waits, if both windows let it go or a probe is due.
     fn output_new(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
-        if self.snd.queue.lost() > 0 {
-            return None;
-        }
         let entry = self.snd.queue.first_unsent()?;
         let max = self.max_len(entry.item.upper.len());
         let usable = self.snd.usable_wnd();
@@ -107,7 +86,7 @@ impl<B: PacketBuf> Tcb<B> {
             self.snd.queue.cut_unsent(take);
         }
         let entry = self.snd.queue.send_next(cx.now)?;
-        let (out, len) = (Outgoing::of(entry), entry.seq_len());
+        let len = entry.seq_len();
         self.snd.on_sent(len, cx.now);
         self.snd.probe_due = false;
         self.snd.probes = 0;
@@ -115,7 +94,7 @@ impl<B: PacketBuf> Tcb<B> {
         if !self.timers.is_set(Timer::Retransmit) {
             self.arm_retransmit(cx.now);
         }
-        Some(self.data_segment(cx.now, out))
+        self.data_segment(cx.now, self.snd.queue.sent() - 1)
     }
 
     /// RFC 9293 3.8.6.1: while the window is closed and nothing is in flight, one octet goes out now and then.
@@ -131,19 +110,15 @@ impl<B: PacketBuf> Tcb<B> {
             return None;
         }
         self.snd.probe_due = false;
-        let entry = self.snd.queue.first_unsent()?;
-        let mut out = Outgoing::of(entry);
-        out.fin = entry.len == 0;
-        out.payload = entry
-            .item
-            .payload
-            .first()
-            .map(|slice| slice.slice(0..1))
-            .into_iter()
-            .collect();
+        let mut segment = self.data_segment(cx.now, self.snd.queue.sent())?;
+        segment.payload.truncate(1);
+        if let Some(payload) = segment.payload.first_mut() {
+            *payload = payload.slice(0..1);
+            segment.flags = segment.flags.without(Flags::FIN);
+        }
         self.snd.queue.probed = true;
         cx.counters.count(Counter::TcpZeroWindowProbe);
-        Some(self.data_segment(cx.now, out))
+        Some(segment)
     }
 
     /// RFC 6298 5.1.
@@ -156,23 +131,23 @@ impl<B: PacketBuf> Tcb<B> {
         u32::try_from(self.max_payload(upper)).unwrap_or(u32::MAX)
     }
 
-    fn data_segment(&mut self, now: Instant, out: Outgoing<B>) -> OutSegment<B> {
-        let mut flags = Flags::ACK;
-        if out.psh {
-            flags = flags.with(Flags::PSH);
-        }
-        if out.fin {
-            flags = flags.with(Flags::FIN);
-        }
+    /// The segment of entry `index` of the send queue.
+    fn data_segment(&mut self, now: Instant, index: usize) -> Option<OutSegment<B>> {
         let options = Options {
             ts: self.timestamps(now),
-            mptcp: out.upper,
             ..Options::default()
         };
-        let mut segment = self.segment(flags, options, false);
-        segment.seq = out.seq;
-        segment.payload = out.payload;
-        segment
+        let mut segment = self.segment(Flags::ACK, options, false);
+        let entry = self.snd.queue.entry(index)?;
+        segment.seq = entry.seq;
+        segment.options.mptcp = entry.item.upper;
+        segment.payload = entry.item.payload.clone();
+        for (set, flag) in [(entry.item.psh, Flags::PSH), (entry.fin, Flags::FIN)] {
+            if set {
+                segment.flags = segment.flags.with(flag);
+            }
+        }
+        Some(segment)
     }
 
     fn pure_ack(&mut self, now: Instant, upper_space: usize) -> OutSegment<B> {

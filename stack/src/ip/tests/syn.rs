@@ -234,7 +234,7 @@ fn a_segment_of_ours_reaches_the_wire_whole() {
         for _ in 0..2 {
             // The second time by the route cache.
             let ip_out = IpOut { tos: 0x2a, ttl: 61 };
-            bed.with(|net, cx, out| net.send_tcp(cx, &tuple, ip_out, &segment, out));
+            bed.with(|net, cx, out| net.send_tcp(cx, &tuple, ip_out, segment.clone(), out));
             assert_eq!(bed.out[0].payload.len(), 2);
             let (port, sent) = bed.sent_one();
             assert_eq!((port, &sent[..6]), (ACCESS, &CLIENT_MAC[..]));
@@ -273,7 +273,9 @@ fn a_segment_without_route_or_too_long_is_counted() {
         dst_port: 40_000,
     };
     let send = |bed: &mut Bed, dst, segment: &OutSegment<Buf>| {
-        bed.with(|net, cx, out| net.send_tcp(cx, &tuple(dst), IpOut::default(), segment, out));
+        bed.with(|net, cx, out| {
+            net.send_tcp(cx, &tuple(dst), IpOut::default(), segment.clone(), out);
+        });
         bed.sent().len()
     };
     assert_eq!(send(&mut bed, "203.0.113.1", &segment), 0);

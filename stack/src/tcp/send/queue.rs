@@ -203,6 +203,16 @@ impl<B: PacketBuf> SendQueue<B> {
         self.entries.push_back(entry);
     }
 
+    /// How many segments were sent: they come first.
+    pub(in crate::tcp) const fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// Segment `index` from the oldest.
+    pub(in crate::tcp) fn entry(&self, index: usize) -> Option<&Entry<B>> {
+        self.entries.get(index)
+    }
+
     /// The first segment never sent.
     pub(in crate::tcp) fn first_unsent(&self) -> Option<&Entry<B>> {
         self.entries.get(self.sent)
