@@ -320,6 +320,15 @@ impl<B> Neighbors<B> {
         {
             self.incomplete.retain(|other| *other != key);
         }
+        // Whoever is forgotten to make room has waited longest, and so have its packets.
+        while self.held.front().is_some_and(|held| held.key == key)
+            && let Some(held) = self.held.pop_front()
+        {
+            failed.push(held);
+        }
+        if !self.held.iter().any(|held| held.key == key) {
+            return;
+        }
         for _ in 0..self.held.len() {
             match self.held.pop_front() {
                 Some(held) if held.key == key => failed.push(held),
