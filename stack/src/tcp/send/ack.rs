@@ -43,6 +43,7 @@ impl<B: PacketBuf> Sender<B> {
             self.consecutive_rtos = 0;
             self.last_progress = cx.now;
             self.octets_acked += u64::from(news.acked);
+            self.renew_marks();
         }
         self.update_window(seg);
         self.unanswered_probes = 0;
@@ -66,6 +67,17 @@ impl<B: PacketBuf> Sender<B> {
             payload: news.acked,
             advanced,
             reorder_at,
+        }
+    }
+
+    /// Numbers that SND.UNA has passed stay right behind it: 2^31 octets later they would lie ahead.
+    fn renew_marks(&mut self) {
+        let una = self.queue.una();
+        if self.limited_until < una {
+            self.limited_until = una - 1;
+        }
+        if self.recovery.mode == Mode::Open && self.recovery.point < una {
+            self.recovery.point = una - 1;
         }
     }
 

@@ -315,3 +315,86 @@ fn retransmissions_reuse_the_very_same_buffer() {
     let at = |seg: &crate::wire::tcp::OutSegment<super::rig::Buf>| seg.payload[0].bytes().as_ptr();
     assert_eq!(at(&first[0]), at(&second[0]));
 }
+
+/// Sequence numbers that were noted long ago come round again: what is compared with them must not turn.
+#[test]
+fn t8_fast_retransmit_works_after_two_gigabytes_without_a_loss() {
+    let mut rig = Rig::new(&Agreed {
+        smss: 60_000,
+        ..plain()
+    });
+    let chunk = super::rig::slice(&[0x55; 60_000]);
+    let mut up_to = 0_u32;
+    while up_to < (1 << 31) + 100_000 {
+        rig.tcb.send(chunk.clone());
+        assert_eq!(rig.drain().len(), 1);
+        up_to += 60_000;
+        rig.input(&ack(up_to));
+    }
+    for _ in 0..8 {
+        rig.push(1000);
+    }
+    assert_eq!(rig.sent().len(), 8);
+    for _ in 0..3 {
+        rig.input(&ack(up_to));
+    }
+    assert_eq!(rig.sent().first(), Some(&(up_to, 1000)));
+    assert_eq!(rig.count(Counter::TcpFastRecovery), 1);
+}
+
+/// The window grows only while it is what limits us, however much was sent since it last was (RFC 7661).
+#[test]
+fn t8_the_window_stays_after_two_gigabytes_within_it() {
+    let mut rig = Rig::new(&Agreed {
+        smss: 6_000,
+        ..plain()
+    });
+    let chunk = super::rig::slice(&[0x55; 6_000]);
+    let mut up_to = 0_u32;
+    let mut at_rest = 0;
+    while up_to < (1 << 31) + 100_000_000 {
+        rig.tcb.send(chunk.clone());
+        rig.drain();
+        up_to += 6_000;
+        rig.input(&ack(up_to));
+        if up_to == 60_000_000 {
+            at_rest = rig.tcb.cwnd();
+        }
+    }
+    assert_eq!(rig.tcb.cwnd(), at_rest);
+}
+
+/// A tail has nothing after it that could report it: the timer repairs it, first the oldest, then by slow start, and
+/// after a pause the timer is that of the path again.
+#[test]
+fn t7_a_lost_tail_takes_one_timeout_and_leaves_nothing_behind() {
+    for agreed in [plain(), with_sack()] {
+        let mut rig = Rig::new(&measured(agreed));
+        for _ in 0..6 {
+            rig.push(1000);
+        }
+        assert_eq!(rig.sent().len(), 6);
+        rig.at(100);
+        rig.input(&ack(3000));
+        // 100 ms of round trip and the least variance term.
+        assert_eq!(rig.deadline_ms(), Some(400));
+        rig.at(400);
+        assert_eq!(rig.sent(), [(3000, 1000)]);
+        rig.at(500);
+        rig.input(&ack(4000));
+        assert_eq!(rig.sent(), [(4000, 1000), (5000, 1000)]);
+        rig.at(600);
+        rig.input(&ack(6000));
+        assert!(!rig.tcb.in_recovery());
+        assert_eq!(rig.deadline_ms(), None);
+        // Karn: the back-off lasts until something sent once is acknowledged.
+        rig.at(60_000);
+        rig.push(1000);
+        assert_eq!(rig.sent(), [(6000, 1000)]);
+        assert_eq!(rig.deadline_ms(), Some(60_600));
+        rig.at(60_100);
+        rig.input(&ack(7000));
+        assert_eq!(rig.tcb.rto(), Duration::from_millis(300));
+        assert_eq!(rig.count(Counter::TcpRto), 1);
+    }
+}
