@@ -92,6 +92,10 @@ pub(super) struct Scoreboard {
 
 impl Scoreboard {
     pub(super) fn forget_before(&mut self, una: SeqNum) {
+        // Without SACK nobody else takes them out.
+        while self.resent.front().is_some_and(|(seq, _)| *seq < una) {
+            self.resent.pop_front();
+        }
         while let Some(range) = self.ranges.front_mut()
             && range.start < una
         {
@@ -101,6 +105,12 @@ impl Scoreboard {
                 range.start = una;
             }
         }
+    }
+
+    /// Retransmissions remembered.
+    #[cfg(test)]
+    pub(super) fn noted(&self) -> usize {
+        self.resent.len()
     }
 
     /// Index of the first range that ends at or beyond `seq`.

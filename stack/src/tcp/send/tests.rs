@@ -189,3 +189,21 @@ proptest! {
         }
     }
 }
+
+/// Without SACK nobody walks the list of retransmissions: what was acknowledged must leave it all the same.
+#[test]
+fn t8_retransmissions_that_were_acknowledged_are_forgotten() {
+    let mut queue = queue(1_000);
+    queue.send_next(at(1));
+    for n in 1..1_000 {
+        // Something is always in flight.
+        queue.send_next(at(1));
+        queue.mark_head_lost();
+        let index = queue.next_lost().map(|(index, _)| index).unwrap();
+        queue.resend(index, at(2));
+        let noted = queue.board.as_ref().map_or(0, |board| board.noted());
+        assert!(noted <= 2, "{noted} after {n} retransmissions");
+        let mut news = News::default();
+        queue.ack(SeqNum(FIRST) + n * LEN, at(3), &mut news);
+    }
+}
