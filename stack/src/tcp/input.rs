@@ -31,14 +31,6 @@ impl<B: PacketBuf> Tcb<B> {
             self.refuse(cx, seg);
             return Verdict::Dropped;
         }
-        // RFC 7323 4.3: TS.Recent is renewed by the segment that covers what we last acknowledged.
-        if let (true, Some(ts)) = (self.has_ts, seg.options.ts)
-            && seg.seq <= self.last_ack_sent
-            && !reset
-        {
-            self.ts.recent = ts.val;
-            self.ts_recent_age = seconds(cx.now);
-        }
         // Second, RST.
         if reset {
             return self.input_reset(cx, seg);
@@ -57,6 +49,7 @@ impl<B: PacketBuf> Tcb<B> {
             self.challenge(cx);
             return Verdict::Dropped;
         }
+        self.renew_ts_recent(cx.now, seg);
         if self.state == State::TimeWait {
             return self.input_time_wait(cx, seg);
         }
@@ -86,6 +79,17 @@ impl<B: PacketBuf> Tcb<B> {
         cx.counters.count(Counter::TcpDropPaws);
         self.answer_unacceptable(cx, seg);
         false
+    }
+
+    /// RFC 7323 4.3: TS.Recent is renewed by the segment that covers what we last acknowledged. RFC 7323 5.3 R3 would do so
+    /// before the ACK is checked; then one forged segment that nothing else of is believed makes all real ones old.
+    fn renew_ts_recent(&mut self, now: Instant, seg: &Segment<B>) {
+        if let (true, Some(ts)) = (self.has_ts, seg.options.ts)
+            && seg.seq <= self.last_ack_sent
+        {
+            self.ts.recent = ts.val;
+            self.ts_recent_age = seconds(now);
+        }
     }
 
     /// RFC 9293 3.4, table 6. With a closed window, a segment at RCV.NXT is let through for its ACK and RST; its text

@@ -228,6 +228,25 @@ fn t12_timestamps_are_forgotten_after_24_days() {
     assert_eq!(rig.input(&old), Verdict::Accepted { acked: 0 });
 }
 
+/// Whoever cannot guess an acknowledgment must not turn our clock of the peer forward: all that it sends would be old.
+#[test]
+fn t12_a_segment_that_is_not_believed_leaves_ts_recent_alone() {
+    let far = 100 + (1 << 30);
+    for (name, flags, acked) in [
+        ("SYN", Flags::ACK.with(Flags::SYN), 0),
+        ("ACK of the future", Flags::ACK, 1_000),
+        ("ACK of the past", Flags::ACK, u32::MAX - WND),
+        ("no ACK", Flags::PSH, 0),
+    ] {
+        let mut rig = Rig::new(&with_ts(100));
+        let forged = stamped(seg(0, acked, flags, b"forged"), far, 0);
+        assert_eq!(rig.input(&forged), Verdict::Dropped, "{name}");
+        let real = stamped(seg(0, 0, Flags::ACK, b"abc"), 101, 0);
+        assert_eq!(rig.input(&real), Verdict::Accepted { acked: 0 }, "{name}");
+        assert_eq!(rig.take_all(), b"abc", "{name}");
+    }
+}
+
 #[test]
 fn t12_ts_recent_is_that_of_the_segment_that_the_ack_covers() {
     let mut rig = Rig::new(&with_ts(100));
