@@ -103,6 +103,11 @@ impl<B: PacketBuf> Tcb<B> {
         if seg.seq.within(nxt, wnd) {
             return true;
         }
+        // Who has filled the window sends its ACKs from the octet after it, also while a gap keeps RCV.NXT behind. They
+        // occupy nothing there; RFC 9293 3.10.7.4 lets them through where the window is closed, for the same reason.
+        if seg.seq == nxt + wnd && len == 0 && !seg.flags.has(Flags::RST) {
+            return true;
+        }
         // After a FIN that was not accepted yet, its sender goes on one beyond it.
         if self.rcv.fin_is_next() && seg.seq == nxt + 1 && len == 0 {
             return true;
@@ -249,8 +254,8 @@ impl<B: PacketBuf> Tcb<B> {
         let len = u32::try_from(seg.payload.len()).unwrap_or(0);
         let end = seg.seq + len;
         if seg.flags.has(Flags::FIN) {
-            // A FIN again, or beyond a gap, asks for an ACK; the first in order waits for its owner.
-            if self.rcv.fin.is_some() || seg.seq > nxt {
+            // A FIN again, beyond a gap, or beyond the window asks for an ACK; the first in order waits for its owner.
+            if self.rcv.fin.is_some() || seg.seq > nxt || end >= edge {
                 self.rcv.ack.request();
             }
             // A FIN before what its sender has already sent is no FIN.

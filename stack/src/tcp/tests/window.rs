@@ -268,3 +268,47 @@ fn a_connection_is_small() {
     let size = size_of::<crate::tcp::Tcb<super::rig::Buf>>();
     assert!(size <= 448, "{size} octets");
 }
+
+/// Who has filled our window sends its ACKs from the octet after it. Behind a gap that is not RCV.NXT, and what they
+/// acknowledge must count all the same.
+#[test]
+fn t13_acks_from_the_edge_of_a_full_window_count() {
+    let mut rig = Rig::new(&plain());
+    rig.push(1000);
+    rig.drain();
+    for n in 1..65 {
+        rig.input(&seg(n * 1000, 0, Flags::ACK, &[1; 1000]));
+    }
+    rig.input(&seg(65_000, 0, Flags::ACK, &[1; 535]));
+    rig.drain();
+    let verdict = rig.input(&seg(65_535, 1000, Flags::ACK, &[]));
+    assert_eq!(verdict, crate::tcp::Verdict::Accepted { acked: 1000 });
+    assert!(rig.drain().is_empty());
+    assert_eq!(rig.deadline_ms(), None, "nothing is in flight");
+    // One further is outside.
+    let verdict = rig.input(&seg(65_536, 1000, Flags::ACK, &[]));
+    assert_eq!(verdict, crate::tcp::Verdict::Dropped);
+}
+
+/// A FIN that finds the window closed is not taken; its sender must hear that we live, or it gives up.
+#[test]
+fn t13_a_fin_at_a_closed_window_is_answered() {
+    let mut rig = Rig::new(&Agreed {
+        rcv_wnd: 3000,
+        ..plain()
+    });
+    for n in 0..3 {
+        rig.input(&seg(n * 1000, 0, Flags::ACK, &[1; 1000]));
+        rig.tcb.set_recv_room(3000);
+    }
+    rig.drain();
+    rig.input(&seg(3000, 0, Flags::ACK.with(Flags::FIN), &[]));
+    let out = rig.drain();
+    let answers: Vec<_> = out.iter().map(|out| (out.ack, out.wnd)).collect();
+    assert_eq!(answers, [(SeqNum(IRS + 3001), 0)]);
+    // Room comes, and the FIN again.
+    rig.take_all();
+    rig.tcb.set_recv_room(3000);
+    rig.input(&seg(3000, 0, Flags::ACK.with(Flags::FIN), &[]));
+    assert!(rig.tcb.fin_received());
+}
