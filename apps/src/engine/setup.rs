@@ -391,8 +391,8 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         let to_client = reset(answered.accepting.iss() + 1, Some(iss + 1));
-        self.send(now, &tuple.reversed(), &to_client, out);
-        self.send(now, &tuple, &reset(iss + 1, None), out);
+        self.send(now, &tuple.reversed(), to_client, out);
+        self.send(now, &tuple, reset(iss + 1, None), out);
     }
 
     /// Forgets a pending flow, its keys, its token and its place in its subscriber's limit.
