@@ -160,6 +160,25 @@ fn m8_a_subflows_name_is_not_used_again_before_its_end_was_told() {
 }
 
 #[test]
+fn m8_the_first_data_of_a_join_has_its_mapping_though_mp_capable_is_due() {
+    // So small a buffer that the responder has no larger window to tell of, which would carry an option.
+    let limits = Limits {
+        recv_buffer: 50_000,
+        ..Limits::default()
+    };
+    let setup = Setup {
+        limits,
+        ..Setup::default()
+    };
+    let mut world = World::new(setup, vec![Link::pair(0, 10, 0); 2]);
+    world.join_all(&[1]);
+    world.ends[A].send(50_000, true);
+    let took = world.run(MINUTE, |w| w.ends[B].received == 50_000);
+    assert!(took < Duration::from_millis(200), "{took:?}");
+    world.ends[B].assert_intact();
+}
+
+#[test]
 fn m9_a_wrong_hmac_is_refused() {
     for (from, counter) in [
         (A, Counter::MpJoinAckHmacFailure),

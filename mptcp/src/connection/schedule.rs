@@ -216,7 +216,8 @@ impl<B: PacketBuf> Connection<B> {
             .params
             .checksum
             .then(|| dss_checksum(dsn, ssn, len, payload.sum()));
-        if self.capable_due && ssn == 1 && self.params.version == Version::V1 {
+        let first = ssn == 1 && !subflow.joined;
+        if self.capable_due && first && self.params.version == Version::V1 {
             return MpOption::from(self.capable(CapableForm::Data {
                 sender: self.params.local_key,
                 receiver: self.params.remote_key,
