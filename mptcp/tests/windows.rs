@@ -76,6 +76,46 @@ fn t13_a_lost_window_update_is_made_up_for_by_probes() {
 }
 
 #[test]
+fn bug10_a_window_that_only_a_lost_subflow_announced_is_probed() {
+    let mut world = World::new(
+        small(50_000),
+        vec![Link::pair(0, 10, 0), Link::pair(0, 40, 0)],
+    );
+    world.join_all(&[1]);
+    world.ends[B].reads = false;
+    // No more than the window holds, so that nothing waits at A.
+    world.ends[A].send(50_000, false);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.ends[A].conn.queued(), 0);
+    // The news that there is room again reaches A by path 0 alone.
+    world.paths[1][B].down = true;
+    world.ends[B].reads = true;
+    world.pass(Duration::from_secs(1));
+    world.paths[1][B].down = false;
+    // Path 0 ends.
+    world.middlebox = Some(Box::new(|transit| {
+        let segment = transit.segment;
+        if transit.path == 0 {
+            segment.flags = stack::wire::tcp::Flags::RST;
+            segment.options = stack::wire::tcp::Options::default();
+            segment.payload = segment.payload.slice(0..0);
+        }
+        true
+    }));
+    world.ends[A].conn.set_backup(mptcp::SubflowId(0), true);
+    world.ends[B].conn.set_backup(mptcp::SubflowId(0), true);
+    world.pass(Duration::from_secs(1));
+    assert!(
+        world.ends.iter().all(|e| e.conn.subflows().count() == 1),
+        "{}",
+        world.describe()
+    );
+    world.ends[A].send(100_000, true);
+    world.run(MINUTE, |w| w.ends[B].received == 150_000);
+    world.ends[B].assert_intact();
+}
+
+#[test]
 fn a_slow_reader_in_small_steps() {
     let mut world = World::new(
         small(30_000),

@@ -259,7 +259,8 @@ impl<B: PacketBuf> Connection<B> {
             None
         } else if self.send.in_flight() > 0 {
             Some(Timer::Retransmit)
-        } else if !self.send.all_sent() && self.send_edge <= self.send.nxt() {
+        } else if !self.send.all_sent() && (self.send_edge <= self.send.nxt() || self.is_stuck()) {
+            // The window may also be one that only a subflow that is gone announced.
             Some(Timer::Probe)
         } else {
             None

@@ -209,10 +209,7 @@ impl<B: PacketBuf> Connection<B> {
             }
             self.data_timer.recover = Some(self.send.nxt());
         }
-        // Nothing is on its way that would bring an answer, and no window lets anything go.
-        let usable = || self.subflows.iter().filter(|s| s.is_usable());
-        let stuck = usable().all(|s| s.tcb.queued() == 0 && s.tcb.send_space() == 0);
-        let probe = stuck || what == Timer::Probe;
+        let probe = self.is_stuck() || what == Timer::Probe;
         if probe {
             self.give_probe(cx);
         }
@@ -221,6 +218,12 @@ impl<B: PacketBuf> Connection<B> {
         } else {
             self.data_timer.at = None;
         }
+    }
+
+    /// Whether nothing is on its way that would bring an answer, and no window lets anything go.
+    pub(super) fn is_stuck(&self) -> bool {
+        let mut usable = self.subflows.iter().filter(|s| s.is_usable());
+        usable.all(|s| s.tcb.queued() == 0 && s.tcb.send_space() == 0)
     }
 
     /// A subflow that delivered data, as TCP sees it, without any DATA_ACK, and whose acknowledgments carry no option any
