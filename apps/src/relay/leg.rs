@@ -78,8 +78,10 @@ impl<B: PacketBuf> Plain<B> {
     /// too big lowers the segment size; all else is soft once a connection is established (RFC 5461 4).
     fn on_icmp_error(&mut self, seq: SeqNum, kind: IcmpKind) -> bool {
         let in_flight = in_flight(&self.tcb, seq);
-        if let (true, IcmpKind::TooBig { mtu }) = (in_flight, kind) {
-            self.tcb.set_smss(smss_of(mtu, &self.tuple));
+        if let (true, IcmpKind::TooBig { mtu }) = (in_flight, kind)
+            && let Some(smss) = smss_of(mtu, &self.tuple)
+        {
+            self.tcb.set_smss(smss);
         }
         in_flight
     }
@@ -250,8 +252,10 @@ impl<B: PacketBuf> Leg<B> {
                     return false;
                 };
                 let id = subflow.id();
-                if let IcmpKind::TooBig { mtu } = kind {
-                    leg.path_mtu(id, smss_of(mtu, &tuple));
+                if let IcmpKind::TooBig { mtu } = kind
+                    && let Some(smss) = smss_of(mtu, &tuple)
+                {
+                    leg.path_mtu(id, smss);
                 }
                 true
             },
@@ -295,17 +299,48 @@ impl<B: PacketBuf> Leg<B> {
     }
 }
 
-/// The segment size for a path whose next hop takes packets of `mtu` octets. A router that names no MTU, or one below the
-/// family's minimum, is believed down to that minimum.
-fn smss_of(mtu: u16, tuple: &Tuple) -> u16 {
-    let (headers, least) = if tuple.dst.is_ipv4() {
-        (40, 576)
+/// The segment size for a path whose next hop takes packets of `mtu` octets. An IPv4 router that names no MTU, or one
+/// below 576, is believed down to that (RFC 1191 5); there is no such IPv6 link, and who says so is not believed at all
+/// (RFC 8201 4).
+fn smss_of(mtu: u16, tuple: &Tuple) -> Option<u16> {
+    if tuple.dst.is_ipv4() {
+        Some(mtu.max(576) - 40)
     } else {
-        (60, 1280)
-    };
-    mtu.max(least) - headers
+        (mtu >= 1280).then(|| mtu - 60)
+    }
 }
 
 fn in_flight<B: PacketBuf>(tcb: &Tcb<B>, seq: SeqNum) -> bool {
     seq.within(tcb.snd_una(), tcb.snd_nxt() - tcb.snd_una())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::smss_of;
+    use stack::Tuple;
+
+    #[test]
+    fn t15_a_path_is_believed_to_be_as_narrow_as_its_family_allows() {
+        let rows = [
+            ("10.9.0.2", 1400, Some(1360)),
+            ("10.9.0.2", 576, Some(536)),
+            ("10.9.0.2", 68, Some(536)),
+            ("10.9.0.2", 0, Some(536)),
+            ("10.9.0.2", u16::MAX, Some(65_495)),
+            ("fd00:9::2", 1400, Some(1340)),
+            ("fd00:9::2", 1280, Some(1220)),
+            ("fd00:9::2", 1279, None),
+            ("fd00:9::2", 0, None),
+        ];
+        for (dst, mtu, smss) in rows {
+            let dst = dst.parse().unwrap();
+            let tuple = Tuple {
+                src: dst,
+                dst,
+                src_port: 1,
+                dst_port: 2,
+            };
+            assert_eq!(smss_of(mtu, &tuple), smss, "{dst} {mtu}");
+        }
+    }
 }
