@@ -45,6 +45,7 @@ stack::counters! {
         NotOursReset "not_ours_reset" "TCP segments to one of our own addresses that belong to no connection, answered with a reset.",
         IcmpConsumed "icmp_consumed" "ICMP errors that quoted one of our legs and were acted upon.",
         IcmpStray "icmp_stray" "ICMP errors dropped: they quote one of our flows with a sequence number that is not in flight, or segments of ours that belong to no flow.",
-        BufferBudgetHit "buffer_budget_hit" "Times that a relay's windows stayed shut because all relays together hold the buffer budget.",
+        BufferRefused "buffer_refused" "Segments whose payload was not taken as their relay holds too many slices; it comes again.",
+        BufferBudgetHit "buffer_budget_hit" "Times that a relay's windows were kept small because all relays together hold the buffer budget, or packet buffers run short.",
     }
 }

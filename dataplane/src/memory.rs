@@ -8,6 +8,8 @@ use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use stack::buf::RxChecksum;
 use stack::{Frame, PacketBuf, Slice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Frames that a wire holds in each direction before it drops.
 pub const WIRE_FRAMES: usize = 16_384;
@@ -59,12 +61,14 @@ pub struct MemPort {
     stats: PortStats,
     incoming: Receiver<(MemBuf, RxChecksum)>,
     far: Far,
+    buffers: Arc<AtomicU64>,
 }
 
 /// A test's hold of the far end of a [`MemPort`].
 pub struct MemWire {
     to_port: Sender<(MemBuf, RxChecksum)>,
     from_port: Receiver<Frame<MemBuf>>,
+    buffers: Arc<AtomicU64>,
 }
 
 impl MemPort {
@@ -74,7 +78,13 @@ impl MemPort {
         let (to_port, incoming) = bounded(WIRE_FRAMES);
         let (outgoing, from_port) = bounded(WIRE_FRAMES);
         let port = Self::new(info, incoming, Far::Wire(outgoing));
-        (port, MemWire { to_port, from_port })
+        let buffers = Arc::clone(&port.buffers);
+        let wire = MemWire {
+            to_port,
+            from_port,
+            buffers,
+        };
+        (port, wire)
     }
 
     /// Two ports, each the other's far end; a frame is there at once, its checksums not yet verified.
@@ -94,6 +104,7 @@ impl MemPort {
             stats: PortStats::default(),
             incoming,
             far,
+            buffers: Arc::default(),
         }
     }
 
@@ -145,7 +156,12 @@ impl Port for MemPort {
     }
 
     fn buffers(&self) -> BufferUse {
-        BufferUse::default()
+        let both = self.buffers.load(Ordering::Relaxed).to_be_bytes();
+        let [a, b, c, d, e, f, g, h] = both;
+        BufferUse {
+            used: u32::from_be_bytes([a, b, c, d]),
+            size: u32::from_be_bytes([e, f, g, h]),
+        }
     }
 }
 
@@ -159,6 +175,12 @@ impl MemWire {
     /// As [`put`](Self::put), with what the device says of the frame's checksums.
     pub fn put_verified(&self, frame: impl Into<MemBuf>, checksum: RxChecksum) -> bool {
         self.to_port.try_send((frame.into(), checksum)).is_ok()
+    }
+
+    /// Makes the port report `buffers` from now on, as a device with a pool of that size would; it reports none before.
+    pub fn report_buffers(&self, buffers: BufferUse) {
+        let both = u64::from(buffers.used) << 32 | u64::from(buffers.size);
+        self.buffers.store(both, Ordering::Relaxed);
     }
 
     /// The oldest frame that the port has sent and nobody has taken.

@@ -77,7 +77,7 @@ pub struct Limits {
     pub subflows: usize,
     /// Octets that one relay holds in one direction: received, and not yet acknowledged by the other end.
     pub buffer: u32,
-    /// Octets that all relays hold together; windows stop opening past it.
+    /// Octets that all relays hold together. Each may hold half of what is left; past it, 64 KiB in a direction.
     pub buffer_total: u64,
 }
 

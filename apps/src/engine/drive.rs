@@ -3,7 +3,7 @@
 use super::setup::keys_of;
 use super::{Engine, FlowRef, Remains, Timer};
 use crate::Counter;
-use crate::relay::{Relay, Which};
+use crate::relay::{PIECE_MIN, Relay, Which};
 use mptcp::connection::{Event, SubflowId};
 use stack::ip::IpOut;
 use stack::slab::Handle;
@@ -13,6 +13,15 @@ use stack::{Frame, Instant, PacketBuf};
 /// How far ahead a timer is set at most. Entries of what has ended stay in the wheel until they fire, so far ones would
 /// pile up under churn; what lives longer is looked at this often, which costs a store.
 const ARM_MAX: Duration = Duration::from_secs(10);
+
+/// Octets that a relay may hold in each direction however little is left.
+const ROOM_MIN: u32 = 64 << 10;
+
+/// Receive buffers in use, in thousandths, past which windows stay small.
+const SHORT_PERMILLE: u32 = 750;
+
+/// The same, past which payload is refused where more than a few slices are held.
+const LAST_PERMILLE: u32 = 900;
 
 /// Both legs of a relay.
 const LEGS: [Which; 2] = [Which::Server, Which::Client(SubflowId::INITIAL)];
@@ -93,14 +102,6 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Runs every relay that something arrived for, or whose time has come.
     pub(super) fn run_woken(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
-        if !self.is_short() {
-            while let Some(handle) = self.starved.pop() {
-                if let Some(relay) = self.relays.get_mut(handle) {
-                    relay.starved = false;
-                }
-                self.wake(handle);
-            }
-        }
         let mut woken = core::mem::take(&mut self.woken);
         for handle in woken.drain(..) {
             self.run_relay(now, handle, out);
@@ -108,24 +109,46 @@ impl<B: PacketBuf> Engine<B> {
         self.woken = woken;
     }
 
-    /// Whether so much is held that windows must not open further (they never move back).
-    fn is_short(&self) -> bool {
-        self.short_of_buffers || self.held >= self.config.limits.buffer_total
+    /// Whether so much is held that windows stay small.
+    const fn is_short(&self) -> bool {
+        self.buffers_used > SHORT_PERMILLE || self.held >= self.config.limits.buffer_total
+    }
+
+    /// What a relay may hold in each direction: half of what is left to all (Choudhury and Hahne's dynamic threshold),
+    /// so that readers that stall leave room to others; and a little in any case, so that none of those ever stops.
+    fn room(&self) -> u32 {
+        let limits = &self.config.limits;
+        let least = ROOM_MIN.min(limits.buffer);
+        if self.is_short() {
+            return least;
+        }
+        let half = limits.buffer_total.saturating_sub(self.held) / 2;
+        let half = u32::try_from(half).unwrap_or(u32::MAX);
+        half.clamp(least, limits.buffer)
+    }
+
+    /// How many slices a relay may hold in each direction. When the last buffers are due, relays that have more than a
+    /// few must do with those: what is left is for acknowledgments, which free buffers, and for everybody else.
+    pub(super) const fn pieces_max(&self) -> usize {
+        let buffer = if self.buffers_used > LAST_PERMILLE || self.config.limits.buffer < ROOM_MIN {
+            ROOM_MIN
+        } else {
+            self.config.limits.buffer
+        };
+        buffer as usize / PIECE_MIN
     }
 
     fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
         self.announce_other(now, handle);
-        let short = self.is_short();
-        let room = if short { 0 } else { self.config.limits.buffer };
+        let (short, room) = (self.is_short(), self.room());
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
         relay.woken = false;
         if short && !relay.starved {
-            relay.starved = true;
             self.tools.apps.count(Counter::BufferBudgetHit);
-            self.starved.push(handle);
         }
+        relay.starved = short;
         relay.run(&mut self.tools.leg(now), room, &self.config.timeouts);
         loop {
             self.emit(now, handle, out);

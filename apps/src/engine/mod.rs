@@ -110,10 +110,8 @@ pub struct Engine<B> {
     woken: Vec<Handle>,
     /// Octets that all relays hold.
     held: u64,
-    /// Whether packet buffers run short: windows stop opening.
-    short_of_buffers: bool,
-    /// Relays whose windows were kept shut for that, to be woken when it is over.
-    starved: Vec<Handle>,
+    /// Packet buffers in use, in thousandths.
+    buffers_used: u32,
     draining: bool,
     next_id: u64,
     ports: Vec<PortReport>,
@@ -151,8 +149,7 @@ impl<B: PacketBuf> Engine<B> {
             due: Vec::new(),
             woken: Vec::new(),
             held: 0,
-            short_of_buffers: false,
-            starved: Vec::new(),
+            buffers_used: 0,
             draining: false,
             next_id: 1,
             ports: Vec::new(),
@@ -180,6 +177,7 @@ impl<B: PacketBuf> Engine<B> {
             time_waits: self.remains.len(),
             timers: self.timers.len(),
             held: self.held,
+            pieces: self.relays.iter().map(|(_, relay)| relay.pieces()).sum(),
         }
     }
 
@@ -214,10 +212,9 @@ pub struct Occupancy {
     pub timers: usize,
     /// Octets held for either end of all relays.
     pub held: u64,
+    /// Slices that these octets lie in: each pins a packet buffer.
+    pub pieces: usize,
 }
-
-/// Receive buffers in use, in thousandths, past which no window is opened further.
-const SHORT_PERMILLE: u32 = 750;
 
 impl<B: PacketBuf> App<B> for Engine<B> {
     type Command = Command;
@@ -261,6 +258,6 @@ impl<B: PacketBuf> App<B> for Engine<B> {
     }
 
     fn buffers(&mut self, fullest: BufferUse) {
-        self.short_of_buffers = fullest.permille() > SHORT_PERMILLE;
+        self.buffers_used = fullest.permille();
     }
 }

@@ -2,6 +2,7 @@
 
 use super::policy::side_of;
 use super::{Engine, FlowRef};
+use crate::Counter;
 use crate::relay::Which;
 use dataplane::Received;
 use stack::ip::{Ingress, IpOut, Opaque, TcpArrival};
@@ -66,10 +67,18 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Gives a segment to its leg and wakes the relay; whether there still is one.
     fn on_leg(&mut self, now: Instant, handle: Handle, which: Which, segment: &Segment<B>) -> bool {
+        let pieces_max = self.pieces_max();
         let Some(relay) = self.relays.get_mut(handle) else {
             return false;
         };
-        relay.input(&mut self.tools.leg(now), which, segment);
+        if !segment.payload.is_empty() && relay.is_full(which, pieces_max) {
+            // What it acknowledges counts; its payload is not acknowledged, and comes again.
+            self.tools.apps.count(Counter::BufferRefused);
+            let refused = without_payload(segment);
+            relay.input(&mut self.tools.leg(now), which, &refused);
+        } else {
+            relay.input(&mut self.tools.leg(now), which, segment);
+        }
         if !relay.woken {
             relay.woken = true;
             self.woken.push(handle);
@@ -115,5 +124,14 @@ impl<B: PacketBuf> Engine<B> {
             cx.counters.count(stack::Counter::TcpResetSent);
         }
         self.net.send_tcp(cx, tuple, IpOut::default(), segment, out);
+    }
+}
+
+/// `segment` as if it carried no payload, and so not what follows it.
+fn without_payload<B: PacketBuf>(segment: &Segment<B>) -> Segment<B> {
+    Segment {
+        flags: segment.flags.without(Flags::FIN),
+        payload: segment.payload.slice(0..0),
+        ..segment.clone()
     }
 }

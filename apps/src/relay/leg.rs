@@ -188,6 +188,14 @@ impl<B: PacketBuf> Leg<B> {
         }
     }
 
+    /// Slices of payload that make up [`Self::queued`].
+    pub(crate) fn pieces(&self) -> usize {
+        match self {
+            Self::Plain(leg) => leg.tcb.pieces(),
+            Self::Multipath(leg) => leg.pieces(),
+        }
+    }
+
     /// Resets the connection, unless it has ended.
     pub(crate) fn abort(&mut self, cx: &mut Cx<'_>) {
         match self {

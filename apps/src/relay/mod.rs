@@ -14,6 +14,7 @@ use crate::engine::Timeouts;
 use arrayvec::ArrayVec;
 use mptcp::connection::{SUBFLOWS_MAX, SubflowId};
 use mptcp::{Cx, Token};
+pub(crate) use pump::PIECE_MIN;
 use pump::{Pump, move_data};
 use stack::time::earlier;
 use stack::wire::tcp::Segment;
@@ -62,7 +63,7 @@ pub(crate) struct Relay<B> {
     pub(crate) held: u64,
     /// Where its entry in the timer wheel stands.
     pub(crate) armed: Option<Instant>,
-    /// Whether its windows are kept shut until less is held, and it is in the list of those.
+    /// Whether its windows were kept small when it last ran, as buffers were short.
     pub(crate) starved: bool,
     /// Whether it is in the list of relays to run at the end of this burst.
     pub(crate) woken: bool,
@@ -105,6 +106,15 @@ impl<B: PacketBuf> Relay<B> {
             Which::Client(_) => &mut self.client,
             Which::Server => &mut self.server,
         }
+    }
+
+    /// Whether payload from `which` leg would be more than `pieces_max` slices held for the other.
+    pub(crate) fn is_full(&self, which: Which, pieces_max: usize) -> bool {
+        let to = match which {
+            Which::Client(_) => &self.server,
+            Which::Server => &self.client,
+        };
+        to.pieces() >= pieces_max
     }
 
     /// Takes a segment of one of the legs.
@@ -175,6 +185,11 @@ impl<B: PacketBuf> Relay<B> {
     pub(crate) fn is_over(&self) -> Option<Counter> {
         self.client.end().and_then(|_| self.server.end())?;
         Some(self.ending.unwrap_or(Counter::ClosedClean))
+    }
+
+    /// Slices held for either end: each pins a packet buffer.
+    pub(crate) fn pieces(&self) -> usize {
+        self.client.pieces() + self.server.pieces()
     }
 
     /// Octets held for either end.

@@ -1,10 +1,15 @@
 //! One direction of a relay: payload by reference from one leg to the other, and the end of the stream after it.
 //!
 //! Back-pressure: a leg may receive what the relay can still hold, which is the buffer size minus what the other leg has
-//! not got acknowledged yet. So a reader that stalls closes the window of the sender behind the box.
+//! not got acknowledged yet. So a reader that stalls closes the window of the sender behind the box. A slice pins a whole
+//! packet buffer: it counts as [`PIECE_MIN`] octets however short it is, and beyond so many slices payload is refused, as
+//! a window once offered cannot be taken back.
 
 use super::leg::Leg;
 use stack::PacketBuf;
+
+/// Octets that a slice counts as at least.
+pub(crate) const PIECE_MIN: usize = 512;
 
 /// What is to be remembered about one direction.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +55,8 @@ pub(crate) fn move_data<B: PacketBuf>(
         to.finish();
         pump.finishing = true;
     }
-    let held = u32::try_from(to.queued()).unwrap_or(u32::MAX);
+    let held = to.queued().max(to.pieces() * PIECE_MIN);
+    let held = u32::try_from(held).unwrap_or(u32::MAX);
     from.set_recv_room(room.saturating_sub(held));
 }
 

@@ -40,6 +40,8 @@ pub struct MpHost {
     /// What is to be sent, and how much of it was.
     pub data: Vec<u8>,
     pub sent: usize,
+    /// Most octets of a piece.
+    pub piece_max: u32,
     /// Whether to end the stream after `data`.
     pub finish: bool,
     finished: bool,
@@ -98,6 +100,7 @@ impl MpHost {
             out: Vec::new(),
             data: Vec::new(),
             sent: 0,
+            piece_max: 1400,
             finish: false,
             finished: false,
             got: Vec::new(),
@@ -353,7 +356,7 @@ impl MpHost {
     fn stream(&mut self) {
         let connection = self.connection.as_mut().unwrap();
         while self.sent < self.data.len() && connection.send_room() > 0 {
-            let len = (1 + self.rng.below(1400)) as usize;
+            let len = (1 + self.rng.below(self.piece_max)) as usize;
             let end = (self.sent + len).min(self.data.len());
             let piece = self.data[self.sent..end].to_vec();
             connection.send(Slice::new(MemBuf::from(piece)));

@@ -3,7 +3,7 @@
 use apps::control::{Command, Reply};
 use apps::engine::Engine;
 use dataplane::memory::linear;
-use dataplane::{App, MemBuf, MemPort, MemWire, Port, PortReport, Worker};
+use dataplane::{App, BufferUse, MemBuf, MemPort, MemWire, Port, PortReport, Worker};
 use stack::time::{Duration, earlier};
 use stack::{Instant, PortId, Rng};
 use std::cmp::Reverse;
@@ -210,6 +210,11 @@ impl<H: Node> Sim<H> {
             }
             self.now = next;
         }
+    }
+
+    /// Makes the port report so many thousandths of its packet buffers as used.
+    pub fn report_buffers(&self, port: usize, used: u32) {
+        self.wires[port].report_buffers(BufferUse { used, size: 1_000 });
     }
 
     /// Runs for `duration`.

@@ -347,6 +347,18 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
+    /// Pieces of payload that make up [`Self::queued`]: each pins a packet buffer, however short it is.
+    #[must_use]
+    pub fn pieces(&self) -> usize {
+        match self.mode {
+            Mode::Fallback => self
+                .subflows
+                .first()
+                .map_or(0, |subflow| subflow.tcb.pieces()),
+            Mode::Unverified | Mode::Verified => self.send.pieces(),
+        }
+    }
+
     /// Queues payload, by reference. Ignored after [`Self::finish`] and once the connection ended.
     pub fn send(&mut self, payload: Slice<B>) {
         if self.local_fin != LocalFin::Open || self.ended.is_some() {

@@ -319,6 +319,12 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.queue.payload() as usize
     }
 
+    /// Segments queued that the peer has not acknowledged: each pins at least one packet buffer, however short it is.
+    #[must_use]
+    pub fn pieces(&self) -> usize {
+        self.snd.queue.entries()
+    }
+
     /// Octets of payload queued and never sent.
     #[must_use]
     pub fn unsent(&self) -> usize {

@@ -157,6 +157,11 @@ impl<B: PacketBuf> SendQueue<B> {
         (self.end - self.una) - u32::from(self.fin && self.una != self.end)
     }
 
+    /// Segments in the queue.
+    pub(in crate::tcp) fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(in crate::tcp) const fn fin_queued(&self) -> bool {
         self.fin
     }

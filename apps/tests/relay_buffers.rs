@@ -1,0 +1,155 @@
+//! Packet buffers are few: readers that stall and senders of crumbs must not take them from everybody else.
+
+mod common;
+
+use apps::engine::{EngineConfig, Limits};
+use common::raw::{ACK, SYN, SYN_OPTIONS, Tcp};
+use common::{
+    ACCESS1, CLIENT, CORE, H, Host, MAC_AT, Pair, S, SERVER, Sim, Way, bonded_sim, config, counter,
+    pattern, plain_sim_with, port_mac, raw_sim,
+};
+use stack::time::Duration;
+
+fn limited(buffer: u32, buffer_total: u64) -> EngineConfig {
+    let limits = Limits {
+        buffer,
+        buffer_total,
+        ..Limits::default()
+    };
+    EngineConfig {
+        accept_plain: true,
+        limits,
+        ..config()
+    }
+}
+
+/// Lets the server send `data` to the client, who reads all; whether it came within a minute.
+fn downloads(sim: &mut Sim<Host>, pair: &Pair, data: &[u8]) -> bool {
+    let (mut sent, mut got) = (0, Vec::new());
+    let done = sim.run(Duration::from_secs(60), |sim| {
+        sent += sim.hosts[SERVER].send(pair.server, &data[sent..]);
+        sim.hosts[CLIENT].recv(pair.client, &mut got);
+        got.len() == data.len()
+    });
+    done && got == data
+}
+
+/// A connection whose client never reads, and whose server has sent all that it can.
+fn stalled(sim: &mut Sim<Host>, port: u16) -> Pair {
+    let pair = common::connect(sim, port, S);
+    let data = pattern(8 << 20, 4);
+    let mut sent = 0;
+    sim.run(Duration::from_secs(20), |sim| {
+        sent += sim.hosts[SERVER].send(pair.server, &data[sent..]);
+        false
+    });
+    assert!(sent < data.len());
+    pair
+}
+
+#[test]
+fn readers_that_stall_leave_room_to_others() {
+    let mut sim = plain_sim_with(limited(1 << 20, 1 << 20), 1);
+    sim.record = false;
+    let stalls: Vec<_> = (0..6).map(|n| stalled(&mut sim, 40_000 + n)).collect();
+    let held = sim.worker.app().occupancy().held;
+    assert!(held < 3 << 19, "held {held}");
+    let pair = common::connect(&mut sim, 41_000, S);
+    assert!(downloads(&mut sim, &pair, &pattern(1 << 20, 5)), "starved");
+    for pair in stalls {
+        sim.hosts[CLIENT].tcp(pair.client).abort();
+    }
+    sim.idle(Duration::from_secs(1));
+    assert_eq!(sim.worker.app().occupancy().held, 0);
+}
+
+#[test]
+fn while_buffers_run_short_windows_are_small_and_flows_go_on() {
+    let mut sim = plain_sim_with(limited(1 << 20, 1 << 30), 1);
+    sim.record = false;
+    let heavy = stalled(&mut sim, 40_000);
+    let before = sim.worker.app().occupancy().held;
+    sim.report_buffers(CORE, 800);
+    let second = stalled(&mut sim, 40_001);
+    let held = sim.worker.app().occupancy().held - before;
+    assert!((1..=200_000).contains(&held), "held {held}");
+    assert!(counter(&mut sim, "buffer_budget_hit") > 0);
+    // The very last buffers: who holds little goes on even so.
+    sim.report_buffers(CORE, 950);
+    let third = common::connect(&mut sim, 40_002, S);
+    assert!(downloads(&mut sim, &third, &pattern(1 << 20, 5)), "starved");
+    // And when there are enough again all is as before.
+    sim.report_buffers(CORE, 100);
+    for pair in [&heavy, &second] {
+        let mut got = Vec::new();
+        let more = sim.run(Duration::from_secs(60), |sim| {
+            sim.hosts[CLIENT].recv(pair.client, &mut got);
+            sim.hosts[SERVER].tcp(pair.server).send_queue() == 0
+        });
+        assert!(more, "{} came", got.len());
+    }
+}
+
+#[test]
+fn crumbs_are_bounded_by_the_buffers_that_they_pin() {
+    let mut sim = raw_sim(limited(1 << 20, 1 << 30));
+    let put = |sim: &mut Sim<common::Dumb>, port: usize, segment: &Tcp| {
+        sim.inject(port, segment.frame(MAC_AT[port], port_mac(port)));
+        sim.idle(Duration::from_millis(3));
+        let out = sim.seen.iter().filter(|s| s.way == Way::FromBox);
+        let mut out = out.rev().filter_map(|s| Tcp::parse(&s.frame));
+        out.next().unwrap()
+    };
+    let mut syn = Tcp::plain_syn(H, 1000, S);
+    // No timestamps, so that the crumbs below need none.
+    syn.options.drain(6..16);
+    let forwarded = put(&mut sim, ACCESS1, &syn);
+    let mut answer = forwarded.answer(SYN | ACK, 77_000);
+    answer.options = SYN_OPTIONS.to_vec();
+    let answered = put(&mut sim, CORE, &answer);
+    put(&mut sim, ACCESS1, &answered.answer(ACK, syn.seq + 1));
+    assert_eq!(counter(&mut sim, "relays"), 1);
+    sim.record = false;
+    for n in 0..10_000 {
+        let mut crumb = answer.clone();
+        (crumb.flags, crumb.seq, crumb.payload) = (ACK, 77_001 + n, vec![7]);
+        crumb.options.clear();
+        sim.inject(CORE, crumb.frame(MAC_AT[CORE], port_mac(CORE)));
+        if n % 20 == 0 {
+            sim.idle(Duration::from_millis(1));
+        }
+    }
+    let pieces = sim.worker.app().occupancy().pieces;
+    assert!((1_000..2_200).contains(&pieces), "{pieces} buffers pinned");
+    assert!(counter(&mut sim, "buffer_refused") > 5_000);
+}
+
+#[test]
+fn what_was_refused_comes_again_and_no_octet_is_lost() {
+    let mut sim = bonded_sim(limited(64 << 10, 1 << 30), 1);
+    sim.record = false;
+    let socket = sim.hosts[SERVER].tcp().listen(80);
+    let now = sim.now;
+    let data = pattern(150_000, 3);
+    let client = sim.hosts[CLIENT].mptcp();
+    client.connect(now, 40_000, (S, 80));
+    (client.data, client.piece_max, client.finish) = (data.clone(), 40, true);
+    // The server's own buffer is 256 KiB: stop it by its line.
+    sim.idle(Duration::from_millis(200));
+    sim.links[CORE].down = true;
+    let mut most = 0;
+    sim.run(Duration::from_secs(5), |sim| {
+        most = most.max(sim.worker.app().occupancy().pieces);
+        false
+    });
+    assert!(most <= 256, "{most} pieces");
+    assert!(counter(&mut sim, "buffer_refused") > 0);
+    sim.links[CORE].down = false;
+    let mut got = Vec::new();
+    let done = sim.run(Duration::from_secs(300), |sim| {
+        sim.hosts[SERVER].tcp().recv(socket, &mut got);
+        got.len() == data.len()
+    });
+    assert!(done && got == data, "{} of {} came", got.len(), data.len());
+    assert_eq!(counter(&mut sim, "copied_in_stack"), 0);
+}
