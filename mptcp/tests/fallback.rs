@@ -294,6 +294,41 @@ fn m22_no_infinite_mapping_over_data_that_a_lost_subflow_carried() {
 }
 
 #[test]
+fn m22_a_data_fin_under_a_wrong_checksum_ends_nothing() {
+    let setup = Setup {
+        checksum: true,
+        ..Setup::default()
+    };
+    let mut world = World::new(setup, vec![Link::pair(0, 10, 0); 2]);
+    world.join_all(&[1]);
+    let mut forged = 0;
+    world.middlebox = Some(Box::new(move |transit| {
+        let segment = transit.segment;
+        forged += i32::from(transit.from == A && segment.payload.len() > 100);
+        if forged != 15 {
+            return true;
+        }
+        forged += 1;
+        let options: Vec<_> = parse(&segment.options.mptcp).flatten().collect();
+        segment.options.mptcp.clear();
+        for mut option in options {
+            if let MpOption::Dss(Dss {
+                mapping: Some(mapping),
+                ..
+            }) = &mut option
+            {
+                mapping.data_fin = true;
+                mapping.len += 1;
+            }
+            option.emit(&mut segment.options.mptcp).unwrap();
+        }
+        true
+    }));
+    world.transfer([100_000, 1_000], MINUTE);
+    assert_eq!(world.ends[B].count(Counter::DssChecksumError), 1);
+}
+
+#[test]
 fn m14_a_mapping_without_the_negotiated_checksum_resets_the_subflow() {
     let mut world = World::new(
         Setup {

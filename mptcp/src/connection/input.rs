@@ -113,6 +113,9 @@ impl<B: PacketBuf> Connection<B> {
                     self.on_checksum_error(cx, at, mapping.dsn);
                     return;
                 }
+                if u32::from(check.dll) > mapping.len {
+                    self.on_data_fin(cx, at, mapping.dsn + u64::from(mapping.len));
+                }
             }
             self.place_mapped(cx, at, &mapping);
         }

@@ -167,7 +167,8 @@ impl<B: PacketBuf> Connection<B> {
                 if declared == Declared::Conflict {
                     cx.mptcp.count(Counter::DssNoMatch);
                 }
-                if data_fin {
+                // One under a checksum counts once that is verified.
+                if data_fin && checksum.is_none() {
                     self.on_data_fin(cx, at, dsn + u64::from(octets));
                 }
             },
@@ -176,7 +177,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// The peer's DATA_FIN (RFC 8684 3.3.3): known from now on, acknowledged once the owner accepted it.
-    fn on_data_fin(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq) {
+    pub(super) fn on_data_fin(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq) {
         match self.remote_fin {
             None if dsn >= self.recv.next() => {
                 cx.mptcp.count(Counter::DataFinRx);
