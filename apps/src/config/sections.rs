@@ -382,7 +382,7 @@ fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>, ports:
         1_000_000,
     );
     count("joining", &mut limits.joining, 1_000_000);
-    count("subflows", &mut limits.subflows, 32);
+    count("subflows", &mut limits.subflows, 8);
     if let Some(at) = table.find("pending_per_subscriber")
         && limits.pending_per_subscriber > limits.pending
     {
