@@ -1,8 +1,8 @@
 //! The configuration file: YAML in, a [`Config`] or every mistake in it out.
 //!
-//! A file is read in four steps, and none of them stops at the first mistake: [`tree`] keeps the document as it is
-//! written, [`sections`] reads each key with its range and default, [`cross`] checks how the parts fit together, and
-//! [`place`] finds the lines of what was found wrong. A [`Config`] exists only if nothing was.
+//! A file is read in four steps, and none of them stops at the first mistake: `tree` keeps the document as it is
+//! written, `sections` reads each key with its range and default, `cross` checks how the parts fit together, and
+//! `place` finds the lines of what was found wrong. A [`Config`] exists only if nothing was.
 
 mod cross;
 mod device;

@@ -1,8 +1,8 @@
 //! The App: it owns a core's flows, relays, timers and counters, and walks each packet through them.
 //!
-//! A received frame goes [`walk`] -> IP -> flow table -> [`setup`] while its handshake lasts, [`split`] at its end, or the
-//! relay's leg afterwards; the relay is woken, and at the end of the burst [`drive`] runs it once: data moves, segments leave.
-//! A segment without a flow goes to [`policy`], and further subflows to [`joins`]. [`report`] answers the operator.
+//! A received frame goes `walk` -> IP -> flow table -> `setup` while its handshake lasts, `split` at its end, or the
+//! relay's leg afterwards; the relay is woken, and at the end of the burst `drive` runs it once: data moves, segments leave.
+//! A segment without a flow goes to `policy`, and further subflows to `joins`. `report` answers the operator.
 
 mod config;
 mod drive;
