@@ -13,6 +13,9 @@ use stack::PacketBuf;
 use stack::checksum::Sum;
 use stack::wire::tcp::OptBytes;
 
+/// Octets of a DSS with nothing but a 64-bit DATA_ACK.
+const DATA_ACK_LEN: usize = 12;
+
 /// The one option that a segment carries beside its DATA_ACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Control {
@@ -114,6 +117,15 @@ impl<B: PacketBuf> Connection<B> {
                     subflow.srtt(),
                 )
             })
+    }
+
+    /// How many octets `control` takes. The usual case is not written out for that: mostly data goes in its place.
+    pub(super) fn control_len(&self, at: usize, control: Control) -> usize {
+        match control {
+            Control::None if self.mode == Mode::Fallback => 0,
+            Control::None => DATA_ACK_LEN,
+            _ => self.control_bytes(at, control).len(),
+        }
     }
 
     /// The octets of `control`, with the DATA_ACK beside it where both fit.

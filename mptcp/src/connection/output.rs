@@ -38,16 +38,16 @@ impl<B: PacketBuf> Connection<B> {
 
     fn output_of(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<Output<B>> {
         let control = self.next_control(at);
-        let upper = self.control_bytes(at, control);
+        let space = self.control_len(at, control);
         let tcb = &mut self.subflows[at].tcb;
-        let mut segment = tcb.output(&mut cx.stack(), upper.len());
+        let mut segment = tcb.output(&mut cx.stack(), space);
         if segment.is_none() && !matches!(control, Control::None | Control::Handshake) {
             // Nothing else leaves on this subflow now: an ACK carries the option.
             tcb.request_ack();
-            segment = tcb.output(&mut cx.stack(), upper.len());
+            segment = tcb.output(&mut cx.stack(), space);
         }
         let mut segment = segment?;
-        self.dress(cx, at, &mut segment, control, upper);
+        self.dress(cx, at, &mut segment, control);
         let subflow = &self.subflows[at];
         Some(Output {
             subflow: subflow.id,
@@ -57,19 +57,12 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Puts the connection's options and window on a segment of subflow `at`.
-    fn dress(
-        &mut self,
-        cx: &mut Cx<'_>,
-        at: usize,
-        segment: &mut OutSegment<B>,
-        control: Control,
-        upper: OptBytes,
-    ) {
+    fn dress(&mut self, cx: &mut Cx<'_>, at: usize, segment: &mut OutSegment<B>, control: Control) {
         if segment.flags.has(Flags::RST) {
             return;
         }
         if segment.options.mptcp.is_empty() {
-            segment.options.mptcp = upper;
+            segment.options.mptcp = self.control_bytes(at, control);
             self.control_sent(cx, at, control);
         } else {
             let data_ack = self.recv.next().0.to_be_bytes();
