@@ -124,6 +124,8 @@ pub struct Round {
     pub segments: u64,
     /// Payload octets that were copied on the way.
     pub copied: u64,
+    /// Payload octets that left without a known sum, so that they were read once more for the checksum.
+    pub reread: u64,
 }
 
 fn emit(option: impl Into<MpOption>) -> OptBytes {
@@ -317,11 +319,13 @@ impl Relays {
         };
         self.run(frames, &mut meter);
 
-        let (mut reached, mut copied) = (0, 0);
+        let (mut reached, mut copied, mut reread) = (0, 0, 0);
         let flow = &mut self.flows[turn];
         for frame in self.out.drain(..) {
             reached += stack::buf::chain_len(&frame.payload);
             copied += dataplane::port::tcp_payload_in_header(frame.header.bytes());
+            let unknown = frame.payload.iter().filter(|p| p.known_sum().is_none());
+            reread += unknown.map(Slice::len).sum::<usize>();
             flow.note(&frame);
         }
         assert_eq!(reached, burst * SEGMENT, "every octet was relayed");
@@ -339,6 +343,7 @@ impl Relays {
         Round {
             segments: burst as u64,
             copied: copied as u64,
+            reread: reread as u64,
         }
     }
 

@@ -165,6 +165,16 @@ fn aligned_timestamps_stand_as_everybody_writes_them() {
     assert_eq!(bytes[20..], [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
 }
 
+#[test]
+fn a_payload_that_the_port_verified_is_not_read() {
+    let payload = [1, 2, 3, 4];
+    let mut bytes = emitted(&out_segment(Options::default(), &payload), SRC, DST);
+    // Whoever read the octets would take this for the payload; the checksum knows better, so that the receiver sees it.
+    *bytes.last_mut().unwrap() ^= 0xff;
+    let parsed = parse(slice(&bytes), SRC, DST, 0, RxChecksum::Good).unwrap();
+    assert_eq!(parsed.payload.known_sum(), Some(Sum::of(&payload)));
+}
+
 fn out_segment(options: Options, payload: &[u8]) -> OutSegment<Buf> {
     // In two slices, the first of odd length where there are enough octets.
     let cut = payload.len().min(3);
