@@ -1,0 +1,62 @@
+//! Relays that end by the clock, and flows that have nowhere to go.
+
+mod common;
+
+use apps::engine::EngineConfig;
+use common::raw::Tcp;
+use common::{
+    ACCESS1, CLIENT, CORE, H, MAC_AT, S, SERVER, Way, assert_empty, config, connect, counter,
+    plain_sim_with, port_mac, raw_sim,
+};
+use smoltcp::socket::tcp::State;
+use stack::time::Duration;
+
+fn plain() -> EngineConfig {
+    EngineConfig {
+        accept_plain: true,
+        ..config()
+    }
+}
+
+#[test]
+fn a_relay_through_which_nothing_passes_is_reset_at_both_ends() {
+    let mut config = plain();
+    config.timeouts.idle = Duration::from_secs(100);
+    let mut sim = plain_sim_with(config, 1);
+    let pair = connect(&mut sim, 40_000, S);
+    sim.idle(Duration::from_secs(90));
+    assert_eq!(counter(&mut sim, "relays"), 1);
+    sim.idle(Duration::from_secs(30));
+    assert_eq!(counter(&mut sim, "relay_closed_idle"), 1);
+    assert_eq!(sim.hosts[CLIENT].tcp(pair.client).state(), State::Closed);
+    assert_eq!(sim.hosts[SERVER].tcp(pair.server).state(), State::Closed);
+    assert_empty(&mut sim);
+}
+
+#[test]
+fn a_server_that_is_gone_is_given_up_and_the_client_reset() {
+    let mut sim = plain_sim_with(plain(), 1);
+    sim.record = false;
+    let pair = connect(&mut sim, 40_000, S);
+    sim.links[CORE].down = true;
+    sim.hosts[CLIENT].send(pair.client, b"are you there?");
+    let gone = sim.run(Duration::from_secs(1800), |sim| {
+        sim.hosts[CLIENT].tcp(pair.client).state() == State::Closed
+    });
+    assert!(gone);
+    assert_eq!(counter(&mut sim, "relay_closed_server_lost"), 1);
+    assert_empty(&mut sim);
+}
+
+#[test]
+fn a_syn_without_a_route_is_not_split() {
+    let mut config = config();
+    config.net.routes.clear();
+    let mut sim = raw_sim(config);
+    let syn = Tcp::capable_syn(H, 1000, "192.0.2.7");
+    sim.inject(ACCESS1, syn.frame(MAC_AT[ACCESS1], port_mac(ACCESS1)));
+    sim.idle(Duration::from_secs(1));
+    assert_eq!(counter(&mut sim, "bypass_no_route"), 1);
+    assert_eq!(counter(&mut sim, "pending"), 0);
+    assert_eq!(sim.on(CORE, Way::FromBox).count(), 0);
+}
