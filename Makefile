@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check fmt lint unit kernel judge judge-selfcheck fuzz bench clean
+.PHONY: help setup build demo test check fmt lint unit kernel judge judge-selfcheck fuzz bench deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p braidctl
 
@@ -53,6 +53,9 @@ fuzz: ## the fuzz targets, for a bounded time
 
 bench: ## micro-benchmarks
 	@cargo bench -p bench
+
+deny: ## licences and sources of what we depend on (needs cargo-deny)
+	@cargo deny check bans licenses sources
 
 clean: ## remove what was built
 	@cargo clean
