@@ -88,7 +88,7 @@ fn bug8_the_last_data_ack_is_lost_and_the_close_is_bounded() {
     world.ends[B].send(1000, true);
     world.run(MINUTE, |w| w.ends[A].fin_seen);
     for path in &mut world.paths {
-        path[A].down = true;
+        path[A].set_down(true);
     }
     let took = world.run(5 * MINUTE, World::is_closed);
     assert!(took < 3 * MINUTE, "{took:?}");
@@ -283,7 +283,7 @@ fn a_silent_peer_is_given_up_in_bounded_time() {
     world.ends[A].send(100_000_000, true);
     world.pass(Duration::from_secs(1));
     for path in &mut world.paths {
-        path.iter_mut().for_each(|link| link.down = true);
+        path.iter_mut().for_each(|link| link.set_down(true));
     }
     let took = world.run(60 * MINUTE, |w| w.ends[A].conn.is_closed());
     println!("{took:?}");

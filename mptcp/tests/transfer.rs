@@ -99,7 +99,7 @@ fn m29_a_path_that_dies_loses_nothing() {
         world.ends[B].send(6_000_000, true);
         world.pass(Duration::from_secs(1));
         for link in &mut world.paths[dead] {
-            link.down = true;
+            link.set_down(true);
         }
         let took = world.run(MINUTE, World::is_complete);
         assert!(took < Duration::from_secs(12), "{took:?}");
@@ -119,14 +119,18 @@ fn m29_a_path_that_comes_back_is_used_again() {
     world.ends[A].send(40_000_000, true);
     world.ends[B].send(0, true);
     world.pass(Duration::from_secs(2));
-    world.paths[1].iter_mut().for_each(|link| link.down = true);
+    world.paths[1]
+        .iter_mut()
+        .for_each(|link| link.set_down(true));
     world.pass(Duration::from_secs(5));
-    world.paths[1].iter_mut().for_each(|link| link.down = false);
+    world.paths[1]
+        .iter_mut()
+        .for_each(|link| link.set_down(false));
     world.pass(Duration::from_secs(10));
-    let before = world.paths[1][A].passed;
+    let before = world.paths[1][A].carried();
     world.pass(Duration::from_secs(5));
     assert!(
-        world.paths[1][A].passed - before > 3_000_000,
+        world.paths[1][A].carried() - before > 3_000_000,
         "{}",
         world.describe()
     );

@@ -64,11 +64,11 @@ fn t13_a_lost_window_update_is_made_up_for_by_probes() {
     // The updates that follow the reader's return are lost.
     world.ends[B].reads = true;
     for path in &mut world.paths {
-        path[B].down = true;
+        path[B].set_down(true);
     }
     world.pass(Duration::from_millis(300));
     for path in &mut world.paths {
-        path[B].down = false;
+        path[B].set_down(false);
     }
     let took = world.run(5 * MINUTE, World::is_complete);
     assert!(took < MINUTE, "{took:?} {}", world.describe());
@@ -88,10 +88,10 @@ fn bug10_a_window_that_only_a_lost_subflow_announced_is_probed() {
     world.pass(Duration::from_secs(5));
     assert_eq!(world.ends[A].conn.queued(), 0);
     // The news that there is room again reaches A by path 0 alone.
-    world.paths[1][B].down = true;
+    world.paths[1][B].set_down(true);
     world.ends[B].reads = true;
     world.pass(Duration::from_secs(1));
-    world.paths[1][B].down = false;
+    world.paths[1][B].set_down(false);
     // Path 0 ends.
     world.middlebox = Some(Box::new(|transit| {
         let segment = transit.segment;

@@ -1,39 +1,20 @@
 use stack::time::Duration;
 use stack::{Instant, Rng};
+use testbed::link::{Fate, Pipe, Shape};
 
 /// One direction of a path.
 #[derive(Clone, Debug)]
-pub struct Link {
-    /// Octets per second; 0 is without limit.
-    pub rate: u64,
-    pub delay: Duration,
-    /// Octets that wait at most; what comes then is dropped.
-    pub queue: u64,
-    /// Segments lost, of 10,000.
-    pub loss: u32,
-    /// Segments delayed by up to `jitter` more, of 10,000.
-    pub reorder: u32,
-    pub jitter: Duration,
-    /// Nothing passes.
-    pub down: bool,
-    busy_until: Instant,
-    /// Octets that came out.
-    pub passed: u64,
-}
+pub struct Link(Pipe);
 
 impl Link {
+    /// Without loss; `rate` in octets per second, 0 being without limit. What comes when `queue` octets wait is dropped.
     pub fn new(rate: u64, delay_ms: u64, queue: u64) -> Self {
-        Self {
-            rate,
+        Self(Pipe::new(Shape {
+            rate: rate * 8,
+            queue: Some(queue),
             delay: Duration::from_millis(delay_ms),
-            queue,
-            loss: 0,
-            reorder: 0,
-            jitter: Duration::ZERO,
-            down: false,
-            busy_until: Instant::ZERO,
-            passed: 0,
-        }
+            ..Shape::default()
+        }))
     }
 
     /// The same both ways.
@@ -46,34 +27,33 @@ impl Link {
 
     /// Loses `loss` and reorders `reorder` of 10,000 segments, both ways.
     pub fn bad_pair(delay_ms: u64, loss: u32, reorder: u32) -> [Self; 2] {
-        Self::pair(0, delay_ms, 0).map(|link| Self {
-            loss,
-            reorder,
-            jitter: Duration::from_millis(delay_ms * 2),
-            ..link
+        Self::pair(0, delay_ms, 0).map(|mut link| {
+            link.0.shape.loss = loss * 100;
+            link.0.shape.reorder = reorder * 100;
+            link.0.shape.reorder_by = Duration::from_millis(delay_ms * 2);
+            link
         })
     }
 
+    pub fn delay(&self) -> Duration {
+        self.0.shape.delay
+    }
+
+    /// Whether nothing passes.
+    pub fn set_down(&mut self, down: bool) {
+        self.0.shape.down = down;
+    }
+
+    /// Octets that came out.
+    pub fn carried(&self) -> u64 {
+        self.0.counts.passed_octets
+    }
+
     /// When a segment of `len` octets that enters now comes out; `None` if it is dropped.
-    pub fn enter(&mut self, now: Instant, len: u64, rng: &mut Rng) -> Option<Instant> {
-        let start = self.busy_until.max(now);
-        let mut out = start;
-        if self.rate > 0 {
-            let waiting = start.since(now).as_nanos() * u128::from(self.rate) / 1_000_000_000;
-            if waiting > u128::from(self.queue) {
-                return None;
-            }
-            out = start + Duration::from_nanos(len * 1_000_000_000 / self.rate);
-            self.busy_until = out;
+    pub fn enter(&mut self, now: Instant, len: usize, rng: &mut Rng) -> Option<Instant> {
+        match self.0.enter(now, len, rng) {
+            Fate::Passes { at, .. } => Some(at),
+            Fate::Dropped(_) => None,
         }
-        if self.down || rng.below(10_000) < self.loss {
-            return None;
-        }
-        let mut delay = self.delay;
-        if rng.below(10_000) < self.reorder {
-            delay += self.jitter * rng.below(1000) / 1000;
-        }
-        self.passed += len;
-        Some(out + delay)
     }
 }

@@ -120,7 +120,7 @@ impl World {
             }),
             snd_wscale: 7,
             rcv_wscale: 7,
-            rtt: Some(paths[0][0].delay + paths[0][1].delay),
+            rtt: Some(paths[0][0].delay() + paths[0][1].delay()),
             ..Agreed::plain(isns[me], isns[1 - me], SMSS)
         };
         let ends = [Role::Initiator, Role::Responder].map(|role| {
@@ -189,7 +189,7 @@ impl World {
         {
             return;
         }
-        let len = 100 + segment.payload.len() as u64;
+        let len = 100 + segment.payload.len();
         if let Some(at) = self.paths[path][from].enter(self.now, len, &mut self.rng) {
             self.order += 1;
             self.wire.insert((at, self.order), (1 - from, segment));
