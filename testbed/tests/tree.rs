@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Which of our crates each of our crates may use. Tests and benchmarks may use more, see `may_be_tested_with`.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("stack", &[]),
     ("mptcp", &["stack"]),
     ("dataplane", &["stack"]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("braidctl", &["apps"]),
     ("bench", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
     ("testbed", &["apps", "dataplane", "mptcp", "stack"]),
+    ("braid-link", &["dataplane", "stack", "testbed"]),
     ("fuzz", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
 ];
 

@@ -18,6 +18,7 @@ from ..hag import ROOT
 from ..shell import LabError
 from ..topology import capability
 from .case import HagCase
+from .test_emulator import Emulator
 
 
 LONGEST_S = 75.0
@@ -104,7 +105,7 @@ def main() -> int:
     except KeyboardInterrupt:
         # unittest leaves without tearing classes down.
         for kind in {type(case) for case in flatten(found)}:
-            if isinstance(kind, type) and issubclass(kind, HagCase):
+            if issubclass(kind, (HagCase, Emulator)):
                 kind.leave()
         print("stopped; namespaces and processes are gone", file=sys.stderr)
         return 130
