@@ -136,7 +136,7 @@ fn what_was_refused_comes_again_and_no_octet_is_lost() {
     (client.data, client.piece_max, client.finish) = (data.clone(), 40, true);
     // The server's own buffer is 256 KiB: stop it by its line.
     sim.idle(Duration::from_millis(200));
-    sim.links[CORE].down = true;
+    sim.links[CORE].shape.down = true;
     let mut most = 0;
     sim.run(Duration::from_secs(5), |sim| {
         most = most.max(sim.worker.app().occupancy().pieces);
@@ -144,7 +144,7 @@ fn what_was_refused_comes_again_and_no_octet_is_lost() {
     });
     assert!(most <= 256, "{most} pieces");
     assert!(counter(&mut sim, "buffer_refused") > 0);
-    sim.links[CORE].down = false;
+    sim.links[CORE].shape.down = false;
     let mut got = Vec::new();
     let done = sim.run(Duration::from_secs(300), |sim| {
         sim.hosts[SERVER].tcp().recv(socket, &mut got);

@@ -118,13 +118,13 @@ fn loss_on_every_line_costs_no_octet_and_no_copy() {
         let mut sim = bonded_sim(config(), seed);
         sim.record = false;
         for link in &mut sim.links {
-            link.loss = 10;
+            link.shape.loss = 10_000;
         }
         let socket = connect(&mut sim, S);
         exchange(&mut sim, socket, 1 << 20, 1 << 20, Duration::from_secs(300));
         assert!(counter(&mut sim, "tcp_retransmitted") > 0);
         for link in &mut sim.links {
-            link.loss = 0;
+            link.shape.loss = 0;
         }
         assert_empty(&mut sim);
     }
@@ -140,7 +140,7 @@ fn losing_a_line_for_good_loses_no_octet() {
     let done = sim.run(Duration::from_secs(300), |sim| {
         sent += sim.hosts[SERVER].tcp().send(socket, &data[sent..]);
         if client(sim).got.len() > 1 << 20 {
-            sim.links[ACCESS2].down = true;
+            sim.links[ACCESS2].shape.down = true;
         }
         client(sim).got.len() == data.len()
     });
@@ -214,8 +214,8 @@ fn a_client_that_is_gone_is_given_up_and_the_server_reset() {
     let mut sim = bonded_sim(config(), 1);
     let socket = connect(&mut sim, S);
     await_subflows(&mut sim, 2);
-    sim.links[ACCESS1].down = true;
-    sim.links[ACCESS2].down = true;
+    sim.links[ACCESS1].shape.down = true;
+    sim.links[ACCESS2].shape.down = true;
     sim.hosts[SERVER].tcp().send(socket, &pattern(10_000, 1));
     let gone = sim.run(Duration::from_secs(1800), |sim| {
         sim.hosts[SERVER].tcp().tcp(socket).state() == State::Closed

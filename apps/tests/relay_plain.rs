@@ -92,7 +92,7 @@ fn loss_on_every_link_costs_time_but_no_octet_and_no_copy() {
         let mut sim = plain_sim(seed);
         sim.record = false;
         for link in &mut sim.links {
-            link.loss = 20;
+            link.shape.loss = 20_000;
         }
         let pair = connect(&mut sim, 40_000, S);
         exchange(&mut sim, &pair, 400_000, 400_000, Duration::from_secs(300));
@@ -102,7 +102,7 @@ fn loss_on_every_link_costs_time_but_no_octet_and_no_copy() {
             "seed {seed}: nothing was lost"
         );
         for link in &mut sim.links {
-            link.loss = 0;
+            link.shape.loss = 0;
         }
         assert_empty(&mut sim);
     }
@@ -220,7 +220,7 @@ fn a_refusal_reaches_the_client_as_it_would_without_us() {
 #[test]
 fn a_silent_server_gets_the_clients_syns_and_no_more() {
     let mut sim = plain_sim(1);
-    sim.links[CORE].down = true;
+    sim.links[CORE].shape.down = true;
     sim.hosts[CLIENT].connect(40_000, (S, 80));
     sim.idle(Duration::from_secs(8));
     let syns = |port, way| {

@@ -38,7 +38,7 @@ fn a_server_that_is_gone_is_given_up_and_the_client_reset() {
     let mut sim = plain_sim_with(plain(), 1);
     sim.record = false;
     let pair = connect(&mut sim, 40_000, S);
-    sim.links[CORE].down = true;
+    sim.links[CORE].shape.down = true;
     sim.hosts[CLIENT].send(pair.client, b"are you there?");
     let gone = sim.run(Duration::from_secs(1800), |sim| {
         sim.hosts[CLIENT].tcp(pair.client).state() == State::Closed

@@ -17,6 +17,7 @@ use smoltcp::iface::SocketHandle;
 use stack::PortId;
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
 use stack::time::Duration;
+use testbed::link::Shape;
 
 /// The box's ports.
 pub const ACCESS1: usize = 0;
@@ -107,9 +108,10 @@ pub fn link(host: usize, nic: usize, delay_ms: u64) -> Link {
     Link {
         host,
         nic,
-        delay: Duration::from_millis(delay_ms),
-        loss: 0,
-        down: false,
+        shape: Shape {
+            delay: Duration::from_millis(delay_ms),
+            ..Shape::default()
+        },
         mtu: 1500,
     }
 }

@@ -5,9 +5,8 @@ use apps::engine::Engine;
 use dataplane::memory::linear;
 use dataplane::{App, BufferUse, MemBuf, MemPort, MemWire, Port, PortReport, Worker};
 use stack::time::{Duration, earlier};
-use stack::{Instant, PortId, Rng};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use stack::{Instant, PortId};
+use testbed::link::{self, Shape};
 
 /// Something with network cards at the end of links.
 pub trait Node {
@@ -26,12 +25,8 @@ pub struct Link {
     pub host: usize,
     /// Which of its cards.
     pub nic: usize,
-    /// One-way delay.
-    pub delay: Duration,
-    /// Frames lost of a thousand, each way.
-    pub loss: u32,
-    /// Whether nothing at all passes.
-    pub down: bool,
+    /// What it is like, each way.
+    pub shape: Shape,
     /// Largest IP packet that passes from the box: a router answers a larger one, and drops it.
     pub mtu: usize,
 }
@@ -58,7 +53,27 @@ pub struct Seen {
     pub frame: Vec<u8>,
 }
 
-type Event = Reverse<(Instant, u64, usize, bool)>;
+/// A link's two directions, with the frames on them.
+struct Wire {
+    to_box: link::Link<Vec<u8>>,
+    from_box: link::Link<Vec<u8>>,
+}
+
+impl Wire {
+    fn new(shape: Shape, seed: u64) -> Self {
+        Self {
+            to_box: link::Link::new(shape, 2 * seed),
+            from_box: link::Link::new(shape, 2 * seed + 1),
+        }
+    }
+
+    fn way(&mut self, way: Way) -> &mut link::Link<Vec<u8>> {
+        match way {
+            Way::ToBox => &mut self.to_box,
+            Way::FromBox => &mut self.from_box,
+        }
+    }
+}
 
 /// The simulation: port `n` of the box hangs on `links[n]`.
 pub struct Sim<H> {
@@ -71,34 +86,31 @@ pub struct Sim<H> {
     pub record: bool,
     /// Packets dropped because they were larger than a link's MTU.
     pub too_big: usize,
-    wires: Vec<MemWire>,
-    events: BinaryHeap<Event>,
-    frames: std::collections::BTreeMap<u64, Vec<u8>>,
-    count: u64,
-    rng: Rng,
+    ports: Vec<MemWire>,
+    wires: Vec<Wire>,
 }
 
 impl<H: Node> Sim<H> {
     pub fn new(
         worker: Worker<MemPort, Engine<MemBuf>>,
-        wires: Vec<MemWire>,
+        ports: Vec<MemWire>,
         hosts: Vec<H>,
         links: Vec<Link>,
         seed: u64,
     ) -> Self {
+        let seeds = seed * links.len() as u64..;
+        let wires = links.iter().zip(seeds);
+        let wires = wires.map(|(link, seed)| Wire::new(link.shape, seed));
         Self {
             now: Instant::from_millis(1_000),
             worker,
             hosts,
+            wires: wires.collect(),
             links,
             seen: Vec::new(),
             record: true,
             too_big: 0,
-            wires,
-            events: BinaryHeap::new(),
-            frames: std::collections::BTreeMap::new(),
-            count: 0,
-            rng: Rng::from_u64(seed),
+            ports,
         }
     }
 
@@ -113,18 +125,15 @@ impl<H: Node> Sim<H> {
             });
         }
         let link = self.links[port];
-        if link.down || self.rng.below(1_000) < link.loss {
-            return;
-        }
-        if way == Way::FromBox && frame.len() > 14 + link.mtu {
+        let too_big = way == Way::FromBox && frame.len() > 14 + link.mtu;
+        if too_big && !link.shape.down {
             self.too_big += 1;
             let error = super::raw::too_big(&frame, u16::try_from(link.mtu).unwrap());
             return self.put_on_link(port, Way::ToBox, error);
         }
-        self.count += 1;
-        self.frames.insert(self.count, frame);
-        let event = (self.now + link.delay, self.count, port, way == Way::ToBox);
-        self.events.push(Reverse(event));
+        let wire = self.wires[port].way(way);
+        wire.reshape(link.shape);
+        wire.put(self.now, frame.len(), frame);
     }
 
     /// Puts a raw frame on the link of `port`, as if its host had sent it.
@@ -133,19 +142,26 @@ impl<H: Node> Sim<H> {
     }
 
     fn deliver_due(&mut self) {
-        while let Some(&Reverse((at, id, port, to_box))) = self.events.peek() {
-            if at > self.now {
-                break;
-            }
-            self.events.pop();
-            let frame = self.frames.remove(&id).unwrap();
-            if to_box {
-                assert!(self.wires[port].put(frame), "the wire into the box is full");
+        while let Some((_, port, way)) = self.next_arrival()
+            && let Some((_, frame)) = self.wires[port].way(way).take(self.now)
+        {
+            if way == Way::ToBox {
+                assert!(self.ports[port].put(frame), "the wire into the box is full");
             } else {
                 let link = self.links[port];
                 self.hosts[link.host].deliver(self.now, link.nic, frame);
             }
         }
+    }
+
+    /// When, on the link of which port and in which direction the next frame arrives.
+    fn next_arrival(&self) -> Option<(Instant, usize, Way)> {
+        let arrivals = self.wires.iter().enumerate().flat_map(|(port, wire)| {
+            let to_box = wire.to_box.next_due().map(|at| (at, port, Way::ToBox));
+            let from_box = wire.from_box.next_due().map(|at| (at, port, Way::FromBox));
+            to_box.into_iter().chain(from_box)
+        });
+        arrivals.min_by_key(|&(at, ..)| at)
     }
 
     fn poll_all(&mut self) -> usize {
@@ -163,8 +179,8 @@ impl<H: Node> Sim<H> {
             }
         }
         moved += self.worker.poll(self.now);
-        for port in 0..self.wires.len() {
-            while let Some(frame) = self.wires[port].take() {
+        for port in 0..self.ports.len() {
+            while let Some(frame) = self.ports[port].take() {
                 self.put_on_link(port, Way::FromBox, linear(&frame));
             }
         }
@@ -183,7 +199,7 @@ impl<H: Node> Sim<H> {
     }
 
     fn next_event(&mut self) -> Option<Instant> {
-        let mut next = self.events.peek().map(|&Reverse((at, ..))| at);
+        let mut next = self.next_arrival().map(|(at, ..)| at);
         next = earlier(next, self.worker.next_deadline());
         for host in &mut self.hosts {
             next = earlier(next, host.next_deadline(self.now));
@@ -214,7 +230,7 @@ impl<H: Node> Sim<H> {
 
     /// Makes the port report so many thousandths of its packet buffers as used.
     pub fn report_buffers(&self, port: usize, used: u32) {
-        self.wires[port].report_buffers(BufferUse { used, size: 1_000 });
+        self.ports[port].report_buffers(BufferUse { used, size: 1_000 });
     }
 
     /// Runs for `duration`.
@@ -248,7 +264,7 @@ impl<H: Node> Sim<H> {
     /// Puts the box of another simulation in the place of this one's, as a restart does.
     pub fn replace_box(&mut self, fresh: Self) {
         self.worker = fresh.worker;
-        self.wires = fresh.wires;
+        self.ports = fresh.ports;
     }
 
     /// The frames seen on the link of `port` in direction `way`.
