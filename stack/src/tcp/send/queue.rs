@@ -289,6 +289,10 @@ impl<B: PacketBuf> SendQueue<B> {
             trim_front(head, part);
             let mark = head.mark;
             self.leave(mark, part);
+            if mark == Mark::Lost {
+                // A list of losses knows it by its former number.
+                self.next_lost = 0;
+            }
             news.delivered += if mark == Mark::Sacked { 0 } else { part };
         }
         self.una = ack;

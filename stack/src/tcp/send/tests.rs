@@ -143,7 +143,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     /// Whatever a peer reports in whatever order, the sums hold, and nothing is delivered twice or lost from sight.
     #[test]
@@ -187,6 +187,32 @@ proptest! {
             prop_assert!(delivered >= queue.una() - SeqNum(FIRST));
             prop_assert!(queue.lost() == 0 || queue.next_lost().is_some(), "lost segments out of sight");
         }
+    }
+}
+
+/// A retransmission that was lost too is listed by its number, which a partial acknowledgment changes.
+#[test]
+fn t10_a_partly_acknowledged_loss_stays_in_sight() {
+    let mut queue = queue(12);
+    for n in 0..4 {
+        queue.send_next(at(n));
+    }
+    queue.mark_all_lost();
+    for n in 5..8 {
+        let index = queue.next_lost().map(|(index, _)| index).unwrap();
+        queue.resend(index, at(n));
+    }
+    for n in 8..16 {
+        queue.send_next(at(n));
+    }
+    let mut news = News::default();
+    queue.sack(block(4 * LEN, 11 * LEN), at(17), &mut news);
+    queue.detect_losses(at(18), LEN);
+    queue.ack(SeqNum(FIRST) + LEN + 1, at(19), &mut news);
+    check(&queue);
+    while queue.lost() > 0 {
+        let index = queue.next_lost().map(|(index, _)| index);
+        queue.resend(index.expect("it is in sight"), at(20));
     }
 }
 
