@@ -5,6 +5,8 @@ stack::counters! {
     pub enum Counter {
         MpCapableSynRx "mpcapable_syn_rx" "SYNs with an MP_CAPABLE that we can answer with one.",
         MpCapableSynAckTx "mpcapable_syn_ack_tx" "SYN+ACKs with MP_CAPABLE sent.",
+        MpCapableSynTx "mpcapable_syn_tx" "SYNs sent with MP_CAPABLE.",
+        MpCapableSynAckRx "mpcapable_syn_ack_rx" "SYN+ACKs whose MP_CAPABLE answers ours.",
         MpCapableAckRx "mpcapable_ack_rx" "Handshakes that the third ACK's MP_CAPABLE completed.",
         MpCapableDataRx "mpcapable_data_rx" "Handshakes that the first data's MP_CAPABLE completed.",
         FallbackAck "fallback_ack" "Connections that fell back to TCP: no MP_CAPABLE in the third ACK.",

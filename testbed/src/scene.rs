@@ -83,6 +83,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         subscribers: nets(&["10.1.0.0/24", "fd00:1::/64"]),
         announce: announce(),
         checksum: false,
+        edge: None,
         accept_plain: false,
         limits,
         timeouts: Timeouts::default(),

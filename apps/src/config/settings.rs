@@ -23,6 +23,7 @@ impl Config {
             ports: self.ports.iter().map(port).collect(),
             subscribers: self.subscribers.clone(),
             announce: self.mptcp.announce.clone(),
+            edge: None,
             checksum: self.mptcp.checksum,
             accept_plain: false,
             limits: self.limits,

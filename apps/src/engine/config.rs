@@ -21,6 +21,9 @@ pub struct EngineConfig {
     pub subscribers: Vec<IpNet>,
     /// HAG@2: our addresses announced to clients (ADD_ADDR) and at which joins are accepted.
     pub announce: Vec<IpAddr>,
+    /// What only a box at the customer's edge knows. With it the engine opens Multipath TCP towards the core side in the
+    /// place of subscribers that speak TCP; without it, it accepts Multipath TCP from subscribers.
+    pub edge: Option<EdgeSettings>,
     /// Whether the DSS checksum is asked for (RFC 8684 3.3.0); a peer that asks for it gets it anyway.
     pub checksum: bool,
     /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
@@ -31,6 +34,15 @@ pub struct EngineConfig {
     pub timeouts: Timeouts,
     /// From the operating system in production, fixed in tests: keys, ISNs and the flow table's hash follow from it.
     pub seed: [u8; 32],
+}
+
+/// What a box at the customer's edge knows of the box that it bonds with.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeSettings {
+    /// HAG@2: addresses that each connection joins once data has passed, announced or not.
+    pub hag: Vec<IpAddr>,
+    /// Announced addresses are joined if they lie in one of these.
+    pub hag_prefixes: Vec<IpNet>,
 }
 
 /// What the engine knows about a port beyond its addresses.
@@ -47,8 +59,10 @@ pub struct PortSettings {
 pub enum PortRole {
     /// Towards subscribers: the only ports where MP_CAPABLE is taken.
     Access,
-    /// Towards the Internet.
+    /// Towards the Internet; at the customer's edge the primary access.
     Core,
+    /// At the customer's edge: a further access, for joined subflows from the port's own address alone (BCP 38).
+    Secondary,
 }
 
 impl PortRole {
@@ -58,6 +72,7 @@ impl PortRole {
         match self {
             Self::Access => "access",
             Self::Core => "core",
+            Self::Secondary => "secondary",
         }
     }
 }
@@ -153,6 +168,7 @@ impl Default for EngineConfig {
             ports: Vec::new(),
             subscribers: Vec::new(),
             announce: Vec::new(),
+            edge: None,
             checksum: false,
             accept_plain: false,
             limits: Limits::default(),

@@ -24,7 +24,10 @@ const SHORT_PERMILLE: u32 = 750;
 const LAST_PERMILLE: u32 = 900;
 
 /// Both legs of a relay.
-const LEGS: [Which; 2] = [Which::Server, Which::Client(SubflowId::INITIAL)];
+const LEGS: [Which; 2] = [
+    Which::Server(SubflowId::INITIAL),
+    Which::Client(SubflowId::INITIAL),
+];
 
 impl<B: PacketBuf> Engine<B> {
     pub(super) fn run_timers(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
@@ -37,6 +40,7 @@ impl<B: PacketBuf> Engine<B> {
             match timer {
                 Timer::Relay(handle) => self.on_relay_timer(now, handle),
                 Timer::Joining(handle) => self.on_join_timer(now, handle, out),
+                Timer::OpenJoin(handle) => self.on_open_join_timer(now, handle, out),
                 Timer::Pending(handle) => self.on_pending_timer(now, handle),
                 Timer::TimeWait(handle) => self.on_time_wait_timer(now, handle),
             }
@@ -159,24 +163,29 @@ impl<B: PacketBuf> Engine<B> {
                 break;
             }
         }
-        self.take_events(handle);
+        self.take_events(now, handle);
+        self.run_joins(now, handle, out);
         self.settle(now, handle);
     }
 
     /// Follows the subflows that ended.
-    fn take_events(&mut self, handle: Handle) {
+    fn take_events(&mut self, now: Instant, handle: Handle) {
         while let Some(event) = self
             .relays
             .get_mut(handle)
-            .and_then(|relay| relay.client.multipath_mut())
+            .and_then(Relay::multipath_mut)
             .and_then(|connection| connection.take_event())
         {
             match event {
-                Event::SubflowClosed { tuple, .. } => self.on_subflow_closed(handle, tuple),
-                // A joined subflow was entered when its third ACK came; we open none to the client's addresses.
-                Event::SubflowOpened { .. }
-                | Event::AddressAnnounced { .. }
-                | Event::AddressRemoved { .. } => {},
+                Event::SubflowClosed { tuple, .. } => {
+                    self.on_subflow_closed(handle, tuple);
+                    self.join_again(now, handle, tuple);
+                },
+                Event::AddressAnnounced { addr, port, .. } => {
+                    self.on_announced(now, handle, addr, port);
+                },
+                // A joined subflow was entered when its handshake ended.
+                Event::SubflowOpened { .. } | Event::AddressRemoved { .. } => {},
             }
         }
     }

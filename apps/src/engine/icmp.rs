@@ -33,7 +33,12 @@ impl<B: PacketBuf> Engine<B> {
             Some(FlowRef::Pending(handle)) => {
                 self.on_icmp_while_pending(now, handle, key, arrival, out);
             },
-            Some(FlowRef::Joining(_) | FlowRef::Gone(_) | FlowRef::TimeWait(_)) => {
+            Some(
+                FlowRef::Joining(_)
+                | FlowRef::OpenJoin(_)
+                | FlowRef::Gone(_)
+                | FlowRef::TimeWait(_),
+            ) => {
                 self.tools.apps.count(Counter::IcmpStray);
             },
             None if self.net.is_own(arrival.packet.dst) => {

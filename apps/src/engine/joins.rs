@@ -227,11 +227,13 @@ impl<B: PacketBuf> Engine<B> {
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
-        if tuple == relay.tuple {
-            self.flows.insert(key_of(tuple), FlowRef::Gone(handle)).ok();
+        let first = tuple == relay.tuple || tuple == relay.tuple.reversed();
+        relay.joined.retain(|joined| *joined != tuple);
+        let key = self.key_of(&tuple);
+        if first {
+            self.flows.insert(key, FlowRef::Gone(handle)).ok();
         } else {
-            relay.joined.retain(|joined| *joined != tuple);
-            self.flows.remove(&key_of(tuple));
+            self.flows.remove(&key);
         }
     }
 }

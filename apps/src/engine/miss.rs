@@ -37,6 +37,9 @@ impl<B: PacketBuf> Engine<B> {
 
     fn on_first_syn(&mut self, now: Instant, arrival: &TcpArrival<B>, out: &mut Vec<Frame<B>>) {
         let segment = &arrival.segment;
+        if self.config.edge.is_some() {
+            return self.on_host_syn(now, arrival, out);
+        }
         let capable = capable::request(&segment.options.mptcp, Versions::V1).ok();
         let asks = asks(capable.is_some(), &segment.options.mptcp);
         let syn = Syn {
@@ -61,7 +64,7 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    fn load(&self, syn: &Syn) -> Load {
+    pub(super) fn load(&self, syn: &Syn) -> Load {
         let subscriber = subscriber_key(syn.tuple.src);
         let routed = |address| self.net.port_toward(address).is_some();
         Load {
@@ -104,7 +107,8 @@ impl<B: PacketBuf> Engine<B> {
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
     ) {
-        let strip = !arrival.segment.options.mptcp.is_empty()
+        let strip = self.config.edge.is_none()
+            && !arrival.segment.options.mptcp.is_empty()
             && self.config.is_subscriber(arrival.segment.tuple.dst);
         let count = strip.then_some(Counter::StrippedAnswer);
         self.bypass(now, arrival, strip, count, out);
@@ -113,7 +117,9 @@ impl<B: PacketBuf> Engine<B> {
     /// Whether a subscriber speaks MPTCP on a flow that we do not know: we split it in a former life, or have ended it.
     fn is_mid_stream(&self, arrival: &TcpArrival<B>) -> bool {
         let segment = &arrival.segment;
-        !segment.options.mptcp.is_empty()
+        // Hosts behind the customer's edge may speak it themselves, with whomever they like.
+        self.config.edge.is_none()
+            && !segment.options.mptcp.is_empty()
             && side_of(&self.config, &segment.tuple) == Side::Access
             && self.config.role(arrival.packet.port) == PortRole::Access
     }

@@ -6,6 +6,8 @@
 
 mod config;
 mod drive;
+mod edge;
+mod edge_joins;
 mod icmp;
 mod joins;
 mod miss;
@@ -16,11 +18,12 @@ mod split;
 mod tools;
 mod walk;
 
-pub use config::{EngineConfig, Limits, PortRole, PortSettings, Timeouts};
+pub use config::{EdgeSettings, EngineConfig, Limits, PortRole, PortSettings, Timeouts};
 
 use crate::control::{Command, Reply};
 use crate::relay::{Pending, Relay, Which};
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
+use edge_joins::Outbound;
 use mptcp::join::Joining;
 use mptcp::{KeyPool, TokenTable, Version};
 use stack::flow_table::FlowTable;
@@ -43,6 +46,8 @@ enum FlowRef {
     Leg(Handle, Which),
     /// Of a subflow whose third ACK is awaited.
     Joining(Handle),
+    /// Of a subflow of ours whose SYN+ACK is awaited.
+    OpenJoin(Handle),
     /// Of a relay's first subflow, which has ended before the relay: never the server's, although it has its tuple.
     Gone(Handle),
     /// Of a connection that has ended: old duplicates die out here.
@@ -55,6 +60,7 @@ enum Timer {
     Pending(Handle),
     Relay(Handle),
     Joining(Handle),
+    OpenJoin(Handle),
     TimeWait(Handle),
 }
 
@@ -101,6 +107,7 @@ pub struct Engine<B> {
     pending_by_subscriber: BTreeMap<u128, usize>,
     relays: Slab<Relay<B>>,
     joinings: Slab<HalfOpen>,
+    open_joins: Slab<Outbound>,
     remains: Slab<Remains>,
     tokens: TokenTable<TokenRef>,
     keys: KeyPool,
@@ -134,6 +141,11 @@ impl<B: PacketBuf> Engine<B> {
             pendings: Slab::with_capacity(limits.pending),
             relays: Slab::with_capacity(limits.relays),
             joinings: Slab::with_capacity(limits.joining),
+            open_joins: Slab::with_capacity(if config.edge.is_some() {
+                limits.joining
+            } else {
+                0
+            }),
             tokens: TokenTable::with_capacity(limits.relays + limits.pending),
             keys: KeyPool::new(
                 Version::V1,
@@ -172,7 +184,7 @@ impl<B: PacketBuf> Engine<B> {
             pending: self.pendings.len(),
             subscribers: self.pending_by_subscriber.len(),
             relays: self.relays.len(),
-            joining: self.joinings.len(),
+            joining: self.joinings.len() + self.open_joins.len(),
             tokens: self.tokens.len(),
             time_waits: self.remains.len(),
             timers: self.timers.len(),

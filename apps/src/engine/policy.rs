@@ -90,7 +90,7 @@ pub(super) fn judge(config: &EngineConfig, syn: &Syn, load: &Load) -> Verdict {
 }
 
 /// Why a subscriber's SYN towards the Internet cannot be split; `None` if it can.
-fn subscriber_reason(config: &EngineConfig, syn: &Syn, load: &Load) -> Option<Counter> {
+pub(super) fn subscriber_reason(config: &EngineConfig, syn: &Syn, load: &Load) -> Option<Counter> {
     let limits = &config.limits;
     let checks = [
         (

@@ -118,7 +118,7 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn show(&self, now: Instant, relay: &Relay<B>) -> Connection {
-        let multipath = relay.client.multipath();
+        let multipath = relay.multipath();
         let state = match multipath {
             _ if relay.is_closing() => ConnectionState::Closing,
             Some(leg) if leg.mode() != Mode::Fallback => ConnectionState::Mptcp,

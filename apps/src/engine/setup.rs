@@ -17,7 +17,7 @@ use stack::{FlowKey, Frame, Instant, PacketBuf, SeqNum, Side, Tuple};
 
 /// Octets of MPTCP options on each data segment of the access side: a DSS with 64-bit sequence number and
 /// acknowledgment (RFC 8684 3.3). The server is offered that much less, so that one segment in is one segment out.
-const DSS_LEN: u16 = 28;
+pub(super) const DSS_LEN: u16 = 28;
 
 /// Both keys of a flow: as the client's segments arrive, and as the server's do.
 pub(super) fn keys_of(tuple: Tuple) -> [FlowKey; 2] {
@@ -97,6 +97,9 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let tuple = &arrival.segment.tuple;
+        if kind == Kind::Opening {
+            return self.forward_offer(now, arrival, out);
+        }
         let options = if kind == Kind::Plain { 0 } else { DSS_LEN };
         let access = self.segment_max(tuple.src).saturating_sub(options);
         let edit = SynEdit {
@@ -104,6 +107,7 @@ impl<B: PacketBuf> Engine<B> {
             mss_max: Some(access.min(self.segment_max(tuple.dst))),
             // Neither leg answers congestion marks, so a server must not be told that they are understood.
             decline_ecn: true,
+            add_mptcp: None,
         };
         self.net
             .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
@@ -161,7 +165,7 @@ impl<B: PacketBuf> Engine<B> {
             return self.on_miss(now, arrival, out);
         }
         pending.touched = now;
-        if pending.kind != Kind::Plain && segment.options.mptcp.is_empty() {
+        if matches!(pending.kind, Kind::Capable(_)) && segment.options.mptcp.is_empty() {
             self.tools.apps.count(Counter::MpcPlainRetry);
             pending.kind = Kind::Plain;
             if pending.answered.is_none() && !self.config.accept_plain {
@@ -205,7 +209,10 @@ impl<B: PacketBuf> Engine<B> {
         };
         match verdict {
             OpenVerdict::Answered(offer) => {
-                self.on_answered(now, handle, (opening, offer), segment.tos, out);
+                if pending.kind == Kind::Opening {
+                    return self.on_hag_answer(now, handle, (opening, offer), arrival, out);
+                }
+                self.on_answered(now, handle, (opening, offer), None, segment.tos, out);
             },
             OpenVerdict::Refused => {
                 self.tools.apps.count(Counter::PendingRefused);
@@ -224,11 +231,12 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// The server has answered: only now is the client's SYN answered, with what the server accepted of it.
-    fn on_answered(
+    pub(super) fn on_answered(
         &mut self,
         now: Instant,
         handle: Handle,
         (opening, server): (Opening, Offer),
+        settled: Option<(LocalKey, capable::Agreed)>,
         tos: u8,
         out: &mut Vec<Frame<B>>,
     ) {
@@ -244,7 +252,7 @@ impl<B: PacketBuf> Engine<B> {
             .unwrap_or(0)
             .wrapping_add(self.isn.ts_offset(&to_client));
         let ours = Offer {
-            mss: Some(server.smss(limit, ipv6)),
+            mss: Some(self.mss_to_client(pending, &server, limit)),
             ts: server.ts.map(|_| Timestamps { val, ecr: 0 }),
             ..server
         };
@@ -258,6 +266,7 @@ impl<B: PacketBuf> Engine<B> {
         );
         let key = match pending.kind {
             Kind::Capable(_) => self.draw_key(),
+            Kind::Opening => settled.map(|(key, _)| key),
             Kind::Plain => None,
         };
         if let Some(pending) = self.pendings.get_mut(handle) {
@@ -266,6 +275,7 @@ impl<B: PacketBuf> Engine<B> {
                 accepting,
                 offer: server,
                 key,
+                agreed: settled.map(|(_, agreed)| agreed),
                 tos: tos & 0xfc,
             }));
         }
@@ -273,7 +283,7 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// A key of ours whose token is from now on taken. Without one the flow goes on as plain TCP (RFC 8684 3.1).
-    fn draw_key(&mut self) -> Option<LocalKey> {
+    pub(super) fn draw_key(&mut self) -> Option<LocalKey> {
         let Self {
             keys,
             tokens,

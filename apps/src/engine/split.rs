@@ -6,7 +6,7 @@ use crate::Counter;
 use crate::relay::{Answered, Kind, Leg, Pending, Plain, Relay, Which};
 use mptcp::connection::{Connection, Limits, Params, SUBFLOWS_MAX, SubflowId};
 use mptcp::handshake::capable::{self, CapableRequest, ThirdAck};
-use mptcp::{AddrId, Key, LocalKey, Role};
+use mptcp::{AddrId, Key, LocalKey, Role, Token};
 use stack::slab::Handle;
 use stack::tcp::{Agreed, Tcb};
 use stack::time::Duration;
@@ -40,13 +40,13 @@ impl<B: PacketBuf> Engine<B> {
         let Some(pending) = self.drop_pending(handle) else {
             return;
         };
-        let Some(server) = self.server_leg(now, &pending) else {
+        let Some((server, opened)) = self.server_leg(now, &pending) else {
             return;
         };
         let tuple = pending.tuple;
         let tcb = Tcb::new(agreed, now);
         let (client, token) = match client {
-            Client::Plain => (Leg::Plain(Plain::new(tcb, tuple.reversed())), None),
+            Client::Plain => (Leg::Plain(Plain::new(tcb, tuple.reversed())), opened),
             Client::Multipath(params, local) => {
                 let cx = &mut self.tools.leg(now);
                 let connection = Connection::new(cx, &params, tcb, tuple);
@@ -79,7 +79,7 @@ impl<B: PacketBuf> Engine<B> {
         self.enter(
             tuple,
             FlowRef::Leg(handle, client),
-            FlowRef::Leg(handle, Which::Server),
+            FlowRef::Leg(handle, Which::Server(SubflowId::INITIAL)),
         );
         if let Some(token) = token {
             self.tokens.insert(token, TokenRef::Relay(handle)).ok();
@@ -124,7 +124,6 @@ impl<B: PacketBuf> Engine<B> {
         checksum: bool,
         (local_key, remote_key): (Key, Key),
     ) -> Params {
-        let limits = &self.config.limits;
         Params {
             version: request.version,
             role: Role::Responder,
@@ -132,24 +131,54 @@ impl<B: PacketBuf> Engine<B> {
             remote_key,
             checksum,
             peer_denies_initial_addr: request.terms.deny_join_initial,
-            limits: Limits {
-                subflows: u8::try_from(limits.subflows.min(SUBFLOWS_MAX)).unwrap_or(1),
-                send_buffer: limits.buffer,
-                recv_buffer: limits.buffer,
-                ..Limits::default()
-            },
+            limits: self.connection_limits(),
+        }
+    }
+
+    /// What we open a connection with, after the answer to our MP_CAPABLE.
+    fn initiator_params(&self, settled: &capable::Agreed) -> Params {
+        Params {
+            version: settled.version,
+            role: Role::Initiator,
+            local_key: settled.local,
+            remote_key: settled.remote,
+            checksum: settled.checksum,
+            peer_denies_initial_addr: settled.deny_join_initial,
+            limits: self.connection_limits(),
+        }
+    }
+
+    fn connection_limits(&self) -> Limits {
+        let limits = &self.config.limits;
+        Limits {
+            subflows: u8::try_from(limits.subflows.min(SUBFLOWS_MAX)).unwrap_or(1),
+            send_buffer: limits.buffer,
+            recv_buffer: limits.buffer,
+            ..Limits::default()
         }
     }
 
     /// The server leg: it goes on with the client's number, timestamps and window scale, and acknowledges at once.
-    fn server_leg(&self, now: Instant, pending: &Pending) -> Option<Leg<B>> {
-        let Answered { opening, offer, .. } = pending.answered.as_deref()?;
+    fn server_leg(&mut self, now: Instant, pending: &Pending) -> Option<(Leg<B>, Option<Token>)> {
+        let Answered {
+            opening,
+            offer,
+            key,
+            agreed: settled,
+            ..
+        } = pending.answered.as_deref()?;
         let Tuple { dst, .. } = pending.tuple;
         let smss = offer.smss(self.segment_max(dst), dst.is_ipv6());
         let agreed = opening.agreed(smss)?;
         let mut tcb = Tcb::new(&agreed, now);
         tcb.request_ack();
-        Some(Leg::Plain(Plain::new(tcb, pending.tuple)))
+        let (Some(local), Some(settled)) = (key, settled) else {
+            return Some((Leg::Plain(Plain::new(tcb, pending.tuple)), None));
+        };
+        let params = self.initiator_params(settled);
+        let received = pending.tuple.reversed();
+        let connection = Connection::new(&mut self.tools.leg(now), &params, tcb, received);
+        Some((Leg::Multipath(Box::new(connection)), Some(local.token)))
     }
 
     /// Tells the client where else it can reach us: at addresses of the flow's own family, at once.

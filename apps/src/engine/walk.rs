@@ -21,7 +21,12 @@ impl<B: PacketBuf> Engine<B> {
     ) {
         let Received { frame, checksum } = received;
         let cx = &mut self.tools.cx(now);
-        match self.net.input(cx, port, frame, checksum, out) {
+        let ingress = self.net.input(cx, port, frame, checksum, out);
+        if self.strays(&ingress) {
+            return self.tools.apps.count(Counter::SecondaryRefused);
+        }
+        let cx = &mut self.tools.cx(now);
+        match ingress {
             Ingress::Done => {},
             Ingress::Transit(packet) => self.net.forward(cx, packet, out),
             Ingress::IcmpError(arrival) => self.on_icmp_error(now, arrival, out),
@@ -51,6 +56,7 @@ impl<B: PacketBuf> Engine<B> {
                 self.on_pending(now, handle, key.side, arrival, out);
             },
             Some(FlowRef::Joining(handle)) => self.on_joining(now, handle, &arrival, out),
+            Some(FlowRef::OpenJoin(handle)) => self.on_open_join(now, handle, &arrival, out),
             Some(FlowRef::Gone(_)) => self.refuse_mid_stream(now, &arrival.segment, out),
             Some(FlowRef::TimeWait(handle)) => self.on_time_wait(now, handle, key, arrival, out),
             Some(FlowRef::Leg(..)) | None => self.on_miss(now, arrival, out),

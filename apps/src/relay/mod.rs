@@ -12,21 +12,36 @@ pub(crate) use pending::{Answered, Kind, Pending};
 use crate::Counter;
 use crate::engine::Timeouts;
 use arrayvec::ArrayVec;
-use mptcp::connection::{SUBFLOWS_MAX, SubflowId};
+use mptcp::connection::{Connection, SUBFLOWS_MAX, SubflowId};
 use mptcp::{Cx, Token};
 pub(crate) use pump::PIECE_MIN;
 use pump::{Pump, move_data};
 use stack::time::earlier;
 use stack::wire::tcp::Segment;
 use stack::{Instant, PacketBuf, Tuple};
+use std::net::IpAddr;
 
 /// Which leg of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     /// Towards the subscriber, on this subflow.
     Client(SubflowId),
-    /// Towards the Internet.
-    Server,
+    /// Towards the Internet, on this subflow.
+    Server(SubflowId),
+}
+
+/// Addresses that a relay at the customer's edge joins at most.
+pub(crate) const TARGETS_MAX: usize = 2;
+
+/// An address of the peer's that we join.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+    /// When a join is due; `None` while one is open or lives, and once it was refused.
+    pub(crate) at: Option<Instant>,
+    /// Joins that came to nothing, or were lost.
+    pub(crate) tries: u8,
 }
 
 /// Two legs bound to one another.
@@ -59,6 +74,8 @@ pub(crate) struct Relay<B> {
     ending: Option<Counter>,
     /// When addresses of the other family are announced, unless a subflow joined by then.
     pub(crate) announce_other_at: Option<Instant>,
+    /// Where the peer can be reached for further subflows, at the customer's edge.
+    pub(crate) targets: ArrayVec<Target, TARGETS_MAX>,
     /// Octets held when it was last looked at.
     pub(crate) held: u64,
     /// Where its entry in the timer wheel stands.
@@ -93,6 +110,7 @@ impl<B: PacketBuf> Relay<B> {
             tos_down,
             ending: None,
             announce_other_at: None,
+            targets: ArrayVec::new(),
             held: 0,
             armed: None,
             starved: false,
@@ -104,7 +122,20 @@ impl<B: PacketBuf> Relay<B> {
     pub(crate) const fn leg(&mut self, which: Which) -> &mut Leg<B> {
         match which {
             Which::Client(_) => &mut self.client,
-            Which::Server => &mut self.server,
+            Which::Server(_) => &mut self.server,
+        }
+    }
+
+    /// The leg that speaks Multipath TCP, if one does.
+    pub(crate) fn multipath(&self) -> Option<&Connection<B>> {
+        self.client.multipath().or_else(|| self.server.multipath())
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn multipath_mut(&mut self) -> Option<&mut Connection<B>> {
+        match &mut self.client {
+            Leg::Multipath(connection) => Some(connection),
+            Leg::Plain(_) => self.server.multipath_mut(),
         }
     }
 
@@ -112,7 +143,7 @@ impl<B: PacketBuf> Relay<B> {
     pub(crate) fn is_full(&self, which: Which, pieces_max: usize) -> bool {
         let to = match which {
             Which::Client(_) => &self.server,
-            Which::Server => &self.client,
+            Which::Server(_) => &self.client,
         };
         to.pieces() >= pieces_max
     }
@@ -121,7 +152,7 @@ impl<B: PacketBuf> Relay<B> {
     pub(crate) fn input(&mut self, cx: &mut Cx<'_>, which: Which, segment: &Segment<B>) {
         let (leg, id, tos) = match which {
             Which::Client(id) => (&mut self.client, id, &mut self.tos_up),
-            Which::Server => (&mut self.server, SubflowId::INITIAL, &mut self.tos_down),
+            Which::Server(id) => (&mut self.server, id, &mut self.tos_down),
         };
         if leg.input(cx, id, segment) {
             self.active = cx.now;
@@ -136,7 +167,7 @@ impl<B: PacketBuf> Relay<B> {
     pub(crate) const fn tos(&self, which: Which) -> u8 {
         match which {
             Which::Client(_) => self.tos_down,
-            Which::Server => self.tos_up,
+            Which::Server(_) => self.tos_up,
         }
     }
 
@@ -217,6 +248,8 @@ impl<B: PacketBuf> Relay<B> {
     pub(crate) fn next_deadline(&self, timeouts: &Timeouts) -> Instant {
         let legs = earlier(self.client.next_deadline(), self.server.next_deadline());
         let own = self.times_out_at(timeouts);
-        earlier(legs, self.announce_other_at).map_or(own, |at| at.min(own))
+        let join = self.targets.iter().filter_map(|target| target.at).min();
+        let due = earlier(legs, earlier(self.announce_other_at, join));
+        due.map_or(own, |at| at.min(own))
     }
 }

@@ -1,7 +1,7 @@
 //! A flow between its SYN and its third ACK: small, and silent towards the client until the server has answered.
 
 use mptcp::LocalKey;
-use mptcp::handshake::capable::CapableRequest;
+use mptcp::handshake::capable::{Agreed, CapableRequest};
 use stack::tcp::handshake::{Accepting, Offer, Opening};
 use stack::{Instant, SeqNum, Tuple};
 
@@ -10,6 +10,8 @@ use stack::{Instant, SeqNum, Tuple};
 pub(crate) enum Kind {
     /// SYN with this MP_CAPABLE: the answer carries one too.
     Capable(CapableRequest),
+    /// Plain SYN of a host behind us, which goes on with MP_CAPABLE: we open Multipath TCP in the host's place.
+    Opening,
     /// Plain SYN, or a plain one after such with MP_CAPABLE: the answer carries none.
     Plain,
 }
@@ -46,6 +48,8 @@ pub(crate) struct Answered {
     pub(crate) offer: Offer,
     /// Our key, if the SYN+ACK carries MP_CAPABLE. Its token is taken from here on.
     pub(crate) key: Option<LocalKey>,
+    /// What the MP_CAPABLE of the server's SYN+ACK settled, if we asked for it.
+    pub(crate) agreed: Option<Agreed>,
     /// Traffic class of the server's answer.
     pub(crate) tos: u8,
 }

@@ -1,6 +1,7 @@
 //! What the relay's tests share: the box with three ports, hosts at its links, and raw frames.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod customer;
 pub mod host;
 pub mod mp;
 pub mod raw;

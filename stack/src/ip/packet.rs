@@ -142,6 +142,9 @@ pub struct SynEdit {
     pub mss_max: Option<u16>,
     /// Take the offer of ECN back (RFC 3168 6.1.1): who goes on with the connection must be able to keep it.
     pub decline_ecn: bool,
+    /// Add these four octets of kind 30 behind all other options, if 40 octets hold them: an MP_CAPABLE of version 1
+    /// (RFC 8684 3.1). A segment without that room goes on without them.
+    pub add_mptcp: Option<[u8; 4]>,
 }
 
 impl<B: PacketBuf> Packet<B> {

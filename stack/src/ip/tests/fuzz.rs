@@ -83,6 +83,7 @@ fn check(
                 strip_mptcp: true,
                 mss_max: Some(900),
                 decline_ecn: true,
+                add_mptcp: Some([30, 4, 1, 1]),
             };
             bed.with(|net, cx, out| net.forward_syn(cx, &arrival, edit, out));
             bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));

@@ -45,18 +45,25 @@ fn an_edited_syn_keeps_all_other_options_verbatim_and_in_order() {
     let strip = SynEdit {
         strip_mptcp: true,
         mss_max: None,
-        decline_ecn: false,
+        ..SynEdit::default()
     };
     let lower = SynEdit {
         strip_mptcp: false,
         mss_max: Some(1400),
-        decline_ecn: false,
+        ..SynEdit::default()
     };
     let both = SynEdit {
         strip_mptcp: true,
         mss_max: Some(1400),
-        decline_ecn: false,
+        ..SynEdit::default()
     };
+    let capable = [30, 4, 1, 1];
+    let add = SynEdit {
+        add_mptcp: Some(capable),
+        ..SynEdit::default()
+    };
+    let full = [&LINUX[..20], &[254, 20], &[7; 18][..]].concat();
+    let nearly = [&LINUX[..20], &[254, 16], &[7; 14][..]].concat();
     let lowered = [&[2, 4, 5, 0x78], &LINUX[4..]].concat();
     let twelve = [30, 12, 0x10, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     let rows: Vec<(&str, Vec<u8>, SynEdit, Vec<u8>)> = vec![
@@ -69,6 +76,20 @@ fn an_edited_syn_keeps_all_other_options_verbatim_and_in_order() {
         ("strip", LINUX.to_vec(), strip, LINUX[..20].to_vec()),
         ("lower", LINUX.to_vec(), lower, lowered.clone()),
         ("both", LINUX.to_vec(), both, lowered[..20].to_vec()),
+        (
+            "add",
+            LINUX[..20].to_vec(),
+            add,
+            [&LINUX[..20], &capable].concat(),
+        ),
+        ("add to none", vec![], add, capable.to_vec()),
+        (
+            "add to the last room",
+            nearly.clone(),
+            add,
+            [&nearly[..], &capable].concat(),
+        ),
+        ("no room to add", full.clone(), add, full),
         ("small mss stays", vec![2, 4, 2, 0], lower, vec![2, 4, 2, 0]),
         ("no mss is added", vec![4, 2, 1, 1], lower, vec![4, 2, 1, 1]),
         (
