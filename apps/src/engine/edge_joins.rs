@@ -1,6 +1,7 @@
 //! Further subflows from the customer's edge: from a secondary port's own address to the peer's announced or configured
 //! ones, each by the access that its route names.
 
+use super::joins::WSCALE;
 use super::{Engine, FlowRef, PortRole, Timer};
 use crate::Counter;
 use crate::relay::{Target, Which};
@@ -14,9 +15,6 @@ use stack::tcp::handshake::{Offer, Opening};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, Timestamps};
 use stack::{Frame, Instant, PacketBuf, Tuple};
-
-/// Shift of the windows that we announce on joined subflows: 65,535 << 7 is more than any buffer of ours.
-const WSCALE: u8 = 7;
 
 /// SYNs sent for one join, the first included.
 const SYNS_MAX: u8 = 4;

@@ -14,7 +14,7 @@ use stack::wire::tcp::{Segment, Timestamps};
 use stack::{FlowKey, Frame, Instant, PacketBuf, Side, Tuple};
 
 /// Shift of the windows that we announce on joined subflows: 65,535 << 7 is more than any buffer of ours.
-const WSCALE: u8 = 7;
+pub(super) const WSCALE: u8 = 7;
 
 /// SYN+ACKs sent for one join, the first included.
 const ANSWERS_MAX: u8 = 5;

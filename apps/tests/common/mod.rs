@@ -1,5 +1,10 @@
 //! What the relay's tests share: the box with three ports, hosts at its links, and raw frames.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "each test file uses its part"
+)]
 
 pub mod customer;
 pub mod host;
