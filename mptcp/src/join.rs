@@ -10,7 +10,7 @@ use crate::counters::Counter;
 use crate::handshake::join::{self, Keys, NotJoin};
 use crate::option::{MpOption, ResetReason, TcpRst};
 use crate::subflow::Subflow;
-use crate::types::AddrId;
+use crate::types::{AddrId, Version};
 use stack::tcp::handshake::{AcceptVerdict, Accepting};
 use stack::tcp::{Agreed, Tcb};
 use stack::wire::tcp::{OptBytes, OutSegment, Segment};
@@ -120,7 +120,7 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Answers a SYN with MP_JOIN whose token named this connection. `accepting` is made from the SYN, `local_id` names
     /// the address it came to (0 for that of the first subflow). Send [`Joining::syn_ack`] next; a repeated SYN gets it
-    /// again. On a refusal, answer with [`refuse_join`].
+    /// again. On a refusal, answer with [`Self::refuse_join`].
     ///
     /// # Errors
     /// Why the SYN is not to be answered with a SYN+ACK.
@@ -131,6 +131,22 @@ impl<B: PacketBuf> Connection<B> {
         accepting: Accepting,
         local_id: AddrId,
     ) -> Result<Joining, JoinRefusal> {
+        let nonce = cx.rng.u32();
+        self.join_with(cx, syn, accepting, local_id, nonce)
+    }
+
+    /// [`Self::join`] with a given random number instead of one that is drawn, for the replay of a capture.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub fn join_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        syn: &Segment<B>,
+        accepting: Accepting,
+        local_id: AddrId,
+        nonce: u32,
+    ) -> Result<Joining, JoinRefusal> {
         let Ok(request) = join::request(&syn.options.mptcp) else {
             cx.mptcp.count(Counter::MpJoinSynMalformed);
             return Err(JoinRefusal::Malformed);
@@ -138,7 +154,7 @@ impl<B: PacketBuf> Connection<B> {
         cx.mptcp.count(Counter::MpJoinSynRx);
         self.check_joinable()
             .inspect_err(|_| cx.mptcp.count(Counter::MpJoinRefused))?;
-        let state = join::Joining::new(&request, cx.rng.u32());
+        let state = join::Joining::new(&request, nonce);
         let answer = MpOption::from(state.syn_ack(&self.keys(), local_id, false));
         let mut option = [0; 16];
         for (octet, value) in option.iter_mut().zip(OptBytes::from(answer).iter()) {
@@ -185,7 +201,7 @@ impl<B: PacketBuf> Connection<B> {
             Err(NotJoin::Malformed(_) | NotJoin::Contradiction) => Err(JoinRefusal::Malformed),
         };
         if let Err(refusal) = proven {
-            return Joined::Refused(refusal, refuse_join(seg, refusal));
+            return Joined::Refused(refusal, self.refuse_join(seg, refusal));
         }
         cx.mptcp.count(Counter::MpJoinAckRx);
         let Some(id) = self.add_joined(cx, &agreed, seg.tuple, |subflow| {
@@ -196,7 +212,7 @@ impl<B: PacketBuf> Connection<B> {
             subflow.tcb.request_ack();
         }) else {
             let refusal = JoinRefusal::Limit;
-            return Joined::Refused(refusal, refuse_join(seg, refusal));
+            return Joined::Refused(refusal, self.refuse_join(seg, refusal));
         };
         self.input(cx, id, seg);
         if let Some(at) = self.subflow_mut(id) {
@@ -210,6 +226,15 @@ impl<B: PacketBuf> Connection<B> {
     pub fn abandon_join(&mut self) {
         let pending = self.joins_pending_mut();
         *pending = pending.saturating_sub(1);
+    }
+
+    /// The reset that answers a refused MP_JOIN: in version 1 with the reason (RFC 8684 3.6).
+    #[must_use]
+    pub fn refuse_join(&self, seg: &Segment<B>, refusal: JoinRefusal) -> Option<OutSegment<B>> {
+        match self.params().version {
+            Version::V0 => stack::tcp::reset_for(seg),
+            Version::V1 => refuse_join(seg, refusal),
+        }
     }
 
     /// Adds a subflow whose peer proved that it knows both keys.
@@ -230,8 +255,8 @@ impl<B: PacketBuf> Connection<B> {
     }
 }
 
-/// The reset that answers a refused MP_JOIN, with the reason (RFC 8684 3.6): version 0 does not know that option and
-/// ignores it.
+/// The reset that answers an MP_JOIN without a connection, with the reason (RFC 8684 3.6): who speaks version 0, which
+/// does not know that option, ignores it. See [`Connection::refuse_join`].
 #[must_use]
 pub fn refuse_join<B: PacketBuf>(seg: &Segment<B>, refusal: JoinRefusal) -> Option<OutSegment<B>> {
     let mut reset = stack::tcp::reset_for(seg)?;

@@ -25,9 +25,10 @@ pub mod types;
 pub use connection::{Connection, Event, Mode, Outcome, Output, Params, Subflow, SubflowId};
 pub use counters::Counter;
 pub use crypto::{Key, LocalKey};
+pub use handshake::capable::Versions;
 pub use join::{JoinRefusal, Joined, Joining};
 pub use option::MpOption;
-pub use token::{KeyPool, TokenTable};
+pub use token::{KeyPool, KeyPools, TokenTable};
 pub use types::{AddrId, DataSeq, Role, Token, Version, WireSeq};
 
 use stack::{Instant, Rng, Tally};

@@ -13,6 +13,9 @@ use stack::time::Duration;
 pub(crate) const ADDRESSES_MAX: usize = 8;
 /// Most ADD_ADDRs sent for one address that is never echoed.
 const SENDS_MAX: u8 = 6;
+/// ADD_ADDRs sent for one address in version 0, which knows no echo: a host may refresh what it announced, and the
+/// receiver ignores what it knows (RFC 6824 3.4.1).
+const REFRESHES: u8 = 3;
 /// Least wait for an echo.
 const WAIT_MIN: Duration = Duration::from_millis(200);
 
@@ -154,10 +157,12 @@ impl PathManager {
 
     /// Makes unconfirmed addresses due again, or gives them up; `echoed` is whether this version confirms at all.
     pub(crate) fn advance(&mut self, cx: &mut Cx<'_>, echoed: bool) {
+        if !echoed {
+            return self.refresh(cx.now);
+        }
         for held in &mut self.announced {
             match held.stage {
                 Stage::Sent(until) if until > cx.now => {},
-                Stage::Sent(_) if !echoed => held.stage = Stage::Settled,
                 Stage::Sent(_) if held.sends >= SENDS_MAX => {
                     cx.mptcp.count(Counter::AddAddrGivenUp);
                     held.stage = Stage::Settled;
@@ -166,6 +171,21 @@ impl PathManager {
                 Stage::Waiting | Stage::Settled => {},
             }
         }
+    }
+
+    /// Without echoes each address goes out a few times, each time after all others.
+    fn refresh(&mut self, now: Instant) {
+        let due = |held: &Announced| matches!(held.stage, Stage::Sent(until) if until <= now);
+        let Some(at) = self.announced.iter().position(due) else {
+            return;
+        };
+        let mut held = self.announced.remove(at);
+        held.stage = if held.sends < REFRESHES {
+            Stage::Waiting
+        } else {
+            Stage::Settled
+        };
+        self.announced.push(held);
     }
 
     /// Forgets all that is due: after a fallback nothing of it may be sent.

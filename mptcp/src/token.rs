@@ -2,6 +2,7 @@
 
 use crate::counters::Counter;
 use crate::crypto::{Key, LocalKey};
+use crate::handshake::capable::Versions;
 use crate::types::{Token, Version};
 use core::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
@@ -184,6 +185,49 @@ impl KeyPool {
     fn draw(&self, rng: &mut Rng) -> Option<LocalKey> {
         let key = Key::draw(rng).derive(self.version);
         (key.token.core(self.core_bits) == self.core).then_some(key)
+    }
+}
+
+/// A pool for each version that is spoken: the token is cut from the version's own hash.
+#[derive(Debug)]
+pub struct KeyPools {
+    v0: KeyPool,
+    v1: KeyPool,
+}
+
+impl KeyPools {
+    /// Empty pools for up to `capacity` keys of each of `versions`; see [`KeyPool::new`].
+    #[must_use]
+    pub fn new(versions: Versions, core: u32, core_bits: u8, capacity: usize) -> Self {
+        let pool = |version| {
+            let capacity = if versions.has(version) { capacity } else { 0 };
+            KeyPool::new(version, core, core_bits, capacity)
+        };
+        Self {
+            v0: pool(Version::V0),
+            v1: pool(Version::V1),
+        }
+    }
+
+    /// Draws up to `draws` keys for each pool that is not full.
+    pub fn refill(&mut self, rng: &mut Rng, draws: u32) {
+        self.v0.refill(rng, draws);
+        self.v1.refill(rng, draws);
+    }
+
+    /// A key of `version`; see [`KeyPool::take`].
+    pub fn take(
+        &mut self,
+        version: Version,
+        rng: &mut Rng,
+        counters: &mut Tally<Counter>,
+        taken: impl Fn(Token) -> bool,
+    ) -> Option<LocalKey> {
+        let pool = match version {
+            Version::V0 => &mut self.v0,
+            Version::V1 => &mut self.v1,
+        };
+        pool.take(rng, counters, taken)
     }
 }
 

@@ -166,7 +166,7 @@ fn replay_capable(segments: &[Captured]) -> Capture<'_> {
         panic!("both keys")
     };
 
-    let request = capable::request(&syn.mptcp, Versions::Both).expect("a request");
+    let request = capable::request(&syn.mptcp, Versions::V1ThenV0).expect("a request");
     let Some(Ok(MpOption::Capable(captured))) = parse(&syn_ack.mptcp).next() else {
         panic!("the SYN+ACK has MP_CAPABLE");
     };

@@ -17,6 +17,14 @@ fn paths(count: usize) -> Vec<[Link; 2]> {
         .collect()
 }
 
+/// For what version 0 does not have: the HMAC and the echo of ADD_ADDR.
+fn version_1() -> Setup {
+    Setup {
+        version: Version::V1,
+        ..Setup::default()
+    }
+}
+
 fn has(transit: &Transit<'_>, what: impl Fn(&MpOption) -> bool) -> bool {
     parse(&transit.segment.options.mptcp)
         .flatten()
@@ -233,6 +241,7 @@ fn m18_an_announcement_is_repeated_until_it_is_echoed() {
             for lost in [0, 1, 2] {
                 let mut world = World::new(
                     Setup {
+                        version: Version::V1,
                         timestamps,
                         ..Setup::default()
                     },
@@ -321,7 +330,9 @@ fn bug12_an_address_is_announced_once_the_one_before_is_echoed_or_given_up() {
         order.dedup();
         let mut expected = vec![(B, 1), (A, 1), (B, 2), (A, 2), (B, 3), (A, 3)];
         if version == Version::V0 {
+            // Each a few times, but only after all others.
             expected.retain(|(from, _)| *from == B);
+            expected = expected.repeat(3);
         }
         if mute.is_some() {
             // Six times the second, each with an echo that is lost.
@@ -331,14 +342,18 @@ fn bug12_an_address_is_announced_once_the_one_before_is_echoed_or_given_up() {
         assert_eq!(order, expected, "{version:?} {mute:?}");
         assert_eq!(
             announced(&mut world, A).len(),
-            if mute.is_some() { 8 } else { 3 }
+            match (version, mute) {
+                (Version::V1, None) => 3,
+                (Version::V1, Some(_)) => 8,
+                (Version::V0, _) => 9,
+            }
         );
     }
 }
 
 #[test]
 fn m18_an_announcement_nobody_echoes_is_given_up() {
-    let mut world = World::new(Setup::default(), paths(1));
+    let mut world = World::new(version_1(), paths(1));
     world.middlebox = Some(Box::new(|t| {
         !(t.from == B && has(&t, |o| matches!(o, MpOption::AddAddr(_))))
     }));
@@ -352,7 +367,7 @@ fn m18_an_announcement_nobody_echoes_is_given_up() {
 }
 
 #[test]
-fn m18_version_0_announces_once_and_expects_no_echo() {
+fn m18_version_0_announces_a_few_times_and_expects_no_echo() {
     let mut world = World::new(
         Setup {
             version: Version::V0,
@@ -364,14 +379,15 @@ fn m18_version_0_announces_once_and_expects_no_echo() {
         .conn
         .announce(AddrId(1), "10.99.0.2".parse().unwrap(), None);
     world.pass(MINUTE);
-    assert_eq!(world.ends[B].count(Counter::AddAddrTx), 1);
-    assert_eq!(announced(&mut world, A).len(), 1);
+    assert_eq!(world.ends[B].count(Counter::AddAddrTx), 3);
+    assert_eq!(world.ends[B].count(Counter::AddAddrGivenUp), 0);
+    assert_eq!(announced(&mut world, A).len(), 3);
     assert_eq!(world.ends[A].count(Counter::EchoAddTx), 0);
 }
 
 #[test]
 fn m19_a_forged_announcement_is_ignored() {
-    let mut world = World::new(Setup::default(), paths(1));
+    let mut world = World::new(version_1(), paths(1));
     world.middlebox = Some(Box::new(|transit| {
         let forged = has(&transit, |o| matches!(o, MpOption::AddAddr(_))) && transit.from == B;
         if forged {

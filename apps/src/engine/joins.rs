@@ -6,7 +6,7 @@ use crate::relay::Which;
 use core::net::IpAddr;
 use mptcp::AddrId;
 use mptcp::handshake::join;
-use mptcp::join::{JoinRefusal, Joined, refuse_join};
+use mptcp::join::{JoinRefusal, Joined};
 use stack::ip::TcpArrival;
 use stack::slab::Handle;
 use stack::tcp::handshake::{Accepting, Offer};
@@ -53,7 +53,7 @@ impl<B: PacketBuf> Engine<B> {
         match connection.join(&mut self.tools.leg(now), syn, accepting, local) {
             Err(refusal) => {
                 self.tools.apps.count(Counter::JoinRefused);
-                if let Some(reset) = refuse_join(syn, refusal) {
+                if let Some(reset) = connection.refuse_join(syn, refusal) {
                     self.send(now, &syn.tuple.reversed(), reset, out);
                 }
             },

@@ -107,6 +107,7 @@ impl<B: PacketBuf> Connection<B> {
     /// The first data of version 1 has its mapping in MP_CAPABLE (RFC 8684 3.1): DSN is IDSN + 1, SSN is 1.
     fn on_capable(&mut self, cx: &mut Cx<'_>, at: usize, form: CapableForm) {
         if let CapableForm::Data { len, checksum, .. } = form
+            && self.params.version == Version::V1
             && !self.subflows[at].joined
         {
             let first = self.params.remote_key.idsn(self.params.version) + 1;
@@ -192,7 +193,7 @@ impl<B: PacketBuf> Connection<B> {
     fn on_add_addr(&mut self, cx: &mut Cx<'_>, add: &AddAddr) {
         let keys = (&self.params.local_key, &self.params.remote_key);
         match add.proof {
-            AddAddrProof::Echo => {
+            AddAddrProof::Echo if self.params.version == Version::V1 => {
                 cx.mptcp.count(Counter::EchoAddRx);
                 self.paths.on_echo(add.id, add.addr);
                 return;
@@ -206,7 +207,8 @@ impl<B: PacketBuf> Connection<B> {
                 self.paths.echo(*add);
             },
             AddAddrProof::V0 if self.params.version == Version::V0 => {},
-            AddAddrProof::Hmac(_) | AddAddrProof::V0 => {
+            // The other version's form (RFC 6824 3.4.1, RFC 8684 3.4.1).
+            AddAddrProof::Hmac(_) | AddAddrProof::V0 | AddAddrProof::Echo => {
                 cx.mptcp.count(Counter::OptionMalformed);
                 return;
             },

@@ -5,15 +5,45 @@ use crate::crypto::Key;
 use crate::option::{Capable, CapableFlags, CapableForm, Malformed, MpOption, parse};
 use crate::types::Version;
 
-/// Which versions we are willing to speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which versions we are willing to speak, and which of them our own SYNs ask for first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Versions {
     /// Version 1 alone.
+    #[default]
     V1,
     /// Version 0 alone.
     V0,
-    /// Both: the peer's highest.
-    Both,
+    /// Both, asking for version 1 first.
+    V1ThenV0,
+    /// Both, asking for version 0 first.
+    V0ThenV1,
+}
+
+impl Versions {
+    /// The version that our first SYN asks for.
+    #[must_use]
+    pub const fn first(self) -> Version {
+        match self {
+            Self::V1 | Self::V1ThenV0 => Version::V1,
+            Self::V0 | Self::V0ThenV1 => Version::V0,
+        }
+    }
+
+    /// The version to ask for once the first one was not answered, if there is another.
+    #[must_use]
+    pub const fn second(self) -> Option<Version> {
+        match self {
+            Self::V1 | Self::V0 => None,
+            Self::V1ThenV0 => Some(Version::V0),
+            Self::V0ThenV1 => Some(Version::V1),
+        }
+    }
+
+    /// Whether `version` is among them.
+    #[must_use]
+    pub fn has(self, version: Version) -> bool {
+        self.first() == version || self.second() == Some(version)
+    }
 }
 
 /// What we ask for in our own MP_CAPABLE.
@@ -74,12 +104,15 @@ pub enum NotCapable {
 /// See [`NotCapable`].
 pub fn request(options: &[u8], versions: Versions) -> Result<CapableRequest, NotCapable> {
     let capable = find(options)?;
-    let version = match (capable.version, versions) {
-        (0, Versions::V0 | Versions::Both) => Version::V0,
-        // A higher version may be answered with ours (RFC 8684 3.1), if its SYN is of the form that ours has.
-        (1.., Versions::V1 | Versions::Both) => Version::V1,
-        (version, _) => return Err(NotCapable::Version(version)),
+    let version = match capable.version {
+        0 => Version::V0,
+        // A higher version may be answered with ours (RFC 8684 3.1), if its SYN is of the form that ours has. Version 0
+        // is no answer to version 1, whose SYN brings no key.
+        1.. => Version::V1,
     };
+    if !versions.has(version) {
+        return Err(NotCapable::Version(capable.version));
+    }
     let key = match (version, capable.form) {
         (Version::V0, CapableForm::OneKey { sender }) => Some(sender),
         (Version::V1, CapableForm::Bare) => None,

@@ -68,8 +68,23 @@ impl<B: PacketBuf> Connection<B> {
         local_id: AddrId,
         backup: bool,
     ) -> Result<OpenJoin, JoinRefusal> {
-        self.check_joinable()?;
         let nonce = cx.rng.u32();
+        self.open_join_with(cx, opening, local_id, backup, nonce)
+    }
+
+    /// [`Self::open_join`] with a given random number instead of one that is drawn, for the replay of a capture.
+    ///
+    /// # Errors
+    /// As [`Self::open_join`].
+    pub fn open_join_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        opening: Opening,
+        local_id: AddrId,
+        backup: bool,
+        nonce: u32,
+    ) -> Result<OpenJoin, JoinRefusal> {
+        self.check_joinable()?;
         let option = MpOption::from(join::syn(&self.keys(), nonce, local_id, backup)).into();
         *self.joins_pending_mut() += 1;
         cx.mptcp.count(Counter::MpJoinSynTx);
@@ -100,15 +115,19 @@ impl<B: PacketBuf> Connection<B> {
             },
         };
         self.abandon_join();
-        let refuse = |refusal| Initiated::Refused(refusal, super::refuse_join(seg, refusal));
         let joined = match join::syn_ack(&seg.options.mptcp, &self.keys(), open.nonce) {
             Ok(joined) => joined,
-            Err(join::NotJoin::Hmac) => {
-                cx.mptcp.count(Counter::MpJoinSynAckHmacFailure);
-                return refuse(JoinRefusal::Hmac);
+            Err(why) => {
+                let refusal = match why {
+                    join::NotJoin::Hmac => {
+                        cx.mptcp.count(Counter::MpJoinSynAckHmacFailure);
+                        JoinRefusal::Hmac
+                    },
+                    join::NotJoin::Absent => JoinRefusal::Missing,
+                    _ => JoinRefusal::Malformed,
+                };
+                return Initiated::Refused(refusal, self.refuse_join(seg, refusal));
             },
-            Err(join::NotJoin::Absent) => return refuse(JoinRefusal::Missing),
-            Err(_) => return refuse(JoinRefusal::Malformed),
         };
         cx.mptcp.count(Counter::MpJoinSynAckRx);
         let ipv6 = seg.tuple.src.is_ipv6();
@@ -127,6 +146,12 @@ impl<B: PacketBuf> Connection<B> {
                     subflow.tcb.request_ack();
                 })
             });
-        id.map_or_else(|| refuse(JoinRefusal::Limit), Initiated::Established)
+        id.map_or_else(
+            || {
+                let refusal = JoinRefusal::Limit;
+                Initiated::Refused(refusal, self.refuse_join(seg, refusal))
+            },
+            Initiated::Established,
+        )
     }
 }

@@ -1,5 +1,6 @@
-use super::{KeyPool, TokenError, TokenTable};
+use super::{KeyPool, KeyPools, TokenError, TokenTable};
 use crate::counters::Counter;
+use crate::handshake::capable::Versions;
 use crate::types::{Token, Version};
 use stack::{Rng, Tally};
 use std::cell::Cell;
@@ -89,4 +90,25 @@ fn m7_draws_end_when_every_token_is_taken() {
     );
     assert_eq!(key, None);
     assert!((4..=64).contains(&asked.get()), "{} tries", asked.get());
+}
+
+#[test]
+fn a_pool_for_each_version_gives_keys_whose_tokens_are_of_that_version() {
+    let mut rng = Rng::from_u64(4);
+    let mut pools = KeyPools::new(Versions::V1ThenV0, 3, 4, 4);
+    pools.refill(&mut rng, 1_000);
+    let mut counters = Tally::default();
+    for version in [Version::V0, Version::V1] {
+        let key = pools
+            .take(version, &mut rng, &mut counters, |_| false)
+            .expect("a key");
+        assert_eq!(key, key.key.derive(version));
+        assert_eq!(key.token.core(4), 3);
+    }
+    assert_eq!(counters.get(Counter::KeyDrawnOnPath), 0);
+    // A version that is not spoken has nothing ready.
+    let mut pools = KeyPools::new(Versions::V1, 0, 0, 4);
+    pools.refill(&mut rng, 1_000);
+    pools.take(Version::V0, &mut rng, &mut counters, |_| false);
+    assert_eq!(counters.get(Counter::KeyDrawnOnPath), 1);
 }

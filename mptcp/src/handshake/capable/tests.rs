@@ -34,19 +34,19 @@ fn m3_the_answer_has_a_version_not_above_the_one_asked_for() {
     let v0 = "1e0c 0001 2e499f8bd18a89ba";
     let rows = [
         ("1e04 0101", Versions::V1, Ok(Version::V1)),
-        ("1e04 0101", Versions::Both, Ok(Version::V1)),
+        ("1e04 0101", Versions::V1ThenV0, Ok(Version::V1)),
         ("1e04 0101", Versions::V0, Err(NotCapable::Version(1))),
         (v0, Versions::V0, Ok(Version::V0)),
-        (v0, Versions::Both, Ok(Version::V0)),
+        (v0, Versions::V1ThenV0, Ok(Version::V0)),
         (v0, Versions::V1, Err(NotCapable::Version(0))),
         ("1e04 0201", Versions::V1, Ok(Version::V1)),
-        ("1e04 0f01", Versions::Both, Ok(Version::V1)),
+        ("1e04 0f01", Versions::V1ThenV0, Ok(Version::V1)),
         ("1e04 0201", Versions::V0, Err(NotCapable::Version(2))),
         // A keyless SYN of version 0 and a SYN with key of version 1 are nobody's.
-        ("1e04 0001", Versions::Both, Err(NotCapable::Form)),
+        ("1e04 0001", Versions::V1ThenV0, Err(NotCapable::Form)),
         (
             "1e0c 0101 2e499f8bd18a89ba",
-            Versions::Both,
+            Versions::V1ThenV0,
             Err(NotCapable::Form),
         ),
     ];
@@ -55,7 +55,7 @@ fn m3_the_answer_has_a_version_not_above_the_one_asked_for() {
         assert_eq!(result.map(|r| r.version), expected, "{text} {versions:?}");
     }
     assert_eq!(
-        request(&octets(v0), Versions::Both).map(|r| r.key),
+        request(&octets(v0), Versions::V1ThenV0).map(|r| r.key),
         Ok(Some(ka()))
     );
 }
@@ -89,7 +89,7 @@ fn m4_a_syn_that_must_be_ignored_is_plain_tcp() {
     ];
     for (text, reason) in rows {
         assert_eq!(
-            request(&octets(text), Versions::Both),
+            request(&octets(text), Versions::V1ThenV0),
             Err(reason),
             "{text}"
         );
@@ -103,7 +103,7 @@ fn m4_checksums_are_used_when_either_side_asks() {
         (0x81, PLAIN, true),
         (0x01, CHECKSUM, true),
     ] {
-        let asked = request(&[30, 4, 1, theirs], Versions::Both).expect("answerable");
+        let asked = request(&[30, 4, 1, theirs], Versions::V1ThenV0).expect("answerable");
         let answer = answer(&asked, kb(), ours);
         assert_eq!(answer.flags.has(CapableFlags::CHECKSUM), used);
         let agreed = syn_ack(&encoded(answer), Version::V1, ka(), asked.terms).expect("agreed");
@@ -114,7 +114,7 @@ fn m4_checksums_are_used_when_either_side_asks() {
 
 #[test]
 fn m5_flag_c_is_of_version_1_alone() {
-    let asked = request(&[30, 4, 1, 0x21], Versions::Both).expect("answerable");
+    let asked = request(&[30, 4, 1, 0x21], Versions::V1ThenV0).expect("answerable");
     assert!(asked.terms.deny_join_initial);
     let v1 = answer(&asked, kb(), DENY);
     assert_eq!(v1.flags, CapableFlags(0x21));
@@ -123,7 +123,8 @@ fn m5_flag_c_is_of_version_1_alone() {
             .expect("agreed")
             .deny_join_initial
     );
-    let asked = request(&octets("1e0c 0021 2e499f8bd18a89ba"), Versions::Both).expect("answerable");
+    let asked =
+        request(&octets("1e0c 0021 2e499f8bd18a89ba"), Versions::V1ThenV0).expect("answerable");
     assert!(!asked.terms.deny_join_initial);
     assert_eq!(answer(&asked, kb(), DENY).flags, CapableFlags(0x01));
     assert_eq!(syn(Version::V0, ka(), DENY).flags, CapableFlags(0x01));
@@ -316,7 +317,7 @@ fn m1_m2_both_roles_agree() {
             (CHECKSUM, DENY),
         ] {
             let request =
-                request(&encoded(syn(version, ka(), asked)), Versions::Both).expect("SYN");
+                request(&encoded(syn(version, ka(), asked)), Versions::V1ThenV0).expect("SYN");
             assert_eq!(request.version, version);
             let answer = answer(&request, kb(), ours);
             let agreed = syn_ack(&encoded(answer), version, ka(), asked).expect("SYN+ACK");

@@ -1,0 +1,18 @@
+//! Every test of the connection once more, in version 0 (RFC 6824) where it does not name a version.
+//!
+//! The files are compiled a second time below this one: `world::Setup` reads the version from where it stands.
+#![expect(
+    clippy::duplicate_mod,
+    reason = "each of the files has its own copy of the world"
+)]
+
+#[path = "closing.rs"]
+mod closing;
+#[path = "fallback.rs"]
+mod fallback;
+#[path = "paths.rs"]
+mod paths;
+#[path = "transfer.rs"]
+mod transfer;
+#[path = "windows.rs"]
+mod windows;
