@@ -190,6 +190,7 @@ impl Us {
             }],
             routes: vec![],
             own: vec![],
+            shared: vec![],
         });
         Self {
             net: net.unwrap(),

@@ -55,6 +55,7 @@ pub fn net() -> NetConfig {
         interfaces,
         routes,
         own: announce(),
+        ..NetConfig::default()
     }
 }
 

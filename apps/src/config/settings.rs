@@ -49,6 +49,7 @@ impl Config {
             interfaces: interfaces.map(interface).collect(),
             routes: self.routes.iter().map(route).collect(),
             own: self.mptcp.announce.clone(),
+            shared: Vec::new(),
         }
     }
 

@@ -108,6 +108,7 @@ impl<B: PacketBuf> Engine<B> {
             // Neither leg answers congestion marks, so a server must not be told that they are understood.
             decline_ecn: true,
             add_mptcp: None,
+            ..SynEdit::default()
         };
         self.net
             .forward_syn(&mut self.tools.cx(now), arrival, edit, out);

@@ -54,7 +54,7 @@ pub fn edge_config(edge: EdgeSettings) -> EngineConfig {
             ]
             .map(route)
             .into(),
-            own: Vec::new(),
+            ..NetConfig::default()
         },
         ports: [
             ("lan", PortRole::Access),

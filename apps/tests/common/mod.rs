@@ -75,6 +75,7 @@ pub fn config() -> EngineConfig {
             interfaces: nets.iter().enumerate().map(interface).collect(),
             routes: vec![route("0.0.0.0/0", "10.9.0.2"), route("::/0", "fd00:9::2")],
             own: announce.clone(),
+            ..NetConfig::default()
         },
         ports: [
             ("access1", PortRole::Access),

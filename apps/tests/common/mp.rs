@@ -85,7 +85,7 @@ impl MpHost {
                 route("10.99.0.2/32", "10.2.0.1"),
                 route("fd00:99::2/128", "fd00:2::1"),
             ],
-            own: Vec::new(),
+            ..NetConfig::default()
         });
         Self {
             net: net.unwrap(),

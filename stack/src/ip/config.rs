@@ -35,6 +35,9 @@ pub struct NetConfig {
     pub routes: Vec<RouteConfig>,
     /// Our addresses that are on no port (HAG@2): ARP and NDP are answered for them on every port.
     pub own: Vec<IpAddr>,
+    /// Those of our addresses that other hosts have in common with us: what is sent to them and not answered here is
+    /// handed up as if it were in transit.
+    pub shared: Vec<IpAddr>,
 }
 
 /// Why a configuration makes no network.

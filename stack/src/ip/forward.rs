@@ -5,18 +5,43 @@ use super::address::is_link_scoped;
 use super::error::Complaint;
 use super::output::{Hop, chain_of, length, push_link};
 use super::packet::{Packet, Unreachable};
+use super::translate::HEAD_MAX;
 use crate::buf::{Frame, Header, PacketBuf};
 use crate::checksum::Sum;
 use crate::wire::ip::{ETHERNET, IPV4_MIN};
 use crate::{Counter, Cx};
+use arrayvec::ArrayVec;
+use core::net::IpAddr;
 
 const DONT_FRAGMENT: u8 = 0x40;
 const MORE_FRAGMENTS: u8 = 0x20;
 
+/// What a packet goes on as, where a translator changed it.
+pub(super) struct Onward {
+    /// Where it goes.
+    pub(super) dst: IpAddr,
+    /// Its IP header, before its TTL is lowered.
+    pub(super) ip: ArrayVec<u8, 60>,
+    /// What replaces as many octets behind the IP header.
+    pub(super) head: ArrayVec<u8, HEAD_MAX>,
+}
+
 impl<B: PacketBuf> Net<B> {
     /// Routes a packet on: only TTL (hop limit) and Ethernet addresses change. Answers with ICMP errors where due.
     pub fn forward(&mut self, cx: &mut Cx<'_>, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
-        let Some(hop) = self.way_on(cx, &packet, out) else {
+        self.send_on(cx, packet, None, out);
+    }
+
+    /// Routes a packet on, as it is or as `changed`.
+    pub(super) fn send_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        packet: Packet<B>,
+        changed: Option<&Onward>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let dst = changed.map_or(packet.dst, |changed| changed.dst);
+        let Some(hop) = self.way_on(cx, &packet, dst, out) else {
             return;
         };
         let mtu = usize::from(hop.mtu);
@@ -26,31 +51,36 @@ impl<B: PacketBuf> Net<B> {
                 cx.counters.count(Counter::DropTooBig);
                 self.complain(cx, &packet, Complaint::TooBig(hop.mtu), out);
             } else {
-                self.fragment(cx, &packet, &hop, out);
+                self.fragment(cx, &packet, &hop, changed, out);
             }
             return;
         }
         cx.counters.count(Counter::Forwarded);
+        let (ip, head) = headers(&packet, changed);
         let mut header = Header::default();
-        push_link(&mut header, &hop, packet.dst);
-        header.push(packet.ip_header());
+        push_link(&mut header, &hop, dst);
+        header.push(ip);
         decrement_ttl(&mut header.bytes_mut()[ETHERNET..]);
+        header.push(head);
+        let data = packet.l4_slice();
+        let rest = head.len()..data.len();
         let frame = Frame {
             port: hop.port,
             header,
-            payload: chain_of(packet.l4_slice()),
+            payload: chain_of(data.narrow(rest)),
         };
         self.transmit(cx, &hop, frame, Some(packet), out);
     }
 
-    /// RFC 1812 5.2.1.2: the checks before a packet is passed on, and its next hop.
+    /// RFC 1812 5.2.1.2: the checks before a packet is passed on towards `dst`, and its next hop.
     pub(super) fn way_on(
         &mut self,
         cx: &mut Cx<'_>,
         packet: &Packet<B>,
+        dst: IpAddr,
         out: &mut Vec<Frame<B>>,
     ) -> Option<Hop> {
-        if is_link_scoped(packet.src) || is_link_scoped(packet.dst) {
+        if is_link_scoped(packet.src) || is_link_scoped(dst) {
             cx.counters.count(Counter::DropScope);
             return None;
         }
@@ -59,7 +89,7 @@ impl<B: PacketBuf> Net<B> {
             self.complain(cx, packet, Complaint::TimeExceeded, out);
             return None;
         }
-        let hop = self.hop(cx, packet.dst, out);
+        let hop = self.hop(cx, dst, out);
         if hop.is_none() {
             cx.counters.count(Counter::DropNoRoute);
             self.send_icmp_unreachable(cx, packet, Unreachable::Network, out);
@@ -74,9 +104,11 @@ impl<B: PacketBuf> Net<B> {
         cx: &mut Cx<'_>,
         packet: &Packet<B>,
         hop: &Hop,
+        changed: Option<&Onward>,
         out: &mut Vec<Frame<B>>,
     ) {
-        let whole = packet.ip_header();
+        let (whole, head) = headers(packet, changed);
+        let dst = changed.map_or(packet.dst, |changed| changed.dst);
         let data = packet.l4_slice();
         let rest_header = header_of_rest(whole);
         let field = u16::from_be_bytes([
@@ -88,13 +120,17 @@ impl<B: PacketBuf> Net<B> {
         cx.counters.count(Counter::Fragmented);
         let mut at = 0;
         while at < data.len() {
-            let ip: &[u8] = if at == 0 { whole } else { &rest_header };
+            let (ip, head): (&[u8], &[u8]) = if at == 0 {
+                (whole, head)
+            } else {
+                (&rest_header, &[])
+            };
             let room = (usize::from(hop.mtu).saturating_sub(ip.len()) / 8 * 8).max(8);
             let part = data.slice(at..at.saturating_add(room));
             let last = at + part.len() >= data.len();
             let offset = first_offset + u16::try_from(at / 8).unwrap_or(0);
             let mut header = Header::default();
-            push_link(&mut header, hop, packet.dst);
+            push_link(&mut header, hop, dst);
             header.push(ip);
             let bytes = &mut header.bytes_mut()[ETHERNET..];
             bytes[2..4].copy_from_slice(&length(ip.len() + part.len()));
@@ -103,22 +139,35 @@ impl<B: PacketBuf> Net<B> {
             bytes[6..8].copy_from_slice(&((offset & 0x1fff) | more).to_be_bytes());
             bytes[8] = packet.ttl.saturating_sub(1);
             rewrite_checksum(bytes);
+            header.push(head);
             // One complaint a packet, if the neighbor stays silent.
             let original = (at == 0).then(|| packet.clone());
             at += part.len();
+            let rest = head.len()..part.len();
             let frame = Frame {
                 port: hop.port,
                 header,
-                payload: chain_of(part),
+                payload: chain_of(part.narrow(rest)),
             };
             self.transmit(cx, hop, frame, original, out);
         }
     }
 }
 
+/// The IP header that a packet goes on with, and what replaces as many octets behind it.
+fn headers<'a, B: PacketBuf>(
+    packet: &'a Packet<B>,
+    changed: Option<&'a Onward>,
+) -> (&'a [u8], &'a [u8]) {
+    match changed {
+        Some(changed) => (&changed.ip, &changed.head),
+        None => (packet.ip_header(), &[]),
+    }
+}
+
 /// The IPv4 header of all fragments but the first: with the options that have the copied flag.
-fn header_of_rest(whole: &[u8]) -> arrayvec::ArrayVec<u8, 60> {
-    let mut header = arrayvec::ArrayVec::new();
+fn header_of_rest(whole: &[u8]) -> ArrayVec<u8, 60> {
+    let mut header = ArrayVec::new();
     let (fixed, mut options) = whole.split_at(whole.len().min(IPV4_MIN));
     header.extend(fixed.iter().copied());
     loop {

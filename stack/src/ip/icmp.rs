@@ -33,9 +33,10 @@ impl<B: PacketBuf> Net<B> {
     ) -> Ingress<B> {
         let bytes = packet.l4_bytes();
         let v6 = packet.src.is_ipv6();
+        let handed_up = !local || self.shared.contains(packet.dst);
         let right_family = (packet.protocol == ICMPV6) == v6;
         let (Some(icmp), true) = (bytes.first_chunk::<ICMP_HEADER>(), right_family) else {
-            return stray(cx, packet, local);
+            return stray(cx, packet, handed_up);
         };
         let request = if v6 { ECHO_V6.0 } else { ECHO_V4.0 };
         let quote = error_kind(v6, icmp).and_then(|kind| {
@@ -44,7 +45,7 @@ impl<B: PacketBuf> Net<B> {
             (quote.tuple.src == packet.dst).then_some((kind, quote))
         });
         if quote.is_none() && !(local && icmp[0] == request) {
-            return stray(cx, packet, local);
+            return stray(cx, packet, handed_up);
         }
         let pseudo = if v6 {
             pseudo_header(packet.src, packet.dst, ICMPV6, bytes.len())
@@ -117,12 +118,12 @@ impl<B: PacketBuf> Net<B> {
     }
 }
 
-/// ICMP that is nothing to us: passed on, or dropped if it was sent to us.
-fn stray<B>(cx: &mut Cx<'_>, packet: Packet<B>, local: bool) -> Ingress<B> {
-    if local {
-        drop_as(cx, Counter::DropLocal)
-    } else {
+/// ICMP that is nothing to us: passed on, or dropped if it was sent to us alone.
+fn stray<B>(cx: &mut Cx<'_>, packet: Packet<B>, handed_up: bool) -> Ingress<B> {
+    if handed_up {
         Ingress::Transit(packet)
+    } else {
+        drop_as(cx, Counter::DropLocal)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A received frame: Ethernet, IP, and whom it is for.
 
 use super::address::{is_group, is_host};
-use super::packet::{Ingress, Opaque, Packet, TcpArrival, Unreachable};
+use super::packet::{Ingress, Opaque, Packet, TcpArrival};
 use super::{Net, RxChecksum};
 use crate::buf::{Frame, PacketBuf, PortId, Slice};
 use crate::checksum::Sum;
@@ -78,12 +78,9 @@ impl<B: PacketBuf> Net<B> {
         match packet.protocol {
             TCP if packet.is_plain() => Self::input_tcp(cx, packet, checksum, local),
             ICMP | ICMPV6 if packet.is_plain() => self.input_icmp(cx, packet, local, out),
-            _ if local => {
+            _ if local && !self.shared.contains(packet.dst) => {
                 // RFC 1122 3.2.2.1: no fragments, no options, nothing but TCP and echo is served here.
-                cx.counters.count(Counter::DropLocal);
-                if packet.is_plain() {
-                    self.send_icmp_unreachable(cx, &packet, Unreachable::Port, out);
-                }
+                self.refuse(cx, &packet, out);
                 Ingress::Done
             },
             _ => opaque(packet, Counter::DropUnread),

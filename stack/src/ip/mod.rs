@@ -8,6 +8,7 @@
 mod address;
 mod arp;
 mod config;
+mod contents;
 mod error;
 mod forward;
 mod icmp;
@@ -21,12 +22,15 @@ mod route;
 mod syn;
 #[cfg(test)]
 mod tests;
+mod translate;
 
 pub use crate::buf::RxChecksum;
 pub use config::{InterfaceConfig, NetConfig, NetError, RouteConfig};
+pub use contents::{Contents, FragmentId, Ports, Quoted};
 pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
 };
+pub use translate::{Endpoint, Translation};
 
 use crate::buf::{Frame, PacketBuf, PortId};
 use crate::time::Instant;
@@ -50,6 +54,8 @@ pub struct Net<B> {
     interfaces: Vec<Option<Interface>>,
     /// Every address of ours except link-local ones.
     own: AddressSet,
+    /// Those of them behind which there are other hosts.
+    shared: AddressSet,
     /// The broadcast address of every network that we are on.
     broadcasts: AddressSet,
     routes: Routes,
@@ -68,6 +74,7 @@ impl<B: PacketBuf> Net<B> {
         let mut net = Self {
             interfaces: Vec::new(),
             own: AddressSet::default(),
+            shared: AddressSet::default(),
             broadcasts: AddressSet::default(),
             routes: Routes::default(),
             neighbors: Neighbors::new(),
@@ -81,6 +88,9 @@ impl<B: PacketBuf> Net<B> {
         }
         for addr in config.own {
             net.add_own(addr)?;
+        }
+        for addr in config.shared {
+            net.shared.insert(addr);
         }
         for route in config.routes {
             net.add_route(&route)?;

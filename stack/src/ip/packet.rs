@@ -1,5 +1,6 @@
 //! What the IP layer hands up: packets with their headers read, and what is told about them.
 
+use super::translate::Translation;
 use crate::Counter;
 use crate::buf::{PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
@@ -145,6 +146,8 @@ pub struct SynEdit {
     /// Add these four octets of kind 30 behind all other options, if 40 octets hold them: an MP_CAPABLE of version 1
     /// (RFC 8684 3.1). A segment without that room goes on without them.
     pub add_mptcp: Option<[u8; 4]>,
+    /// Other addresses and ports, of IPv4.
+    pub translation: Translation,
 }
 
 impl<B: PacketBuf> Packet<B> {

@@ -26,7 +26,8 @@ impl<B: PacketBuf> Net<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let packet = &arrival.packet;
-        let Some(hop) = self.way_on(cx, packet, out) else {
+        let dst = edit.translation.destination(packet.dst);
+        let Some(hop) = self.way_on(cx, packet, dst, out) else {
             return;
         };
         let l4 = packet.l4_bytes();
@@ -45,13 +46,14 @@ impl<B: PacketBuf> Net<B> {
             return;
         }
         let mut header = Header::default();
-        push_link(&mut header, &hop, packet.dst);
+        push_link(&mut header, &hop, dst);
         header.push(ip);
         let bytes = &mut header.bytes_mut()[ETHERNET..];
         decrement_ttl(bytes);
         let l4_len = tcp_len + payload.len();
         if packet.src.is_ipv4() {
             bytes[2..4].copy_from_slice(&length(ip.len() + l4_len));
+            edit.translation.rewrite_ip(bytes);
             rewrite_checksum(bytes);
         } else {
             bytes[4..6].copy_from_slice(&length(l4_len));
@@ -64,8 +66,10 @@ impl<B: PacketBuf> Net<B> {
             tcp[12] &= !AE;
             tcp[13] &= !(CWR | ECE);
         }
+        edit.translation.rewrite_ports(tcp);
         tcp[16..18].fill(0);
-        let sum = pseudo_header(packet.src, packet.dst, TCP, l4_len)
+        let src = edit.translation.source(packet.src);
+        let sum = pseudo_header(src, dst, TCP, l4_len)
             .then(Sum::of(tcp))
             .then(payload.sum());
         tcp[16..18].copy_from_slice(&sum.checksum().to_be_bytes());

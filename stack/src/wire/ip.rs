@@ -7,6 +7,8 @@ use core::net::IpAddr;
 pub const ICMP: u8 = 1;
 /// Protocol number of TCP.
 pub const TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const UDP: u8 = 17;
 /// Next-header value of ICMPv6.
 pub const ICMPV6: u8 = 58;
 /// Octets of an IPv4 header without options.

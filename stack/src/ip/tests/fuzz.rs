@@ -84,6 +84,7 @@ fn check(
                 mss_max: Some(900),
                 decline_ecn: true,
                 add_mptcp: Some([30, 4, 1, 1]),
+                translation: Translation::NONE,
             };
             bed.with(|net, cx, out| net.forward_syn(cx, &arrival, edit, out));
             bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
@@ -94,6 +95,7 @@ fn check(
         Ingress::Opaque(Opaque { packet, .. }) | Ingress::Transit(packet) => {
             bed.with(|net, cx, out| {
                 net.send_icmp_unreachable(cx, &packet, Unreachable::Prohibited, out);
+                net.forward_translated(cx, packet.clone(), &translate::OUT, out);
                 net.forward(cx, packet, out);
             });
         },

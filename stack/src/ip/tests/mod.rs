@@ -7,6 +7,7 @@ mod icmp;
 mod neighbor;
 mod syn;
 mod transit;
+mod translate;
 
 use super::*;
 use crate::buf::{Slice, chain_len};
@@ -62,6 +63,7 @@ pub(super) fn config() -> NetConfig {
         ],
         routes: vec![route("0.0.0.0/0", "10.9.0.2"), route("::/0", "fd00:9::2")],
         own: vec![ip("10.99.0.2"), ip("fd00:99::2")],
+        shared: vec![],
     }
 }
 
