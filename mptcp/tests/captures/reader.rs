@@ -1,19 +1,26 @@
 //! TCP segments out of the captures in testbed/captures, options read by `stack`.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use core::net::IpAddr;
+use core::time::Duration;
 use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::{Block, PcapNgReader};
 use stack::Tuple;
-use stack::wire::tcp::{Flags, OptBytes, parse_options};
+use stack::wire::tcp::{Flags, OptBytes, Options, parse_options};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// A captured TCP segment.
 pub(crate) struct Captured {
+    /// Since 1970.
+    pub(crate) time: Duration,
     pub(crate) tuple: Tuple,
     pub(crate) seq: u32,
+    pub(crate) ack: u32,
     pub(crate) flags: Flags,
+    pub(crate) wnd: u16,
+    pub(crate) options: Options,
     pub(crate) mptcp: OptBytes,
     /// Octets of payload on the wire.
     pub(crate) len: usize,
@@ -48,7 +55,7 @@ pub(crate) fn read(path: &Path) -> Vec<Captured> {
                 Block::InterfaceDescription(interface) => links.push(interface.linktype),
                 Block::EnhancedPacket(packet) => {
                     let link = links[usize::try_from(packet.interface_id).expect("an index")];
-                    segments.extend(segment(link, &packet.data));
+                    segments.extend(segment(packet.timestamp, link, &packet.data));
                 },
                 _ => {},
             }
@@ -57,13 +64,15 @@ pub(crate) fn read(path: &Path) -> Vec<Captured> {
         let mut reader = PcapReader::new(file).expect("a pcap header");
         let link = reader.header().datalink;
         while let Some(packet) = reader.next_raw_packet() {
-            segments.extend(segment(link, &packet.expect("a packet").data));
+            let packet = packet.expect("a packet");
+            let time = Duration::new(u64::from(packet.ts_sec), packet.ts_frac * 1000);
+            segments.extend(segment(time, link, &packet.data));
         }
     }
     segments
 }
 
-fn segment(link: DataLink, frame: &[u8]) -> Option<Captured> {
+fn segment(time: Duration, link: DataLink, frame: &[u8]) -> Option<Captured> {
     let (ethertype, l3) = match link {
         DataLink::ETHERNET => (frame.get(12..14)?, frame.get(14..)?),
         DataLink::LINUX_SLL => (frame.get(14..16)?, frame.get(16..)?),
@@ -89,7 +98,9 @@ fn segment(link: DataLink, frame: &[u8]) -> Option<Captured> {
     let l4 = l3.get(header..total.min(l3.len()))?;
     let fixed: &[u8; 20] = l4.first_chunk()?;
     let tcp_header = usize::from(fixed[12] >> 4) * 4;
+    let options = parse_options(l4.get(20..tcp_header)?)?;
     Some(Captured {
+        time,
         tuple: Tuple {
             src,
             dst,
@@ -97,8 +108,11 @@ fn segment(link: DataLink, frame: &[u8]) -> Option<Captured> {
             dst_port: u16::from_be_bytes([fixed[2], fixed[3]]),
         },
         seq: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
+        ack: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
         flags: Flags(fixed[13]),
-        mptcp: parse_options(l4.get(20..tcp_header)?)?.mptcp,
+        wnd: u16::from_be_bytes([fixed[14], fixed[15]]),
+        mptcp: options.mptcp,
+        options,
         len: total - header - tcp_header,
         payload: l4.get(tcp_header..)?.to_vec(),
     })
