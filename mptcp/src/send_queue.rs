@@ -100,6 +100,11 @@ impl<B: PacketBuf> SendQueue<B> {
         self.pending.is_empty()
     }
 
+    /// Octets that no subflow has carried yet.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.pending_len
+    }
+
     /// Octets given to a subflow and not DATA_ACKed.
     pub(crate) const fn in_flight(&self) -> usize {
         self.sent_len

@@ -2,6 +2,7 @@
 
 use crate::connection::SubflowId;
 use crate::dss::MappingStore;
+use crate::scheduler::Candidate;
 use crate::types::{AddrId, DataSeq};
 use stack::checksum::Sum;
 use stack::tcp::{State, Tcb};
@@ -102,6 +103,10 @@ pub struct Subflow<B> {
     pub(crate) remote_id: AddrId,
     /// The peer asked us to use it only when no other is there (RFC 8684 3.3.8).
     pub(crate) backup: bool,
+    /// What its path costs, for schedulers that heed it.
+    pub(crate) cost: u16,
+    /// Octets of packets that new data may still add to its path, if that is capped.
+    pub(crate) allowance: Option<u32>,
     pub(crate) mappings: MappingStore,
     pub(crate) held: Held<B>,
     /// A DATA_ACK has come by it.
@@ -158,6 +163,8 @@ impl<B: PacketBuf> Subflow<B> {
             local_id: AddrId(0),
             remote_id: AddrId(0),
             backup: false,
+            cost: u16::from(joined),
+            allowance: None,
             mappings: MappingStore::new(first, pieces_max),
             held: Held::new(first),
             verified: false,
@@ -203,6 +210,12 @@ impl<B: PacketBuf> Subflow<B> {
         self.backup
     }
 
+    /// What its path costs.
+    #[must_use]
+    pub const fn cost(&self) -> u16 {
+        self.cost
+    }
+
     /// Payload octets received in order on it.
     #[must_use]
     pub fn bytes_in(&self) -> u64 {
@@ -221,6 +234,43 @@ impl<B: PacketBuf> Subflow<B> {
             && !self.stale
             && self.join_ack.is_none()
             && matches!(self.tcb.state(), State::Established | State::CloseWait)
+    }
+
+    /// What a scheduler sees of it that has a piece of `len` octets to give, with options of `option_len`; and whether
+    /// its path's cap is all that keeps it from sending that.
+    pub(crate) fn candidate(&self, len: usize, option_len: usize) -> (Candidate, bool) {
+        let tcb = &self.tcb;
+        let len = len.min(tcb.max_payload(option_len));
+        let space = tcb.send_space() as usize;
+        let has_space = space >= len || tcb.queued() == 0 && space > 0;
+        let packet = self.packet_len(len, option_len);
+        let capped = has_space && self.allowance.is_some_and(|left| left < packet);
+        let candidate = Candidate {
+            id: self.id,
+            cost: self.cost,
+            srtt: self.srtt(),
+            cwnd: tcb.cwnd(),
+            flight: tcb.flight_size(),
+            starting: !capped && tcb.ssthresh() == u32::MAX,
+            backup: self.backup,
+            has_space: has_space && !capped,
+        };
+        (candidate, capped)
+    }
+
+    /// Takes a piece of `len` octets with options of `option_len` off the allowance.
+    pub(crate) fn spend(&mut self, len: usize, option_len: usize) {
+        let packet = self.packet_len(len, option_len);
+        if let Some(left) = &mut self.allowance {
+            *left = left.saturating_sub(packet);
+        }
+    }
+
+    /// Octets of the packet with `len` octets of data and options of `option_len`, beside TCP's own.
+    fn packet_len(&self, len: usize, option_len: usize) -> u32 {
+        let ip = if self.tuple.src.is_ipv4() { 20 } else { 40 };
+        let all = len + ip + 20 + self.tcb.options_len(option_len);
+        u32::try_from(all).unwrap_or(u32::MAX)
     }
 
     /// Whether the peer can still be reached by it.

@@ -201,6 +201,8 @@ pub struct Connection<B> {
     joins_pending: u8,
     send: SendQueue<B>,
     scheduler: Scheduler,
+    /// Whether a subflow's allowance was all that kept data back when it was last looked at.
+    capped: bool,
     /// First number that the peer's window does not hold: the greatest DATA_ACK + window ever seen (RFC 8684 3.3.1).
     send_edge: DataSeq,
     recv: RecvQueue<B>,
@@ -273,6 +275,7 @@ impl<B: PacketBuf> Connection<B> {
             joins_pending: 0,
             send: SendQueue::new(first_out),
             scheduler: Scheduler::default(),
+            capped: false,
             send_edge: first_out + u64::from(snd_wnd),
             recv: RecvQueue::new(first_in, pieces),
             first_out,

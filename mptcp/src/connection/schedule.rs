@@ -5,7 +5,7 @@ use crate::counters::Counter;
 use crate::crypto::dss_checksum;
 use crate::dsn;
 use crate::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption};
-use crate::scheduler::{Candidate, Schedule};
+use crate::scheduler::{Candidate, Demand, Purpose, Schedule, Scheduler};
 use crate::send_queue::SlotSet;
 use crate::subflow::Subflow;
 use crate::types::Version;
@@ -29,8 +29,13 @@ impl<B: PacketBuf> Connection<B> {
         if self.mode == Mode::Fallback || self.ended.is_some() {
             return;
         }
+        self.capped = false;
+        let activations = self.scheduler.activations();
         while self.give_again(cx) || self.give_new(cx) {}
         self.reinject_blocking_head(cx);
+        if self.scheduler.activations() > activations {
+            cx.mptcp.count(Counter::OverflowOn);
+        }
         self.data_timer
             .arm(cx.now, self.has_unacknowledged(), &self.subflows);
         self.send_data_fin(cx);
@@ -43,6 +48,37 @@ impl<B: PacketBuf> Connection<B> {
             subflow.tcb.set_smss(smss);
             self.dirty = true;
         }
+    }
+
+    /// Decides from now on how subflows are chosen.
+    pub fn set_scheduler(&mut self, scheduler: Scheduler) {
+        self.scheduler = scheduler;
+        self.dirty = true;
+    }
+
+    /// Says what subflow `id` costs. Unless told, the first costs 0 and each that joined 1.
+    pub fn set_cost(&mut self, id: SubflowId, cost: u16) {
+        if let Some(subflow) = self.subflow_mut(id) {
+            subflow.cost = cost;
+            self.dirty = true;
+        }
+    }
+
+    /// Says how many octets of packets new data may add on subflow `id` until this is called again: what its path's cap
+    /// leaves. `None` is without a cap, as at first. What is sent again, and bare acknowledgments, are not held back.
+    pub fn set_allowance(&mut self, id: SubflowId, octets: Option<u32>) {
+        if let Some(subflow) = self.subflow_mut(id)
+            && subflow.allowance != octets
+        {
+            subflow.allowance = octets;
+            self.dirty = true;
+        }
+    }
+
+    /// Whether data waits for nothing but a larger allowance.
+    #[must_use]
+    pub const fn waits_for_allowance(&self) -> bool {
+        self.capped
     }
 
     /// Octets of option 30 that data carries.
@@ -64,7 +100,7 @@ impl<B: PacketBuf> Connection<B> {
             .iter()
             .any(|s| s.is_usable() && !carriers.has(s.id.0));
         let avoid = if fresh { carriers } else { SlotSet::default() };
-        let Some(at) = self.pick(payload.len(), avoid) else {
+        let Some(at) = self.pick(cx.now, Purpose::Again, payload.len(), avoid) else {
             return false;
         };
         self.give_again_on(cx, at, dsn, &payload);
@@ -104,7 +140,7 @@ impl<B: PacketBuf> Connection<B> {
             return false;
         };
         let window = dsn::octets(self.send_edge, self.send.nxt());
-        let Some(at) = self.pick(len, SlotSet::default()) else {
+        let Some(at) = self.pick(cx.now, Purpose::New, len, SlotSet::default()) else {
             return false;
         };
         let mut len = len.min(self.piece_max(at));
@@ -144,7 +180,7 @@ impl<B: PacketBuf> Connection<B> {
             let Some(slowest) = slow.map(Subflow::srtt).max() else {
                 return;
             };
-            let Some(at) = self.pick(len, carriers) else {
+            let Some(at) = self.pick(cx.now, Purpose::Overtake, len, carriers) else {
                 return;
             };
             // Worth it only where it overtakes: the piece is older than the fast path's round trip, which is shorter.
@@ -161,23 +197,34 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// The subflow for a piece of `len` octets now, none of `avoid`.
-    fn pick(&mut self, len: usize, avoid: SlotSet) -> Option<usize> {
+    fn pick(
+        &mut self,
+        now: Instant,
+        purpose: Purpose,
+        len: usize,
+        avoid: SlotSet,
+    ) -> Option<usize> {
+        let option_len = self.data_option_len();
         let mut candidates: ArrayVec<Candidate, { super::SUBFLOWS_MAX }> = ArrayVec::new();
+        let mut any_capped = false;
         for subflow in &self.subflows {
             if subflow.is_usable() && !avoid.has(subflow.id.0) && !candidates.is_full() {
-                let need = len.min(subflow.tcb.max_payload(self.data_option_len()));
-                let space = subflow.tcb.send_space() as usize;
-                let idle = subflow.tcb.queued() == 0;
-                candidates.push(Candidate {
-                    id: subflow.id,
-                    srtt: subflow.srtt(),
-                    backup: subflow.backup,
-                    has_space: space >= need || idle && space > 0,
-                });
+                let (candidate, capped) = subflow.candidate(len, option_len);
+                any_capped |= capped;
+                candidates.push(candidate);
             }
         }
-        let id = self.scheduler.pick(&candidates)?;
-        self.index(id)
+        let window = dsn::octets(self.send_edge, self.send.una());
+        let demand = Demand {
+            now,
+            purpose,
+            len,
+            waiting: self.send.waiting(),
+            window: window.min(self.params.limits.send_buffer as usize),
+        };
+        let picked = self.scheduler.pick(&demand, &candidates);
+        self.capped |= any_capped && picked.is_none();
+        self.index(picked?)
     }
 
     /// Largest piece of data for a subflow: one mapping, one segment.
@@ -198,7 +245,9 @@ impl<B: PacketBuf> Connection<B> {
         if subflow.tcb.queued() == 0 {
             subflow.busy_since = now;
         }
-        subflow.carry(dsn, stack::buf::chain_len(&chain));
+        let len = stack::buf::chain_len(&chain);
+        subflow.carry(dsn, len);
+        subflow.spend(len, upper.len());
         subflow.tcb.push(Item {
             payload: chain,
             upper,

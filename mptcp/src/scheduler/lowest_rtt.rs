@@ -1,6 +1,6 @@
 //! Lowest round-trip time first.
 
-use super::{Candidate, Schedule};
+use super::{Candidate, Demand, Schedule};
 use crate::connection::SubflowId;
 
 /// Fills the subflow with the lowest round-trip time, then the next. A backup subflow is used only while no other
@@ -9,7 +9,7 @@ use crate::connection::SubflowId;
 pub struct LowestRtt;
 
 impl Schedule for LowestRtt {
-    fn pick(&mut self, candidates: &[Candidate]) -> Option<SubflowId> {
+    fn pick(&mut self, _: &Demand, candidates: &[Candidate]) -> Option<SubflowId> {
         let backup = candidates.iter().all(|candidate| candidate.backup);
         candidates
             .iter()
@@ -22,12 +22,26 @@ impl Schedule for LowestRtt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduler::Purpose;
+    use stack::Instant;
     use stack::time::Duration;
+
+    const DEMAND: Demand = Demand {
+        now: Instant::ZERO,
+        purpose: Purpose::New,
+        len: 1400,
+        waiting: 1400,
+        window: 1 << 20,
+    };
 
     fn candidate(id: u8, srtt_ms: u64, backup: bool, has_space: bool) -> Candidate {
         Candidate {
             id: SubflowId(id),
+            cost: 0,
             srtt: Duration::from_millis(srtt_ms),
+            cwnd: 14_000,
+            flight: 0,
+            starting: false,
             backup,
             has_space,
         }
@@ -63,7 +77,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                LowestRtt.pick(&candidates),
+                LowestRtt.pick(&DEMAND, &candidates),
                 expected.map(SubflowId),
                 "{candidates:?}"
             );

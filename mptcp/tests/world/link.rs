@@ -35,6 +35,17 @@ impl Link {
         })
     }
 
+    /// The same, losing `loss` of 10,000 segments.
+    pub fn with_loss(mut self, loss: u32) -> Self {
+        self.0.shape.loss = loss * 100;
+        self
+    }
+
+    /// Changes the rate, in octets per second; what has entered keeps its times.
+    pub fn set_rate(&mut self, rate: u64) {
+        self.0.shape.rate = rate * 8;
+    }
+
     pub fn delay(&self) -> Duration {
         self.0.shape.delay
     }

@@ -192,6 +192,12 @@ impl<B: PacketBuf> Tcb<B> {
         payload_max(self.snd.smss, self.ts_len(), upper)
     }
 
+    /// Octets of options in a segment that carries `upper` octets of them beside TCP's own, padding included.
+    #[must_use]
+    pub fn options_len(&self, upper: usize) -> usize {
+        (self.ts_len() + upper.next_multiple_of(4)).min(OPTIONS_MAX)
+    }
+
     /// Lowers the segment size because the path's MTU shrank (never raises it): what is queued is cut as it is sent, and
     /// what travels and is larger is sent again at once (RFC 1191 6.5).
     pub fn set_smss(&mut self, smss: u16) {
