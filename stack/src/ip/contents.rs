@@ -86,6 +86,27 @@ impl<B: PacketBuf> Packet<B> {
         }
     }
 
+    /// Whether an IPv6 routing header of type 0 comes before the transport header (RFC 5095).
+    #[must_use]
+    pub fn has_routing_header_0(&self) -> bool {
+        let (mut next, mut rest) = (self.protocol, self.l4_bytes());
+        for _ in 0..if self.src.is_ipv6() {
+            EXTENSIONS_MAX
+        } else {
+            0
+        } {
+            let len = match (next, rest) {
+                (43, [_, _, 0, ..]) => return true,
+                (0 | 43 | 60, [_, len, ..]) => (usize::from(*len) + 1) * 8,
+                (44, [_, _, 0, low, ..]) if *low & 0xf8 == 0 => 8,
+                _ => return false,
+            };
+            next = rest.first().copied().unwrap_or(59);
+            rest = rest.get(len..).unwrap_or(&[]);
+        }
+        false
+    }
+
     /// Which packet this is a fragment of, if it is one.
     #[must_use]
     pub fn fragment_id(&self) -> Option<FragmentId> {
