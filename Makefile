@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check fmt lint unit kernel judge judge-selfcheck fuzz bench deny clean
+.PHONY: help setup build demo test interop check fmt lint unit kernel judge judge-selfcheck fuzz bench deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p braidctl -p braid-link
 
@@ -22,6 +22,11 @@ demo: ## one download and one upload over two access networks at once, between k
 test: ## everything: format, lints, unit and property tests, kernel peers, judge, fuzz; prints the time of each part
 	@testbed/setup.sh
 	@python3 -m testbed.lab.suite
+
+interop: ## one row for each line of docs/requirements.md, over the whole chain (root); ROW=P7-4 runs one
+	@testbed/setup.sh
+	@$(RELEASE)
+	@python3 -m testbed.lab.interop $(ROW)
 
 check: ## does it compile, quickly
 	@cargo check --workspace --all-targets

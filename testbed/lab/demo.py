@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import handshakes, limits, plot, report, transfer
 from .box import BOXES, box
-from .hag import ROOT
+from .running import ROOT
 from .server import nginx
 from .shell import LabError
 from .topology import CONGESTION, Scene, scene

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from .live import RttSource
-from .shell import Background, LabError, run, wait_until
+from .running import Running as Hag
+from .running import runs
+from .shell import LabError
 from .topology import V4, V6, Scene
-
-ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """\
 name: hag-lab
@@ -33,82 +29,12 @@ drain: {{ grace: {grace} }}
 """
 
 
-def program(name: str) -> Path:
-    """The built program: release unless `BRAID_PROFILE` says otherwise."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    path = target / os.environ.get("BRAID_PROFILE", "release") / name
-    if not path.exists():
-        raise LabError(f"{path} is not built: run `make build`")
-    return path
-
-
-@dataclass
-class Hag:
-    """The running process."""
-
-    process: Background
-    socket: Path
-    told_to_stop: bool = False
-
-    def show(self, what: str) -> dict:
-        """`braidctl show WHAT --json`, without its outermost name."""
-        said = json.loads(run([str(program("braidctl")), "--socket", str(self.socket), "show", what, "--json"]))
-        return said.get("result", said)
-
-    def counters(self) -> dict[str, int]:
-        """Every counter of the HAG."""
-        return self.show("counters")["counters"]
-
-    def connections(self) -> list[dict]:
-        """The relays there are now."""
-        return self.show("connections")["connections"]
-
-    def relays_left(self, patience: float = 6.0) -> int:
-        """Relays that remain, pending ones too, once the last connections had time to end."""
-        def left() -> int:
-            counters = self.counters()
-            return counters["relays"] + counters["pending"]
-
-        try:
-            wait_until("no relay left", lambda: left() == 0, patience, every=0.25)
-        except LabError:
-            pass
-        return left()
-
-    def tell_to_stop(self) -> None:
-        """SIGTERM: it drains and ends by itself."""
-        self.told_to_stop = True
-        self.process.signal(signal.SIGTERM)
-
-    def answering(self) -> bool:
-        """Whether the control socket answers."""
-        try:
-            self.show("counters")
-        except (LabError, json.JSONDecodeError):
-            return False
-        return True
-
-
 @contextmanager
 def hag(made: Scene, *, checksum: bool = False, grace: str = "10s") -> Iterator[Hag]:
     """Runs the HAG in its namespace; in the end it must stop cleanly."""
-    socket = made.work / "hag.sock"
-    config = made.work / "hag.yaml"
-    config.write_text(CONFIG.format(v4=V4, v6=V6, socket=socket, checksum="true" if checksum else "false", grace=grace))
-    process = made.hag.start([str(program("hag")), "run", "-c", str(config)], made.work / "hag.log")
-    running = Hag(process, socket)
-    try:
-        wait_until("the HAG is ready", lambda: not process.running() or (socket.exists() and running.answering()), 20.0, every=0.1)
-        if not process.running():
-            raise LabError(f"the HAG ended with {process.wait(1)}:\n{process.output()}")
+    config = CONFIG.format(v4=V4, v6=V6, socket=made.work / "hag.sock", checksum="true" if checksum else "false", grace=grace)
+    with runs(made.hag, "hag", config, made.work) as running:
         yield running
-    except BaseException:
-        process.stop(1.0)
-        raise
-    died = not process.running() and not running.told_to_stop
-    status = process.stop(30.0)
-    if died or status != 0:
-        raise LabError(f"the HAG {'died' if died else 'did not stop cleanly'} ({status}):\n{process.output()[-2000:]}")
 
 
 class HagRtt(RttSource):

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .hag import ROOT
+from .running import ROOT
 
 SCRIPT = ROOT / "testbed" / "judge" / "mptcp_judge.py"
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .hag import program
+from .running import program
 from .netns import Namespace
 from .shell import Background, LabError, wait_until
 
@@ -30,13 +30,19 @@ class LinkBox:
 
     def report(self) -> dict:
         """What the emulator says of itself now."""
-        before = self._lines()
-        self.process.signal(signal.SIGUSR1)
-        wait_until("a report of the emulator", lambda: len(self._lines()) > len(before), timeout=2.0)
-        return json.loads(self._lines()[-1])
+        return reports(self.process)
 
-    def _lines(self) -> list[str]:
-        return [line for line in self.process.output().splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
+
+def reports(emulator: Background) -> dict:
+    """What a running `braid-link --json` says of itself now."""
+
+    def lines() -> list[str]:
+        return [line for line in emulator.output().splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
+
+    before = lines()
+    emulator.signal(signal.SIGUSR1)
+    wait_until("a report of the emulator", lambda: len(lines()) > len(before), timeout=2.0)
+    return json.loads(lines()[-1])
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pathlib import Path
 from . import counters, handshakes, peer
 from .box import box
 from .capture import captures, tshark
-from .hag import ROOT
+from .running import ROOT
 from .judge import judge
 from .report import Check
 from .server import nginx

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .hag import ROOT
+from .running import ROOT
 
 COUNTS = (
     re.compile(r"tests? run: (?P<passed>\d+) passed(?:.*?, (?P<failed>\d+) failed)?"),

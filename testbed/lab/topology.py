@@ -102,7 +102,7 @@ class Scene:
 def scene(prefix: str = "", work: Path | None = None, *, shaped: bool = True) -> Iterator[Scene]:
     """Makes the scene and removes it in the end, whatever ends it: Ctrl-C and SIGTERM too. Leftovers go first."""
     prefix = prefix or os.environ.get("BRAID_LAB", "braid")
-    with _alone(prefix), _terminable():
+    with alone(prefix), terminable():
         work = work or Path(tempfile.mkdtemp(prefix=f"{prefix}-lab-"))
         work.mkdir(parents=True, exist_ok=True)
         made = Scene(prefix, work)
@@ -216,7 +216,7 @@ def _server(server: Namespace) -> None:
 
 
 @contextmanager
-def _alone(prefix: str) -> Iterator[None]:
+def alone(prefix: str) -> Iterator[None]:
     """Holds the lock of this prefix: two runs must not take each other's namespaces for leftovers."""
     if os.geteuid() != 0:
         raise LabError("the lab makes network namespaces: run it as root")
@@ -232,7 +232,7 @@ def _alone(prefix: str) -> Iterator[None]:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM and SIGHUP end the run as Ctrl-C does, so that its cleanup happens; a second signal does not cut it short."""
 
     def stop(number: int, _frame: object) -> None:

@@ -39,6 +39,8 @@ struct Direction {
     sent_octets: u64,
     refused: u64,
     lateness: Histogram,
+    /// Since the last report.
+    recent: Histogram,
 }
 
 impl Bridge {
@@ -53,6 +55,7 @@ impl Bridge {
             sent_octets: 0,
             refused: 0,
             lateness: Histogram::default(),
+            recent: Histogram::default(),
         };
         let [there, back] = options.shapes();
         Ok(Self {
@@ -103,7 +106,9 @@ impl Bridge {
             let Some((due, frame)) = direction.link.take(now) else {
                 return;
             };
-            direction.lateness.record(now.since(due));
+            let late = now.since(due);
+            direction.lateness.record(late);
+            direction.recent.record(late);
             if self.interfaces[1 - way].send(&frame) {
                 direction.sent += 1;
                 direction.sent_octets += frame.len() as u64;
@@ -137,7 +142,8 @@ impl Bridge {
     }
 
     /// What it counted so far.
-    pub(crate) fn report(&self) -> Report {
+    pub(crate) fn report(&mut self) -> Report {
+        let recent = [0, 1].map(|way| std::mem::take(&mut self.ways[way].recent));
         let way = |way: usize| {
             let direction = &self.ways[way];
             let counts = *direction.link.counts();
@@ -156,6 +162,7 @@ impl Bridge {
                 missed: self.interfaces[way].missed(),
                 refused: direction.refused,
                 lateness_us: (&direction.lateness).into(),
+                recent_us: (&recent[way]).into(),
             }
         };
         Report {

@@ -31,6 +31,8 @@ pub(crate) struct Way {
     /// Not taken by the interface they were to leave by.
     pub(crate) refused: u64,
     pub(crate) lateness_us: Lateness,
+    /// The same of the frames since the last report.
+    pub(crate) recent_us: Lateness,
 }
 
 /// How late frames left, in microseconds.

@@ -14,7 +14,7 @@ import traceback
 import unittest
 from pathlib import Path
 
-from ..hag import ROOT
+from ..running import ROOT
 from ..shell import LabError
 from ..topology import capability
 from .case import HagCase

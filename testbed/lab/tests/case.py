@@ -12,7 +12,8 @@ from pathlib import Path
 from .. import counters, peer
 from ..box import box
 from ..capture import captures, read, tshark
-from ..hag import ROOT, Hag
+from ..hag import Hag
+from ..running import ROOT
 from ..judge import judge
 from ..topology import CORE, V4, V6, Addresses, Scene, scene
 

@@ -11,7 +11,7 @@ import unittest
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from ..hag import ROOT
+from ..running import ROOT
 from ..linkbox import FAR, NEAR, LinkBox, linkbox
 
 TRIES = 15
