@@ -1,6 +1,5 @@
 //! The end of a burst: due timers, then each woken relay once: data moves, segments leave, what has ended is freed.
 
-use super::setup::keys_of;
 use super::{Engine, FlowRef, Remains, Timer};
 use crate::Counter;
 use crate::relay::{PIECE_MIN, Relay, Which};
@@ -234,7 +233,7 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(token) = relay.token {
             self.tokens.remove(token);
         }
-        for key in keys_of(relay.tuple) {
+        for key in relay.ends.keys() {
             self.flows.remove(&key);
         }
         for tuple in core::mem::take(&mut relay.joined) {

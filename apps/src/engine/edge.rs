@@ -5,7 +5,7 @@ use super::policy::{Asks, Syn, subscriber_reason};
 use super::setup::DSS_LEN;
 use super::{Engine, PortRole};
 use crate::Counter;
-use crate::relay::{Kind, Pending};
+use crate::relay::{Ends, Kind, Pending};
 use mptcp::handshake::capable::{self, Terms};
 use mptcp::{Key, LocalKey, MpOption, Version};
 use stack::ip::{SynEdit, TcpArrival};
@@ -50,7 +50,7 @@ impl<B: PacketBuf> Engine<B> {
             return self.bypass(now, arrival, false, None, out);
         }
         match subscriber_reason(config, &syn, &self.load(&syn)) {
-            None => self.begin(now, arrival, Kind::Opening, out),
+            None => self.begin(now, arrival, &Ends::outbound(syn.tuple), Kind::Opening, out),
             why => self.bypass(now, arrival, false, why, out),
         }
     }
@@ -147,9 +147,9 @@ impl<B: PacketBuf> Engine<B> {
 
     /// The MSS that the client is told: what it fills leaves room for the options of the leg that speaks Multipath TCP.
     pub(super) fn mss_to_client(&self, pending: &Pending, server: &Offer, limit: u16) -> u16 {
-        let ipv6 = pending.tuple.dst.is_ipv6();
+        let ipv6 = pending.inner.dst.is_ipv6();
         if pending.kind == Kind::Opening {
-            let limit = limit.min(self.segment_max(pending.tuple.dst));
+            let limit = limit.min(self.segment_max(pending.inner.dst));
             server.smss(limit, ipv6).saturating_sub(DSS_LEN)
         } else {
             server.smss(limit, ipv6)

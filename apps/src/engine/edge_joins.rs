@@ -86,7 +86,7 @@ impl<B: PacketBuf> Engine<B> {
         if reachable && !relay.targets.iter().any(|target| target.addr == addr) {
             let target = Target {
                 addr,
-                port: port.unwrap_or(relay.tuple.dst_port),
+                port: port.unwrap_or(relay.ends.outer.dst_port),
                 at: Some(now),
                 tries: 0,
             };

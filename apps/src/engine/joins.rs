@@ -2,7 +2,7 @@
 
 use super::{Engine, FlowRef, HalfOpen, Timer, TokenRef};
 use crate::Counter;
-use crate::relay::Which;
+use crate::relay::{Ends, Which};
 use core::net::IpAddr;
 use mptcp::AddrId;
 use mptcp::handshake::join;
@@ -227,7 +227,8 @@ impl<B: PacketBuf> Engine<B> {
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
-        let first = tuple == relay.tuple || tuple == relay.tuple.reversed();
+        let Ends { inner, outer, .. } = relay.ends;
+        let first = [inner, outer.reversed()].contains(&tuple);
         relay.joined.retain(|joined| *joined != tuple);
         let key = self.key_of(&tuple);
         if first {

@@ -3,7 +3,7 @@
 use super::policy::{Asks, Load, Syn, Verdict, judge, side_of, subscriber_key};
 use super::{Engine, PortRole};
 use crate::Counter;
-use crate::relay::Kind;
+use crate::relay::{Ends, Kind};
 use mptcp::handshake::capable::{self, Versions};
 use mptcp::handshake::join;
 use mptcp::option::{MpOption, ResetReason, TcpRst};
@@ -56,7 +56,7 @@ impl<B: PacketBuf> Engine<B> {
                     self.tools.mptcp.count(mptcp::Counter::MpCapableSynRx);
                 }
                 let kind = capable.map_or(Kind::Plain, Kind::Capable);
-                self.begin(now, arrival, kind, out);
+                self.begin(now, arrival, &Ends::outbound(syn.tuple), kind, out);
             },
             Verdict::Forward { strip, count } => self.bypass(now, arrival, strip, count, out),
             Verdict::Join => self.on_join(now, segment, out),

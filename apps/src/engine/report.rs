@@ -130,8 +130,8 @@ impl<B: PacketBuf> Engine<B> {
             .subflows(&mut |info| subflows.push(self.show_subflow(&info)));
         Connection {
             id: relay.id,
-            client: socket(relay.tuple.src, relay.tuple.src_port),
-            server: socket(relay.tuple.dst, relay.tuple.dst_port),
+            client: socket(relay.ends.inner.src, relay.ends.inner.src_port),
+            server: socket(relay.ends.inner.dst, relay.ends.inner.dst_port),
             state,
             version: multipath.map(|leg| leg.params().version.wire()),
             token: relay.token.map(|Token(token)| format!("{token:08x}")),
@@ -173,8 +173,8 @@ impl<B: PacketBuf> Engine<B> {
 fn show_pending(now: Instant, pending: &Pending) -> Connection {
     Connection {
         id: 0,
-        client: socket(pending.tuple.src, pending.tuple.src_port),
-        server: socket(pending.tuple.dst, pending.tuple.dst_port),
+        client: socket(pending.inner.src, pending.inner.src_port),
+        server: socket(pending.inner.dst, pending.inner.dst_port),
         state: ConnectionState::Pending,
         version: None,
         token: None,

@@ -4,7 +4,7 @@
 use super::policy::subscriber_key;
 use super::{Engine, FlowRef, Timer, TokenRef};
 use crate::Counter;
-use crate::relay::{Answered, Kind, Pending};
+use crate::relay::{Answered, Ends, Kind, Pending};
 use core::net::IpAddr;
 use mptcp::handshake::capable::{self, Terms};
 use mptcp::{LocalKey, MpOption};
@@ -13,24 +13,11 @@ use stack::ip::{IpOut, SynEdit, TcpArrival};
 use stack::slab::Handle;
 use stack::tcp::handshake::{AcceptVerdict, Accepting, Offer, OpenVerdict, Opening};
 use stack::wire::tcp::{Flags, OptBytes, Options, OutSegment, Timestamps};
-use stack::{FlowKey, Frame, Instant, PacketBuf, SeqNum, Side, Tuple};
+use stack::{Frame, Instant, PacketBuf, SeqNum, Side};
 
 /// Octets of MPTCP options on each data segment of the access side: a DSS with 64-bit sequence number and
 /// acknowledgment (RFC 8684 3.3). The server is offered that much less, so that one segment in is one segment out.
 pub(super) const DSS_LEN: u16 = 28;
-
-/// Both keys of a flow: as the client's segments arrive, and as the server's do.
-pub(super) fn keys_of(tuple: Tuple) -> [FlowKey; 2] {
-    let client = FlowKey {
-        side: Side::Access,
-        tuple,
-    };
-    let server = FlowKey {
-        side: Side::Core,
-        tuple: tuple.reversed(),
-    };
-    [client, server]
-}
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes a subscriber's first SYN: remembers it and forwards it.
@@ -38,35 +25,23 @@ impl<B: PacketBuf> Engine<B> {
         &mut self,
         now: Instant,
         arrival: &TcpArrival<B>,
+        ends: &Ends,
         kind: Kind,
         out: &mut Vec<Frame<B>>,
     ) {
         let segment = &arrival.segment;
-        let pending = Pending {
-            tuple: segment.tuple,
-            iss: segment.seq,
-            syns: 1,
-            offer: Offer::of(segment),
-            kind,
-            tos: segment.tos & 0xfc,
-            opened: now,
-            touched: now,
-            answered: None,
-        };
+        let meant = (kind, segment.tos & 0xfc);
+        let pending = Pending::new(ends, segment.seq, Offer::of(segment), meant, now);
         let Ok(handle) = self.pendings.insert(pending) else {
             let count = Some(Counter::BypassLimitPending);
             return self.bypass(now, arrival, true, count, out);
         };
-        if !self.enter(
-            segment.tuple,
-            FlowRef::Pending(handle),
-            FlowRef::Pending(handle),
-        ) {
+        if !self.enter(ends, FlowRef::Pending(handle), FlowRef::Pending(handle)) {
             self.pendings.remove(handle);
             let count = Some(Counter::BypassLimitRelays);
             return self.bypass(now, arrival, true, count, out);
         }
-        let subscriber = subscriber_key(segment.tuple.src);
+        let subscriber = subscriber_key(ends.inner.src);
         *self.pending_by_subscriber.entry(subscriber).or_insert(0) += 1;
         let expires = now + self.config.timeouts.pending;
         self.arm(now, Timer::Pending(handle), expires);
@@ -75,8 +50,8 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// Enters both keys of a flow; if the table is full neither is.
-    pub(super) fn enter(&mut self, tuple: Tuple, client: FlowRef, server: FlowRef) -> bool {
-        let [from_client, from_server] = keys_of(tuple);
+    pub(super) fn enter(&mut self, ends: &Ends, client: FlowRef, server: FlowRef) -> bool {
+        let [from_client, from_server] = ends.keys();
         if self.flows.insert(from_client, client).is_err() {
             return false;
         }
@@ -244,7 +219,7 @@ impl<B: PacketBuf> Engine<B> {
         let Some(pending) = self.pendings.get(handle) else {
             return;
         };
-        let to_client = pending.tuple.reversed();
+        let to_client = pending.inner.reversed();
         let limit = self.segment_max(to_client.dst);
         let ipv6 = to_client.dst.is_ipv6();
         // Our own clock: one millisecond ticks from an offset that tells nothing of other connections.
@@ -322,7 +297,7 @@ impl<B: PacketBuf> Engine<B> {
             tos: answered.tos,
             ..IpOut::default()
         };
-        let tuple = pending.tuple.reversed();
+        let tuple = pending.inner.reversed();
         self.net
             .send_tcp(&mut self.tools.cx(now), &tuple, ip, segment, out);
     }
@@ -344,7 +319,7 @@ impl<B: PacketBuf> Engine<B> {
                 .forward(&mut self.tools.cx(now), arrival.packet.clone(), out),
             Some(answered) => {
                 let reset = reset(answered.accepting.iss() + 1, Some(pending.iss + 1));
-                self.send(now, &pending.tuple.reversed(), reset, out);
+                self.send(now, &pending.inner.reversed(), reset, out);
             },
         }
     }
@@ -360,7 +335,7 @@ impl<B: PacketBuf> Engine<B> {
         let Some(pending) = self.pendings.get_mut(handle) else {
             return;
         };
-        let tuple = pending.tuple;
+        let ends = pending.ends();
         let next = pending.iss + 1;
         let Some(answered) = &mut pending.answered else {
             // Nothing of this flow can be acknowledged yet: it is about something older, between client and server.
@@ -380,11 +355,11 @@ impl<B: PacketBuf> Engine<B> {
                 self.split(now, handle, &agreed, &arrival.segment);
             },
             AcceptVerdict::Resend => self.answer_client(now, handle, out),
-            AcceptVerdict::Answer(segment) => self.send(now, &tuple.reversed(), segment, out),
+            AcceptVerdict::Answer(segment) => self.send(now, &ends.inner.reversed(), segment, out),
             AcceptVerdict::Reset => {
                 self.tools.apps.count(Counter::PendingClientReset);
                 self.drop_pending(handle);
-                self.send(now, &tuple, reset(next, None), out);
+                self.send(now, &ends.outer, reset(next, None), out);
             },
             AcceptVerdict::Dropped => {},
         }
@@ -392,30 +367,28 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Resets both ends of a pending flow that the server has answered, and forgets it.
     pub(super) fn reset_pending(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
-        let Some(Pending {
-            tuple,
-            iss,
-            answered: Some(answered),
-            ..
-        }) = self.drop_pending(handle)
-        else {
+        let Some(pending) = self.drop_pending(handle) else {
+            return;
+        };
+        let (Ends { inner, outer, .. }, iss) = (pending.ends(), pending.iss);
+        let Some(answered) = pending.answered else {
             return;
         };
         let to_client = reset(answered.accepting.iss() + 1, Some(iss + 1));
-        self.send(now, &tuple.reversed(), to_client, out);
-        self.send(now, &tuple, reset(iss + 1, None), out);
+        self.send(now, &inner.reversed(), to_client, out);
+        self.send(now, &outer, reset(iss + 1, None), out);
     }
 
     /// Forgets a pending flow, its keys, its token and its place in its subscriber's limit.
     pub(super) fn drop_pending(&mut self, handle: Handle) -> Option<Pending> {
         let pending = self.pendings.remove(handle)?;
-        for key in keys_of(pending.tuple) {
+        for key in pending.ends().keys() {
             self.flows.remove(&key);
         }
         if let Some(key) = pending.answered.as_ref().and_then(|a| a.key) {
             self.tokens.remove(key.token);
         }
-        let subscriber = subscriber_key(pending.tuple.src);
+        let subscriber = subscriber_key(pending.inner.src);
         if let Some(count) = self.pending_by_subscriber.get_mut(&subscriber) {
             *count -= 1;
             if *count == 0 {

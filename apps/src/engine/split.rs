@@ -11,7 +11,7 @@ use stack::slab::Handle;
 use stack::tcp::{Agreed, Tcb};
 use stack::time::Duration;
 use stack::wire::tcp::Segment;
-use stack::{Instant, PacketBuf, Tuple};
+use stack::{Instant, PacketBuf};
 use std::net::IpAddr;
 
 /// How long addresses of the flow's own family are given to bring a subflow before the other's are announced.
@@ -43,13 +43,13 @@ impl<B: PacketBuf> Engine<B> {
         let Some((server, opened)) = self.server_leg(now, &pending) else {
             return;
         };
-        let tuple = pending.tuple;
+        let ends = pending.ends();
         let tcb = Tcb::new(agreed, now);
         let (client, token) = match client {
-            Client::Plain => (Leg::Plain(Plain::new(tcb, tuple.reversed())), opened),
+            Client::Plain => (Leg::Plain(Plain::new(tcb, ends.inner.reversed())), opened),
             Client::Multipath(params, local) => {
                 let cx = &mut self.tools.leg(now);
-                let connection = Connection::new(cx, &params, tcb, tuple);
+                let connection = Connection::new(cx, &params, tcb, ends.inner);
                 (Leg::Multipath(Box::new(connection)), Some(local.token))
             },
         };
@@ -62,7 +62,7 @@ impl<B: PacketBuf> Engine<B> {
         let tos = (pending.tos, pending.answered.map_or(0, |a| a.tos));
         let mut relay = Relay::new(
             self.next_id,
-            tuple,
+            ends,
             (client, server),
             (pending.opened, now),
             tos,
@@ -77,7 +77,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         // The pending flow's keys and token were just freed, so there is room for these.
         self.enter(
-            tuple,
+            &ends,
             FlowRef::Leg(handle, client),
             FlowRef::Leg(handle, Which::Server(SubflowId::INITIAL)),
         );
@@ -167,23 +167,24 @@ impl<B: PacketBuf> Engine<B> {
             agreed: settled,
             ..
         } = pending.answered.as_deref()?;
-        let Tuple { dst, .. } = pending.tuple;
+        let outer = pending.outer();
+        let dst = outer.dst;
         let smss = offer.smss(self.segment_max(dst), dst.is_ipv6());
         let agreed = opening.agreed(smss)?;
         let mut tcb = Tcb::new(&agreed, now);
         tcb.request_ack();
         let (Some(local), Some(settled)) = (key, settled) else {
-            return Some((Leg::Plain(Plain::new(tcb, pending.tuple)), None));
+            return Some((Leg::Plain(Plain::new(tcb, outer)), None));
         };
         let params = self.initiator_params(settled);
-        let received = pending.tuple.reversed();
+        let received = outer.reversed();
         let connection = Connection::new(&mut self.tools.leg(now), &params, tcb, received);
         Some((Leg::Multipath(Box::new(connection)), Some(local.token)))
     }
 
     /// Tells the client where else it can reach us: at addresses of the flow's own family, at once.
     fn announce(&self, now: Instant, relay: &mut Relay<B>) {
-        let ipv6 = relay.tuple.dst.is_ipv6();
+        let ipv6 = relay.ends.inner.dst.is_ipv6();
         if announce_family(&self.config.announce, relay, ipv6) {
             relay.announce_other_at = Some(now + OTHER_FAMILY_AFTER);
         } else {
@@ -202,7 +203,7 @@ impl<B: PacketBuf> Engine<B> {
         }
         relay.announce_other_at = None;
         if relay.joined.is_empty() && !relay.is_closing() {
-            let ipv6 = relay.tuple.dst.is_ipv6();
+            let ipv6 = relay.ends.inner.dst.is_ipv6();
             announce_family(&self.config.announce, relay, !ipv6);
         }
     }

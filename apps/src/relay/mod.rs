@@ -7,7 +7,7 @@ mod pump;
 
 pub(crate) use info::SubflowInfo;
 pub(crate) use leg::{End, Leg, Plain};
-pub(crate) use pending::{Answered, Kind, Pending};
+pub(crate) use pending::{Answered, Ends, Kind, Pending};
 
 use crate::Counter;
 use crate::engine::Timeouts;
@@ -48,8 +48,8 @@ pub(crate) struct Target {
 pub(crate) struct Relay<B> {
     /// Names the relay for as long as the engine lives.
     pub(crate) id: u64,
-    /// Addresses and ports of the client's first subflow, as it sends.
-    pub(crate) tuple: Tuple,
+    /// Addresses and ports of both legs, and who opened.
+    pub(crate) ends: Ends,
     /// Towards the subscriber.
     pub(crate) client: Leg<B>,
     /// Towards the Internet.
@@ -90,14 +90,14 @@ impl<B: PacketBuf> Relay<B> {
     /// A relay between `client` and `server`, opened for the SYN that came at `opened`.
     pub(crate) fn new(
         id: u64,
-        tuple: Tuple,
+        ends: Ends,
         (client, server): (Leg<B>, Leg<B>),
         (opened, now): (Instant, Instant),
         (tos_up, tos_down): (u8, u8),
     ) -> Self {
         Self {
             id,
-            tuple,
+            ends,
             client,
             server,
             token: None,

@@ -3,7 +3,8 @@
 use mptcp::LocalKey;
 use mptcp::handshake::capable::{Agreed, CapableRequest};
 use stack::tcp::handshake::{Accepting, Offer, Opening};
-use stack::{Instant, SeqNum, Tuple};
+use stack::{FlowKey, Instant, SeqNum, Side, Tuple};
+use std::net::{IpAddr, SocketAddrV4};
 
 /// How the flow was asked for, and so how the client is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +17,50 @@ pub(crate) enum Kind {
     Plain,
 }
 
+/// Addresses and ports of a flow as each side of the box knows it, both from the subscriber's to the Internet's end, and
+/// the side that opens it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// As the subscriber's segments read.
+    pub(crate) inner: Tuple,
+    /// As segments towards the Internet leave: the same, unless the box translates the subscriber's address.
+    pub(crate) outer: Tuple,
+    /// Where the SYN came from.
+    pub(crate) opener: Side,
+}
+
+impl Ends {
+    /// A flow that is not translated, opened by the subscriber that sends as `inner`.
+    pub(crate) const fn outbound(inner: Tuple) -> Self {
+        Self {
+            inner,
+            outer: inner,
+            opener: Side::Access,
+        }
+    }
+
+    /// The keys of the flow: as the subscriber's segments arrive, and as the Internet's do.
+    pub(crate) const fn keys(&self) -> [FlowKey; 2] {
+        let access = FlowKey {
+            side: Side::Access,
+            tuple: self.inner,
+        };
+        let core = FlowKey {
+            side: Side::Core,
+            tuple: self.outer.reversed(),
+        };
+        [access, core]
+    }
+}
+
 /// A SYN that was forwarded and whose split is prepared.
 pub(crate) struct Pending {
-    /// Addresses and ports of the client's SYN.
-    pub(crate) tuple: Tuple,
+    /// Addresses and ports as the subscriber's segments read.
+    pub(crate) inner: Tuple,
+    /// What an IPv4 subscriber's address and port are towards the Internet.
+    mapped: Option<SocketAddrV4>,
+    /// The side that the SYN came from.
+    pub(crate) opener: Side,
     /// The client's initial sequence number.
     pub(crate) iss: SeqNum,
     /// What the client offered in its last SYN.
@@ -55,6 +96,55 @@ pub(crate) struct Answered {
 }
 
 impl Pending {
+    /// A flow between `ends` whose first SYN, numbered `iss`, came `now`.
+    pub(crate) const fn new(
+        ends: &Ends,
+        iss: SeqNum,
+        offer: Offer,
+        (kind, tos): (Kind, u8),
+        now: Instant,
+    ) -> Self {
+        // Only IPv4 is ever translated: the room for an IPv6 address would be for nothing in each entry.
+        let mapped = match ends.outer.src {
+            IpAddr::V4(src) => Some(SocketAddrV4::new(src, ends.outer.src_port)),
+            IpAddr::V6(_) => None,
+        };
+        Self {
+            inner: ends.inner,
+            mapped,
+            opener: ends.opener,
+            iss,
+            offer,
+            syns: 1,
+            kind,
+            tos,
+            opened: now,
+            touched: now,
+            answered: None,
+        }
+    }
+
+    /// Addresses and ports as segments towards the Internet leave.
+    pub(crate) const fn outer(&self) -> Tuple {
+        match self.mapped {
+            None => self.inner,
+            Some(mapped) => Tuple {
+                src: IpAddr::V4(*mapped.ip()),
+                src_port: mapped.port(),
+                ..self.inner
+            },
+        }
+    }
+
+    /// Both, and who opened.
+    pub(crate) const fn ends(&self) -> Ends {
+        Ends {
+            inner: self.inner,
+            outer: self.outer(),
+            opener: self.opener,
+        }
+    }
+
     /// The client's SYN as the server sees it: number and options verbatim. It is as good as ours from here on.
     pub(crate) fn opening(&self) -> Opening {
         let mut opening = Opening::new(self.iss, &self.offer, self.touched);
