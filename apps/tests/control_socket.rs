@@ -24,7 +24,7 @@ mptcp: { announce: [10.99.0.2] }
 /// The box's configuration, with its socket in a directory of the test's own.
 fn config(socket: &Path) -> Config {
     let source = format!("{CONFIG}control: {{ socket: {} }}\n", socket.display());
-    config::parse(&source).unwrap()
+    config::parse(config::BoxKind::Hag, &source).unwrap()
 }
 
 fn memory_port(config: &Config, n: u8) -> (MemPort, MemWire) {

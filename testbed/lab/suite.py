@@ -84,7 +84,7 @@ def _unit() -> list[list[str]]:
 
 
 def _kernel() -> list[list[str]]:
-    build = ["cargo", "build", "--release", "--quiet", "-p", "hag", "-p", "braidctl", "-p", "braid-link"]
+    build = ["cargo", "build", "--release", "--quiet", "-p", "hag", "-p", "hcpe", "-p", "braidctl", "-p", "braid-link"]
     return [build, [sys.executable, "-m", "testbed.lab.tests"]]
 
 

@@ -6,14 +6,16 @@ use std::path::Path;
 use std::process::Command;
 
 /// Which of our crates each of our crates may use. Tests and benchmarks may use more, see `may_be_tested_with`.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("stack", &[]),
     ("mptcp", &["stack"]),
     ("dataplane", &["stack"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["dataplane", "dpdk-sys", "stack"]),
     ("apps", &["dataplane", "mptcp", "stack"]),
-    ("hag", &["apps", "dataplane", "dpdk", "mptcp", "stack"]),
+    ("program", &["apps", "dataplane", "dpdk"]),
+    ("hag", &["apps", "program"]),
+    ("hcpe", &["apps", "program"]),
     ("braidctl", &["apps"]),
     ("bench", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
     ("testbed", &["apps", "dataplane", "mptcp", "stack"]),
@@ -22,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates that only build where DPDK is installed.
-const NEED_DPDK: [&str; 3] = ["dpdk-sys", "dpdk", "hag"];
+const NEED_DPDK: [&str; 5] = ["dpdk-sys", "dpdk", "program", "hag", "hcpe"];
 
 /// Crates that only build with a fuzzer's toolchain.
 const NEED_FUZZER: [&str; 1] = ["fuzz"];

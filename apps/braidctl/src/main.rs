@@ -1,4 +1,4 @@
-//! Asks a running hag what it is doing, over its control socket.
+//! Asks a running hag or hcpe what it is doing, over its control socket.
 #![forbid(unsafe_code)]
 
 mod table;
@@ -15,20 +15,20 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Asks a running hag what it is doing.
+/// Asks a running hag or hcpe what it is doing.
 #[derive(Parser)]
 #[command(
     version,
     after_help = "Examples:\n  \
         braidctl show connections\n  \
         braidctl show counters --all --explain\n  \
-        braidctl --socket /tmp/hag.sock show ports --json\n  \
+        braidctl --socket /run/hcpe/hcpe.sock show ports --json\n  \
         braidctl drain\n\n\
-        The socket is control.socket in hag's configuration; its group may use it too.\n\n\
+        The socket is control.socket in the configuration of hag or hcpe; its group may use it too.\n\n\
         Exit codes: 0 answered, 1 no answer, 2 wrong command line."
 )]
 struct Arguments {
-    /// hag's control socket.
+    /// The control socket: hag's, unless it is said. hcpe's is /run/hcpe/hcpe.sock.
     #[arg(
         long,
         global = true,

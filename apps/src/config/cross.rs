@@ -8,8 +8,10 @@ use super::device;
 use super::quoted;
 use super::reader::{At, Reader};
 use super::sections::{Draft, PortDraft, RouteDraft};
-use super::types::Device;
+use super::types::{BoxKind, Device};
 use crate::engine::PortRole;
+
+mod edge;
 
 /// Checks what was readable, and notes what does not fit.
 pub(super) fn check(reader: &mut Reader, draft: &Draft, is_directory: &dyn Fn(&Path) -> bool) {
@@ -21,12 +23,16 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft, is_directory: &dyn Fn(&P
         subscribers(reader, draft);
     }
     announced(reader, draft);
+    if let Some(hag) = &draft.hag {
+        edge::check(reader, draft, hag);
+    }
     let socket = &draft.control.value.socket;
     let parent = socket.parent().unwrap_or(Path::new("/"));
     // One missing directory is made by whoever serves the socket.
     if !is_directory(parent) && !parent.parent().is_some_and(is_directory) {
         let what = format!("the directory {} does not exist", parent.display());
-        let instead = format!("create it before hag runs: mkdir -p {}", parent.display());
+        let (kind, parent) = (reader.kind.name(), parent.display());
+        let instead = format!("create it before {kind} runs: mkdir -p {parent}");
         reader.warn(&draft.control.place, what, instead);
     }
 }
@@ -78,10 +84,15 @@ fn roles(reader: &mut Reader, ports: &[PortDraft]) {
     let (Some(first), false) = (ports.first(), ports.iter().any(|port| port.role.is_none())) else {
         return;
     };
-    for (role, name, purpose) in [
-        (PortRole::Access, "access", "subscribers"),
-        (PortRole::Core, "core", "the Internet"),
+    let edge = reader.kind == BoxKind::Hcpe;
+    for (role, purpose) in [
+        (
+            PortRole::Access,
+            if edge { "the hosts" } else { "subscribers" },
+        ),
+        (PortRole::Core, "the Internet"),
     ] {
+        let name = role.name(edge);
         if !ports.iter().any(|port| port.role == Some(role)) {
             let what = format!("no port of role {name} leads to {purpose}");
             reader.wrong(
@@ -200,17 +211,21 @@ fn port_toward<'d>(draft: &'d Draft, route: &RouteDraft) -> Option<&'d PortDraft
 }
 
 fn subscribers(reader: &mut Reader, draft: &Draft) {
-    let routes_read = (draft.routes.iter()).all(|route| route.to.is_some() && route.via.is_some());
+    let routes_read = routes_read(draft);
+    let (name, a_port) = match reader.kind {
+        BoxKind::Hag => ("access", "an access port"),
+        BoxKind::Hcpe => ("lan", "a lan port"),
+    };
     for (n, prefix) in draft.subscribers.iter().enumerate() {
         let mut earlier = draft.subscribers.iter().take(n);
         if let Some(other) = earlier.find(|other| overlap(&other.value, &prefix.value)) {
             let what = format!("{} overlaps {}", prefix.value, other.value);
-            reader.wrong(&prefix.place, what, "write each subscriber prefix once");
+            reader.wrong(&prefix.place, what, "write each prefix once");
         }
         if routes_read && !leads_to(draft, &prefix.value) {
-            let what = format!("no access port leads to {}", prefix.value);
+            let what = format!("no {name} port leads to {}", prefix.value);
             let instead = format!(
-                "give an access port an address in it, or add a route: {{ to: {}, via: a router on an access port }}",
+                "give {a_port} an address in it, or add a route: {{ to: {}, via: a router on {a_port} }}",
                 quoted(&prefix.value.to_string())
             );
             reader.wrong(&prefix.place, what, instead);
@@ -218,9 +233,14 @@ fn subscribers(reader: &mut Reader, draft: &Draft) {
     }
 }
 
-/// Whether some part of `prefix` lies behind an access port. A role that was not readable may be `access`.
+fn routes_read(draft: &Draft) -> bool {
+    (draft.routes.iter()).all(|route| route.to.is_some() && route.via.is_some())
+}
+
+/// Whether some part of `prefix` lies behind a port towards those whose flows are bonded. A role that was not readable
+/// may be that.
 fn leads_to(draft: &Draft, prefix: &IpNet) -> bool {
-    let access = |port: &PortDraft| port.role != Some(PortRole::Core);
+    let access = |port: &PortDraft| port.role.is_none_or(|role| role == PortRole::Access);
     connected(draft).any(|(port, net)| access(port) && overlap(&net.trunc(), prefix))
         || draft.routes.iter().any(|route| {
             let overlaps = (route.to.as_ref()).is_some_and(|to| overlap(&to.value, prefix));

@@ -24,7 +24,8 @@ use std::path::Path;
 use reader::{Found, Reader};
 use sections::Draft;
 pub use types::{
-    Config, Control, Device, Drain, Hugepages, Mistake, Mptcp, Polling, Port, Route, Worker,
+    BoxKind, Config, Control, Device, Drain, Hag, Hugepages, Mistake, Mptcp, Polling, Port, Route,
+    Worker,
 };
 
 /// The largest configuration file that is read, in octets.
@@ -42,29 +43,29 @@ pub struct Checked {
     pub warnings: Vec<Mistake>,
 }
 
-/// Reads a configuration.
+/// Reads a configuration of a box of `kind`.
 ///
 /// # Errors
 /// Every mistake in `source`, in the order of lines.
-pub fn parse(source: &str) -> Result<Config, Vec<Mistake>> {
-    check(source.as_bytes(), &|_| true).result
+pub fn parse(kind: BoxKind, source: &str) -> Result<Config, Vec<Mistake>> {
+    check(kind, source.as_bytes(), &|_| true).result
 }
 
-/// Reads the configuration in the file at `path`.
+/// Reads the configuration of a box of `kind` in the file at `path`.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn load(path: &Path) -> io::Result<Checked> {
+pub fn load(kind: BoxKind, path: &Path) -> io::Result<Checked> {
     let mut source = Vec::new();
     // One octet above the limit is enough to see that there are too many.
     let most = u64::try_from(SOURCE_MAX).unwrap_or(u64::MAX) + 1;
     File::open(path)?.take(most).read_to_end(&mut source)?;
-    Ok(check(&source, &|path| path.is_dir()))
+    Ok(check(kind, &source, &|path| path.is_dir()))
 }
 
 /// Reads a configuration from whatever a file holds; `is_directory` says whether a path on this machine is one.
 #[must_use]
-pub fn check(source: &[u8], is_directory: &dyn Fn(&Path) -> bool) -> Checked {
+pub fn check(kind: BoxKind, source: &[u8], is_directory: &dyn Fn(&Path) -> bool) -> Checked {
     let source = match text(source) {
         Ok(source) => source,
         Err(mistake) => return failed(mistake),
@@ -76,17 +77,17 @@ pub fn check(source: &[u8], is_directory: &dyn Fn(&Path) -> bool) -> Checked {
     if root == tree::Node::Empty {
         return failed(whole(
             "the file is empty",
-            "start from the example, apps/hag/hag.example.yaml",
+            &format!("start from the example, {}", kind.example()),
         ));
     }
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(kind);
     let draft = sections::read(&mut reader, &root);
     if let Some(draft) = &draft {
         cross::check(&mut reader, draft, is_directory);
     }
     let config = draft
         .filter(|_| reader.found.is_empty())
-        .and_then(Draft::finish);
+        .and_then(|draft| draft.finish(kind));
     Checked {
         result: config.ok_or_else(|| told(source, reader.found)),
         warnings: told(source, reader.warnings),
@@ -95,7 +96,7 @@ pub fn check(source: &[u8], is_directory: &dyn Fn(&Path) -> bool) -> Checked {
 
 impl Draft {
     /// The configuration; `None` if a part was not readable, which has been noted as a mistake.
-    fn finish(self) -> Option<Config> {
+    fn finish(self, kind: BoxKind) -> Option<Config> {
         let port = |port: sections::PortDraft| {
             Some(Port {
                 name: port.name?.value,
@@ -112,11 +113,16 @@ impl Draft {
             })
         };
         Some(Config {
+            kind,
             name: self.name?,
             worker: self.worker?,
             ports: self.ports.into_iter().map(port).collect::<Option<_>>()?,
             routes: self.routes.into_iter().map(route).collect::<Option<_>>()?,
             subscribers: self.subscribers.into_iter().map(|at| at.value).collect(),
+            hag: self.hag.map(|hag| Hag {
+                addresses: hag.addresses.into_iter().map(|at| at.value).collect(),
+                prefixes: hag.prefixes.into_iter().map(|at| at.value).collect(),
+            }),
             mptcp: Mptcp {
                 announce: self.announce.into_iter().map(|at| at.value).collect(),
                 checksum: self.checksum,

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::place::Place;
 use super::tree::Node;
+use super::types::BoxKind;
 use super::{hint, quoted};
 
 /// A value and where it stands, for what can only be checked later.
@@ -26,13 +27,24 @@ pub(super) struct Found {
 }
 
 /// The mistakes so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reader {
+    /// Which box the file is for.
+    pub(super) kind: BoxKind,
     pub(super) found: Vec<Found>,
     pub(super) warnings: Vec<Found>,
 }
 
 impl Reader {
+    /// Nothing found yet in a file for `kind`.
+    pub(super) const fn new(kind: BoxKind) -> Self {
+        Self {
+            kind,
+            found: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// Notes a mistake.
     pub(super) fn wrong(
         &mut self,

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::device;
 use super::place::Place;
 use super::reader::{At, Reader, Table};
 use super::tree::Node;
-use super::types::{Control, Device, Drain, Hugepages, Polling, Worker};
-use crate::engine::{Limits, PortRole, Timeouts};
+use super::types::{BoxKind, Control, Drain, Hugepages, Polling, Worker};
+use crate::engine::{Limits, Timeouts};
+pub(super) use edge::HagDraft;
+pub(super) use ports::PortDraft;
+
+mod edge;
+mod ports;
 
 /// What was readable of a file; [`super::cross`] checks how it fits together.
 pub(super) struct Draft {
@@ -22,6 +26,8 @@ pub(super) struct Draft {
     pub(super) addresses_known: bool,
     pub(super) routes: Vec<RouteDraft>,
     pub(super) subscribers: Vec<At<IpNet>>,
+    /// At the customer's edge.
+    pub(super) hag: Option<HagDraft>,
     pub(super) announce: Vec<At<IpAddr>>,
     pub(super) checksum: bool,
     pub(super) limits: Limits,
@@ -30,23 +36,14 @@ pub(super) struct Draft {
     pub(super) drain: Drain,
 }
 
-/// What was readable of a port.
-pub(super) struct PortDraft {
-    pub(super) place: Place,
-    pub(super) name: Option<At<String>>,
-    pub(super) device: Option<At<Device>>,
-    pub(super) role: Option<PortRole>,
-    pub(super) addresses: Vec<At<IpNet>>,
-    pub(super) mtu: Option<At<u16>>,
-}
-
 /// What was readable of a route.
 pub(super) struct RouteDraft {
     pub(super) to: Option<At<IpNet>>,
     pub(super) via: Option<At<IpAddr>>,
 }
 
-const SECTIONS: &[&str] = &[
+/// The sections of a file for hag.
+const HAG: &[&str] = &[
     "name",
     "worker",
     "ports",
@@ -59,10 +56,23 @@ const SECTIONS: &[&str] = &[
     "drain",
 ];
 
+/// The sections of a file for hcpe.
+const HCPE: &[&str] = &[
+    "name", "worker", "ports", "routes", "hosts", "hag", "mptcp", "limits", "timeouts", "control",
+    "drain",
+];
+
+const fn sections(kind: BoxKind) -> &'static [&'static str] {
+    match kind {
+        BoxKind::Hag => HAG,
+        BoxKind::Hcpe => HCPE,
+    }
+}
+
 const WORKER: &[&str] = &["cores", "polling", "hugepages", "memory_mb"];
-const PORT: &[&str] = &["name", "device", "role", "addresses", "mtu"];
 const ROUTE: &[&str] = &["to", "via"];
-const MPTCP: &[&str] = &["announce", "checksum"];
+const MPTCP_HAG: &[&str] = &["announce", "checksum"];
+const MPTCP_HCPE: &[&str] = &["checksum"];
 const LIMITS: &[&str] = &[
     "connections",
     "pending",
@@ -78,9 +88,28 @@ const DRAIN: &[&str] = &["grace"];
 
 /// Every key that a file may have.
 #[cfg(test)]
-pub(super) const EVERY_KEY: [&[&str]; 9] = [
-    SECTIONS, WORKER, PORT, ROUTE, MPTCP, LIMITS, TIMEOUTS, CONTROL, DRAIN,
-];
+pub(super) fn every_key(kind: BoxKind) -> Vec<&'static str> {
+    let own: [&[&str]; 2] = match kind {
+        BoxKind::Hag => [MPTCP_HAG, &[]],
+        BoxKind::Hcpe => [MPTCP_HCPE, edge::HAG],
+    };
+    let shared = [
+        sections(kind),
+        ports::PORT,
+        WORKER,
+        ROUTE,
+        LIMITS,
+        TIMEOUTS,
+        CONTROL,
+        DRAIN,
+    ];
+    own.iter()
+        .chain(&shared)
+        .copied()
+        .flatten()
+        .copied()
+        .collect()
+}
 
 /// Reads every section; `None` if the document is not even a table.
 pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
@@ -88,22 +117,25 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         value: root,
         place: Place::default(),
     };
-    let root = reader.table(at, SECTIONS)?;
+    let kind = reader.kind;
+    let root = reader.table(at, sections(kind))?;
+    point_to_the_other_box(reader);
     let name = match root.find("name") {
         Some(at) => reader
-            .text(at, "write a name such as hag-1")
+            .text(at, &format!("write a name such as {}-1", kind.name()))
             .map(|at| at.value),
-        None => Some("hag".to_owned()),
+        None => Some(kind.name().to_owned()),
     };
     let worker = worker(reader, &root);
     let before = reader.found.len();
-    let ports = ports(reader, &root);
+    let ports = ports::ports(reader, &root);
     let addresses_known = !reader.found.iter().skip(before).any(|found| {
         let path = found.place.to_string();
         path == "ports" || path.contains("address")
     });
     let routes = routes(reader, &root);
     let subscribers = subscribers(reader, &root);
+    let hag = (kind == BoxKind::Hcpe).then(|| edge::hag(reader, &root));
     let (announce, checksum) = mptcp(reader, &root);
     Some(Draft {
         name,
@@ -113,12 +145,31 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         addresses_known,
         routes,
         subscribers,
+        hag,
         announce,
         checksum,
         timeouts: timeouts(reader, &root),
         control: control(reader, &root),
         drain: drain(reader, &root),
     })
+}
+
+/// Says of sections that only the other box has whose they are.
+fn point_to_the_other_box(reader: &mut Reader) {
+    let (kind, other) = (reader.kind, reader.kind.other());
+    for found in &mut reader.found {
+        let path = found.place.to_string();
+        if sections(other).contains(&path.as_str()) && !sections(kind).contains(&path.as_str()) {
+            let (kind, other) = (kind.name(), other.name());
+            found.instead = match path.as_str() {
+                "subscribers" => {
+                    "write the prefixes of the hosts behind hcpe under hosts".to_owned()
+                },
+                "hosts" => "write the prefixes that hag serves under subscribers".to_owned(),
+                _ => format!("{path} is a section of {other}'s; leave it out of {kind}'s"),
+            };
+        }
+    }
 }
 
 /// Opens an optional section.
@@ -186,116 +237,6 @@ fn cores(reader: &mut Reader, at: &At<&Node>) -> Vec<u16> {
         .collect()
 }
 
-const PORTS: &str = "write a list of ports: - { name: access1, device: \"net_af_packet0,iface=eth1\", role: access, \
-                     addresses: [10.1.0.1/24] }";
-
-fn ports(reader: &mut Reader, root: &Table<'_>) -> Vec<PortDraft> {
-    let Some(at) = root.require(reader, "ports", PORTS) else {
-        return Vec::new();
-    };
-    let place = at.place.clone();
-    if matches!(at.value, Node::List(items) if items.is_empty()) {
-        reader.wrong(&place, "there is no port", PORTS);
-    }
-    let items = reader.list(&at, PORTS);
-    if items.len() > 64 {
-        let what = format!("{} ports are more than the 64 there may be", items.len());
-        reader.wrong(&place, what, "write fewer");
-        return Vec::new();
-    }
-    let items = items.into_iter().enumerate();
-    items.filter_map(|(n, at)| port(reader, at, n)).collect()
-}
-
-fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
-    const ROLES: &[(&str, PortRole)] = &[("access", PortRole::Access), ("core", PortRole::Core)];
-    let table = reader.table(at, PORT)?;
-    let name = table
-        .require(reader, "name", "write a name such as access1")
-        .and_then(|at| reader.text(at, "write a name such as access1"));
-    let device = device::read(reader, &table, n);
-    let role = table
-        .require(
-            reader,
-            "role",
-            "write access (towards subscribers) or core (towards the Internet)",
-        )
-        .and_then(|at| reader.choice(&at, ROLES));
-    let addresses = table.require(
-        reader,
-        "addresses",
-        "write our addresses on this port: [10.1.0.1/24]",
-    );
-    let addresses = addresses.map(|at| addresses_of(reader, &at));
-    let mtu = match table.find("mtu") {
-        None => Some(At {
-            value: 1_500,
-            place: table.place.clone(),
-        }),
-        Some(at) => {
-            let place = at.place.clone();
-            reader
-                .integer(&at, 1_280u16..=9_000)
-                .map(|value| At { value, place })
-        },
-    };
-    Some(PortDraft {
-        place: table.place,
-        name,
-        device,
-        role,
-        addresses: addresses.unwrap_or_default(),
-        mtu,
-    })
-}
-
-fn addresses_of(reader: &mut Reader, at: &At<&Node>) -> Vec<At<IpNet>> {
-    let empty = matches!(at.value, Node::List(items) if items.is_empty());
-    if empty {
-        let instead = "write at least one: [10.1.0.1/24]";
-        reader.wrong(
-            &at.place,
-            "a port needs an address for its neighbors to reach us by",
-            instead,
-        );
-    }
-    let items = reader.list(at, "write a list: [10.1.0.1/24, \"fd00:1::1/64\"]");
-    let mut addresses = Vec::new();
-    for item in items {
-        let Some(prefix) = reader.prefix(item, "10.1.0.1/24") else {
-            continue;
-        };
-        let address = At {
-            value: prefix.value.addr(),
-            place: prefix.place.clone(),
-        };
-        if reader.host(address).is_some() && has_room(reader, &prefix) {
-            addresses.push(prefix);
-        }
-    }
-    addresses
-}
-
-/// Refuses the network's own and its broadcast address as a host's (IPv4, RFC 3021 apart).
-fn has_room(reader: &mut Reader, prefix: &At<IpNet>) -> bool {
-    let IpNet::V4(net) = prefix.value else {
-        return true;
-    };
-    let kind = match net.addr() {
-        _ if net.prefix_len() >= 31 => return true,
-        address if address == net.network() => "the network itself",
-        address if address == net.broadcast() => "the network's broadcast address",
-        _ => return true,
-    };
-    let example = net.hosts().next().unwrap_or_else(|| net.addr());
-    let instead = format!(
-        "write our address in that network, such as {example}/{}",
-        net.prefix_len()
-    );
-    reader.wrong(&prefix.place, format!("{net} names {kind}"), instead);
-    false
-}
-
 fn routes(reader: &mut Reader, root: &Table<'_>) -> Vec<RouteDraft> {
     let Some(at) = root.find("routes") else {
         return Vec::new();
@@ -323,8 +264,17 @@ fn routes(reader: &mut Reader, root: &Table<'_>) -> Vec<RouteDraft> {
 }
 
 fn subscribers(reader: &mut Reader, root: &Table<'_>) -> Vec<At<IpNet>> {
-    let instead = "write the prefixes whose flows are to be bonded: [10.1.0.0/24, \"fd00:1::/64\"]";
-    let Some(at) = root.require(reader, "subscribers", instead) else {
+    let (key, instead) = match reader.kind {
+        BoxKind::Hag => (
+            "subscribers",
+            "write the prefixes whose flows are to be bonded: [10.1.0.0/24, \"fd00:1::/64\"]",
+        ),
+        BoxKind::Hcpe => (
+            "hosts",
+            "write the prefixes of the hosts behind the lan ports: [10.10.0.0/24, \"fd00:10::/64\"]",
+        ),
+    };
+    let Some(at) = root.require(reader, key, instead) else {
         return Vec::new();
     };
     if matches!(at.value, Node::List(items) if items.is_empty()) {
@@ -337,7 +287,11 @@ fn subscribers(reader: &mut Reader, root: &Table<'_>) -> Vec<At<IpNet>> {
 }
 
 fn mptcp(reader: &mut Reader, root: &Table<'_>) -> (Vec<At<IpAddr>>, bool) {
-    let Some(table) = section(reader, root, "mptcp", MPTCP) else {
+    let keys = match reader.kind {
+        BoxKind::Hag => MPTCP_HAG,
+        BoxKind::Hcpe => MPTCP_HCPE,
+    };
+    let Some(table) = section(reader, root, "mptcp", keys) else {
         return (Vec::new(), false);
     };
     let announce = table.find("announce").map(|at| {
@@ -431,11 +385,11 @@ fn timeouts(reader: &mut Reader, root: &Table<'_>) -> Timeouts {
 fn control(reader: &mut Reader, root: &Table<'_>) -> At<Control> {
     let mut control = At {
         value: Control {
-            socket: PathBuf::from("/run/hag/hag.sock"),
+            socket: PathBuf::from(reader.kind.socket()),
         },
         place: root.place.clone(),
     };
-    let instead = "write an absolute path such as /run/hag/hag.sock";
+    let instead = &format!("write an absolute path such as {}", reader.kind.socket());
     let table = section(reader, root, "control", CONTROL);
     let Some(at) = table.and_then(|table| table.find("socket")) else {
         return control;

@@ -5,7 +5,7 @@ use stack::PortId;
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
 
 use super::types::{Config, Device, Polling, Port, Route};
-use crate::engine::{EngineConfig, PortSettings};
+use crate::engine::{EdgeSettings, EngineConfig, PortSettings};
 
 impl Config {
     /// What the engine of the one worker is built from. `macs` are the Ethernet addresses of the ports, in their order;
@@ -23,7 +23,10 @@ impl Config {
             ports: self.ports.iter().map(port).collect(),
             subscribers: self.subscribers.clone(),
             announce: self.mptcp.announce.clone(),
-            edge: None,
+            edge: self.hag.as_ref().map(|hag| EdgeSettings {
+                hag: hag.addresses.clone(),
+                hag_prefixes: hag.prefixes.clone(),
+            }),
             checksum: self.mptcp.checksum,
             accept_plain: false,
             limits: self.limits,
@@ -67,36 +70,54 @@ impl Config {
     /// One line that says what the file describes, for `hag check`.
     #[must_use]
     pub fn summary(&self) -> String {
+        let edge = self.hag.is_some();
         let ports: Vec<_> = (self.ports.iter())
-            .map(|port| format!("{} ({})", port.name, port.role.name()))
+            .map(|port| format!("{} ({})", port.name, port.role.name(edge)))
             .collect();
-        let announce: Vec<_> = self
-            .mptcp
-            .announce
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let (served, verb, nothing, peers) = match &self.hag {
+            None => {
+                let announce = texts(&self.mptcp.announce);
+                (
+                    "subscriber prefix",
+                    "announces",
+                    "announces nothing",
+                    announce,
+                )
+            },
+            Some(hag) => {
+                let peers = [texts(&hag.addresses), texts(&hag.prefixes)].concat();
+                ("prefix of hosts", "joins", "joins nothing", peers)
+            },
+        };
         format!(
             "{}: ports {}; {}; {}; {}",
             self.name,
             ports.join(", "),
             counted(self.routes.len(), "route"),
-            counted(self.subscribers.len(), "subscriber prefix"),
-            if announce.is_empty() {
-                "announces nothing".to_owned()
+            counted(self.subscribers.len(), served),
+            if peers.is_empty() {
+                nothing.to_owned()
             } else {
-                format!("announces {}", announce.join(", "))
+                format!("{verb} {}", peers.join(", "))
             },
         )
     }
 }
 
-/// `1 route`, `2 routes`, `2 subscriber prefixes`.
-fn counted(n: usize, noun: &str) -> String {
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+/// `1 route`, `2 routes`, `2 subscriber prefixes`, `2 prefixes of hosts`.
+fn counted(n: usize, what: &str) -> String {
+    let (noun, rest) = match what.split_once(" of ") {
+        Some((noun, rest)) => (noun, format!(" of {rest}")),
+        None => (what, String::new()),
+    };
     let plural = match (n, noun.ends_with('x')) {
         (1, _) => "",
         (_, true) => "es",
         (_, false) => "s",
     };
-    format!("{n} {noun}{plural}")
+    format!("{n} {noun}{plural}{rest}")
 }

@@ -6,6 +6,8 @@ use super::*;
 use crate::engine::{Limits, PortRole, Timeouts};
 use dataplane::Idle;
 
+mod edge;
+
 const EXAMPLE: &str = include_str!("../../hag/hag.example.yaml");
 
 /// The smallest right file.
@@ -17,7 +19,7 @@ subscribers: [10.1.0.0/24]
 ";
 
 fn told(source: &str) -> String {
-    let checked = check(source.as_bytes(), &|_| true);
+    let checked = check(BoxKind::Hag, source.as_bytes(), &|_| true);
     let mistakes = checked.result.err().unwrap_or_default();
     let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
     lines.join("\n")
@@ -25,7 +27,7 @@ fn told(source: &str) -> String {
 
 #[test]
 fn the_example_is_right() {
-    let checked = check(EXAMPLE.as_bytes(), &|_| true);
+    let checked = check(BoxKind::Hag, EXAMPLE.as_bytes(), &|_| true);
     assert_eq!(checked.warnings, []);
     let config = checked.result.unwrap();
     assert_eq!(config.name, "hag-1");
@@ -45,8 +47,8 @@ fn the_example_is_right() {
 
 #[test]
 fn the_example_shows_every_key_with_its_default() {
-    let example = parse(EXAMPLE).unwrap();
-    let small = parse(SMALL).unwrap();
+    let example = parse(BoxKind::Hag, EXAMPLE).unwrap();
+    let small = parse(BoxKind::Hag, SMALL).unwrap();
     assert_eq!(example.worker, small.worker);
     assert_eq!(example.timeouts, small.timeouts);
     assert_eq!(example.timeouts, Timeouts::default());
@@ -62,9 +64,9 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(small.ports[0].mtu, 1500);
 }
 
-#[test]
-fn no_key_of_the_example_is_unknown_and_none_is_left_out() {
-    let tree = tree::read(EXAMPLE).unwrap();
+/// Every key of `kind` that its example does not show.
+fn left_out(kind: BoxKind, example: &str) -> Vec<&'static str> {
+    let tree = tree::read(example).unwrap();
     let mut keys = Vec::new();
     fn walk(node: &tree::Node, keys: &mut Vec<String>) {
         match node {
@@ -79,9 +81,14 @@ fn no_key_of_the_example_is_unknown_and_none_is_left_out() {
         }
     }
     walk(&tree, &mut keys);
-    for key in sections::EVERY_KEY.iter().copied().flatten() {
-        assert!(keys.iter().any(|k| k == key), "{key} is not in the example");
-    }
+    let mut missing = sections::every_key(kind);
+    missing.retain(|key| !keys.iter().any(|k| k == key));
+    missing
+}
+
+#[test]
+fn no_key_of_the_example_is_unknown_and_none_is_left_out() {
+    assert!(left_out(BoxKind::Hag, EXAMPLE).is_empty());
 }
 
 #[test]
@@ -257,7 +264,7 @@ fn what_does_not_fit_together_is_told() {
             "subscribers overlap",
             "subscribers",
             "[10.1.0.0/24, 10.1.0.128/25]".to_owned(),
-            "4: subscribers[1]: 10.1.0.128/25 overlaps 10.1.0.0/24; write each subscriber prefix once",
+            "4: subscribers[1]: 10.1.0.128/25 overlaps 10.1.0.0/24; write each prefix once",
         ),
         (
             "subscribers behind no access port",
@@ -332,7 +339,7 @@ fn syntax_errors_have_their_line() {
         ("- a\n", 1, "a list is no table"),
         ("hello\n", 1, "\"hello\" is no table"),
     ] {
-        let mistakes = parse(source).unwrap_err();
+        let mistakes = parse(BoxKind::Hag, source).unwrap_err();
         assert_eq!(mistakes.len(), 1, "{source:?}: {mistakes:?}");
         assert_eq!(mistakes[0].line, line, "{source:?}: {mistakes:?}");
         let text = mistakes[0].to_string();
@@ -352,7 +359,7 @@ fn lines_hold_in_every_style() {
         ("name: a\r\ncolour: blue\r\n", 2),
         ("\u{feff}name: a\ncolour: blue", 2),
     ] {
-        let mistakes = parse(source).unwrap_err();
+        let mistakes = parse(BoxKind::Hag, source).unwrap_err();
         let colour: Vec<_> = mistakes.iter().filter(|m| m.path == "colour").collect();
         assert_eq!(colour.len(), 1, "{source:?}: {mistakes:?}");
         assert_eq!(colour[0].line, line, "{source:?}");
@@ -361,14 +368,14 @@ fn lines_hold_in_every_style() {
 
 #[test]
 fn what_is_no_text_is_refused_with_its_line() {
-    let checked = check(b"name: a\nports: \xff\n", &|_| true);
+    let checked = check(BoxKind::Hag, b"name: a\nports: \xff\n", &|_| true);
     let mistakes = checked.result.unwrap_err();
     assert_eq!(
         mistakes[0].to_string(),
         "2: this is no UTF-8 text; save the file as UTF-8"
     );
     let large = vec![b'#'; SOURCE_MAX + 1];
-    let mistakes = check(&large, &|_| true).result.unwrap_err();
+    let mistakes = check(BoxKind::Hag, &large, &|_| true).result.unwrap_err();
     assert!(
         mistakes[0].what.contains("more than the 1048576 octets"),
         "{mistakes:?}"
@@ -382,7 +389,7 @@ fn aliases_cannot_multiply_without_bound() {
         let items = vec![format!("*a{}", n - 1); 10].join(", ");
         bomb.push_str(&format!("a{n}: &a{n} [{items}]\n"));
     }
-    let mistakes = parse(&bomb).unwrap_err();
+    let mistakes = parse(BoxKind::Hag, &bomb).unwrap_err();
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
 }
 
@@ -392,7 +399,7 @@ fn very_many_mistakes_are_cut_short() {
     for n in 0..1_000 {
         source.push_str(&format!("zzz{n}: 1\n"));
     }
-    let mistakes = parse(&source).unwrap_err();
+    let mistakes = parse(BoxKind::Hag, &source).unwrap_err();
     assert_eq!(mistakes.len(), TOLD_MAX + 1);
     assert_eq!(
         mistakes[TOLD_MAX].what, "900 more mistakes are not shown",
@@ -404,7 +411,9 @@ fn very_many_mistakes_are_cut_short() {
 fn a_missing_directory_for_the_socket_is_a_warning() {
     let source = format!("{SMALL}control: {{ socket: /run/nowhere/hag/hag.sock }}\n");
     let with = |directory: &'static str| {
-        let checked = check(source.as_bytes(), &|path| path == Path::new(directory));
+        let checked = check(BoxKind::Hag, source.as_bytes(), &|path| {
+            path == Path::new(directory)
+        });
         assert!(checked.result.is_ok());
         checked
     };
@@ -426,7 +435,7 @@ fn polling_suits_the_devices_unless_it_is_said() {
     let idle = |polling: &str, device: &str| {
         let source = SMALL.replace("net_null0", device);
         let source = format!("{source}worker: {{ polling: {polling} }}\n");
-        parse(&source).unwrap().idle()
+        parse(BoxKind::Hag, &source).unwrap().idle()
     };
     assert_eq!(idle("auto", "net_null0"), Idle::ADAPTIVE);
     assert_eq!(idle("auto", "04:00.1"), Idle::Spin);
@@ -455,7 +464,12 @@ fn devices_are_recognised() {
         ("net_tap0, iface=tap0", false),
     ] {
         let source = SMALL.replace("net_null0", device);
-        assert_eq!(parse(&source).is_ok(), right, "{device}: {}", told(&source));
+        assert_eq!(
+            parse(BoxKind::Hag, &source).is_ok(),
+            right,
+            "{device}: {}",
+            told(&source)
+        );
     }
 }
 
@@ -518,7 +532,7 @@ proptest! {
 
     #[test]
     fn no_octets_panic(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = check(&octets, &|_| true);
+        let _ = check(BoxKind::Hag, &octets, &|_| true);
     }
 
     #[test]
@@ -526,7 +540,7 @@ proptest! {
         pieces in proptest::collection::vec(piece(), 0..60),
     ) {
         let source = pieces.concat();
-        let checked = check(source.as_bytes(), &|_| false);
+        let checked = check(BoxKind::Hag, source.as_bytes(), &|_| false);
         let lines = source.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count().max(1);
         for mistake in checked.result.err().iter().flatten().chain(&checked.warnings) {
             prop_assert!((1..=lines).contains(&mistake.line), "{mistake} in {source:?}");
@@ -537,7 +551,7 @@ proptest! {
     fn one_changed_octet_never_panics(at in 0..EXAMPLE.len(), octet: u8) {
         let mut source = EXAMPLE.as_bytes().to_vec();
         source[at] = octet;
-        let _ = check(&source, &|_| true);
+        let _ = check(BoxKind::Hag, &source, &|_| true);
     }
 
     #[test]

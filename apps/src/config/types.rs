@@ -9,9 +9,56 @@ use ipnet::IpNet;
 
 use crate::engine::{Limits, PortRole, Timeouts};
 
+/// Which of the two boxes a configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoxKind {
+    /// The Hybrid Access Gateway, in the operator's network.
+    Hag,
+    /// The hybrid customer premises equipment, at the customer's edge.
+    Hcpe,
+}
+
+impl BoxKind {
+    /// The program's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hag => "hag",
+            Self::Hcpe => "hcpe",
+        }
+    }
+
+    /// The example in the tree, where every key is explained.
+    #[must_use]
+    pub const fn example(self) -> &'static str {
+        match self {
+            Self::Hag => "apps/hag/hag.example.yaml",
+            Self::Hcpe => "apps/hcpe/hcpe.example.yaml",
+        }
+    }
+
+    /// Where its control socket is, unless the file says otherwise.
+    #[must_use]
+    pub const fn socket(self) -> &'static str {
+        match self {
+            Self::Hag => "/run/hag/hag.sock",
+            Self::Hcpe => "/run/hcpe/hcpe.sock",
+        }
+    }
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Hag => Self::Hcpe,
+            Self::Hcpe => Self::Hag,
+        }
+    }
+}
+
 /// A whole, checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Whose it is.
+    pub kind: BoxKind,
     /// The box's name, in its logs.
     pub name: String,
     /// Cores, polling and memory.
@@ -20,8 +67,10 @@ pub struct Config {
     pub ports: Vec<Port>,
     /// Static routes. Each resolves to a connected network of one port.
     pub routes: Vec<Route>,
-    /// Whose flows are relayed: prefixes of the client side.
+    /// Whose flows are relayed: prefixes of the client side. At the customer's edge the hosts behind it.
     pub subscribers: Vec<IpNet>,
+    /// At the customer's edge: the box in the network that it bonds with.
+    pub hag: Option<Hag>,
     /// Multipath TCP.
     pub mptcp: Mptcp,
     /// What may be held at once.
@@ -119,6 +168,15 @@ pub struct Mptcp {
     pub announce: Vec<IpAddr>,
     /// Whether to ask for DSS checksums.
     pub checksum: bool,
+}
+
+/// What a box at the customer's edge knows of the one in the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hag {
+    /// Addresses that each connection joins, announced or not.
+    pub addresses: Vec<IpAddr>,
+    /// Announced addresses are joined if they lie in one of these.
+    pub prefixes: Vec<IpNet>,
 }
 
 /// The control socket.

@@ -18,12 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum ClientError {
     /// There is no such socket.
     #[error(
-        "there is no socket {0}: is hag running? Start it with `hag run -c FILE`, or name the control.socket of its \
+        "there is no socket {0}: is the box running? Start it with `hag run -c FILE` or `hcpe run -c FILE`, or name the control.socket of its \
          configuration with --socket"
     )]
     Missing(PathBuf),
     /// The socket is there, and nobody listens.
-    #[error("nobody answers on {0}: hag is not running any more. Start it with `hag run -c FILE`")]
+    #[error(
+        "nobody answers on {0}: the box is not running any more. Start it with `hag run -c FILE` or `hcpe run -c FILE`"
+    )]
     Dead(PathBuf),
     /// Its file mode keeps us out.
     #[error("{0} may not be used by this user: try with sudo, or join the group of the socket")]

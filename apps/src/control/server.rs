@@ -36,7 +36,7 @@ const WORKER_PATIENCE: Duration = Duration::from_secs(2);
 pub enum ServeError {
     /// Another process answers there.
     #[error(
-        "{0} is answered by another process: is hag running already? Stop it, or set another control.socket"
+        "{0} is answered by another process: is the box running already? Stop it, or set another control.socket"
     )]
     InUse(PathBuf),
     /// Something else has that name.

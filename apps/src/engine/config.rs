@@ -66,13 +66,15 @@ pub enum PortRole {
 }
 
 impl PortRole {
-    /// As it is written in the configuration and shown by `braidctl`.
+    /// As it is written in the configuration and shown by `braidctl`; `edge` for the box at the customer's edge.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Access => "access",
-            Self::Core => "core",
-            Self::Secondary => "secondary",
+    pub const fn name(self, edge: bool) -> &'static str {
+        match (self, edge) {
+            (Self::Access, false) => "access",
+            (Self::Access, true) => "lan",
+            (Self::Core, false) => "core",
+            (Self::Core, true) => "primary",
+            (Self::Secondary, _) => "secondary",
         }
     }
 }
@@ -149,10 +151,17 @@ impl EngineConfig {
         self.subscribers.iter().any(|net| net.contains(&address))
     }
 
-    /// The smallest MTU of the access ports: subflows come by any of them.
+    /// Whether Multipath TCP runs towards `address`, of a host that is not our own: subscribers in the network, everyone
+    /// else at the customer's edge.
+    #[must_use]
+    pub fn is_bonded_side(&self, address: IpAddr) -> bool {
+        self.is_subscriber(address) != self.edge.is_some()
+    }
+
+    /// The smallest MTU of the access networks: subflows run by any of them.
     #[must_use]
     pub fn access_mtu(&self) -> Option<u16> {
-        let access = |port| self.role(port) == PortRole::Access;
+        let access = |port| (self.role(port) == PortRole::Access) != self.edge.is_some();
         let interfaces = self.net.interfaces.iter();
         interfaces.filter(|i| access(i.port)).map(|i| i.mtu).min()
     }

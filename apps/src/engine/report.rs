@@ -71,7 +71,7 @@ impl<B: PacketBuf> Engine<B> {
             Port {
                 name: settings.name.clone(),
                 device: info.device.clone(),
-                role: settings.role.name().into(),
+                role: settings.role.name(self.config.edge.is_some()).into(),
                 mac: info.mac.map(|octet| format!("{octet:02x}")).join(":"),
                 mtu: info.mtu,
                 rx_packets: stats.rx_packets,

@@ -89,12 +89,12 @@ impl<B: PacketBuf> Engine<B> {
             .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
     }
 
-    /// Octets of payload and TCP options of a segment towards `to`: for a subscriber at most what every access port
-    /// takes, as subflows come by any of them.
+    /// Octets of payload and TCP options of a segment towards `to`: on the side of Multipath TCP at most what every access
+    /// network takes, as subflows run by any of them.
     pub(super) fn segment_max(&self, to: IpAddr) -> u16 {
         let headers = if to.is_ipv4() { 40 } else { 60 };
         let toward = self.net.mtu_toward(to).unwrap_or(1280);
-        let least = if self.config.is_subscriber(to) {
+        let least = if self.config.is_bonded_side(to) {
             self.config
                 .access_mtu()
                 .map_or(toward, |mtu| mtu.min(toward))

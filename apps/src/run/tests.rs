@@ -57,7 +57,7 @@ fn config(socket: &Path, grace: &str) -> Config {
          control: {{ socket: {} }}\ndrain: {{ grace: {grace} }}\n",
         socket.display()
     );
-    config::parse(&source).unwrap()
+    config::parse(config::BoxKind::Hag, &source).unwrap()
 }
 
 /// Runs `app` until it has stopped; `meanwhile` is done by another thread that holds the stopping channel.

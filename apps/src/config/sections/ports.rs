@@ -1,0 +1,181 @@
+//! The ports: names, devices, roles and addresses.
+
+use ipnet::IpNet;
+
+use crate::config::device;
+use crate::config::place::Place;
+use crate::config::reader::{At, Reader, Table};
+use crate::config::tree::Node;
+use crate::config::types::{BoxKind, Device};
+use crate::engine::PortRole;
+
+/// The keys of a port.
+pub(super) const PORT: &[&str] = &["name", "device", "role", "addresses", "mtu"];
+
+/// What was readable of a port.
+pub(in crate::config) struct PortDraft {
+    pub(in crate::config) place: Place,
+    pub(in crate::config) name: Option<At<String>>,
+    pub(in crate::config) device: Option<At<Device>>,
+    pub(in crate::config) role: Option<PortRole>,
+    pub(in crate::config) addresses: Vec<At<IpNet>>,
+    pub(in crate::config) mtu: Option<At<u16>>,
+}
+
+/// What is written about a port of each box.
+struct Words {
+    list: &'static str,
+    name: &'static str,
+    role: &'static str,
+    roles: &'static [(&'static str, PortRole)],
+}
+
+const HAG: Words = Words {
+    list: "write a list of ports: - { name: access1, device: \"net_af_packet0,iface=eth1\", role: access, \
+           addresses: [10.1.0.1/24] }",
+    name: "write a name such as access1",
+    role: "write access (towards subscribers) or core (towards the Internet)",
+    roles: &[("access", PortRole::Access), ("core", PortRole::Core)],
+};
+
+const HCPE: Words = Words {
+    list: "write a list of ports: - { name: lan, device: \"net_af_packet0,iface=eth1\", role: lan, \
+           addresses: [192.168.1.1/24] }",
+    name: "write a name such as lan",
+    role: "write lan (towards the hosts), primary or secondary (the access networks)",
+    roles: &[
+        ("lan", PortRole::Access),
+        ("primary", PortRole::Core),
+        ("secondary", PortRole::Secondary),
+    ],
+};
+
+const fn words(kind: BoxKind) -> &'static Words {
+    match kind {
+        BoxKind::Hag => &HAG,
+        BoxKind::Hcpe => &HCPE,
+    }
+}
+
+/// Reads the ports.
+pub(super) fn ports(reader: &mut Reader, root: &Table<'_>) -> Vec<PortDraft> {
+    let instead = words(reader.kind).list;
+    let Some(at) = root.require(reader, "ports", instead) else {
+        return Vec::new();
+    };
+    let place = at.place.clone();
+    if matches!(at.value, Node::List(items) if items.is_empty()) {
+        reader.wrong(&place, "there is no port", instead);
+    }
+    let items = reader.list(&at, instead);
+    if items.len() > 64 {
+        let what = format!("{} ports are more than the 64 there may be", items.len());
+        reader.wrong(&place, what, "write fewer");
+        return Vec::new();
+    }
+    let items = items.into_iter().enumerate();
+    items.filter_map(|(n, at)| port(reader, at, n)).collect()
+}
+
+fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
+    let words = words(reader.kind);
+    let table = reader.table(at, PORT)?;
+    let name = table
+        .require(reader, "name", words.name)
+        .and_then(|at| reader.text(at, words.name));
+    let device = device::read(reader, &table, n);
+    let role = table
+        .require(reader, "role", words.role)
+        .and_then(|at| role(reader, &at, words));
+    let addresses = table.require(
+        reader,
+        "addresses",
+        "write our addresses on this port: [10.1.0.1/24]",
+    );
+    let addresses = addresses.map(|at| addresses_of(reader, &at));
+    let mtu = match table.find("mtu") {
+        None => Some(At {
+            value: 1_500,
+            place: table.place.clone(),
+        }),
+        Some(at) => {
+            let place = at.place.clone();
+            reader
+                .integer(&at, 1_280u16..=9_000)
+                .map(|value| At { value, place })
+        },
+    };
+    Some(PortDraft {
+        place: table.place,
+        name,
+        device,
+        role,
+        addresses: addresses.unwrap_or_default(),
+        mtu,
+    })
+}
+
+/// Reads a role; the other box's roles are told apart from misspelt ones.
+fn role(reader: &mut Reader, at: &At<&Node>, words: &Words) -> Option<PortRole> {
+    let (kind, other) = (reader.kind, reader.kind.other());
+    if let Node::Text(text) = at.value
+        && self::words(other)
+            .roles
+            .iter()
+            .any(|(name, _)| name == text)
+        && !words.roles.iter().any(|(name, _)| name == text)
+    {
+        let what = format!("{text} is a role of {}'s ports", other.name());
+        let instead = format!("{} of {}", words.role, kind.name());
+        reader.wrong(&at.place, what, instead);
+        return None;
+    }
+    reader.choice(at, words.roles)
+}
+
+fn addresses_of(reader: &mut Reader, at: &At<&Node>) -> Vec<At<IpNet>> {
+    let empty = matches!(at.value, Node::List(items) if items.is_empty());
+    if empty {
+        let instead = "write at least one: [10.1.0.1/24]";
+        reader.wrong(
+            &at.place,
+            "a port needs an address for its neighbors to reach us by",
+            instead,
+        );
+    }
+    let items = reader.list(at, "write a list: [10.1.0.1/24, \"fd00:1::1/64\"]");
+    let mut addresses = Vec::new();
+    for item in items {
+        let Some(prefix) = reader.prefix(item, "10.1.0.1/24") else {
+            continue;
+        };
+        let address = At {
+            value: prefix.value.addr(),
+            place: prefix.place.clone(),
+        };
+        if reader.host(address).is_some() && has_room(reader, &prefix) {
+            addresses.push(prefix);
+        }
+    }
+    addresses
+}
+
+/// Refuses the network's own and its broadcast address as a host's (IPv4, RFC 3021 apart).
+fn has_room(reader: &mut Reader, prefix: &At<IpNet>) -> bool {
+    let IpNet::V4(net) = prefix.value else {
+        return true;
+    };
+    let kind = match net.addr() {
+        _ if net.prefix_len() >= 31 => return true,
+        address if address == net.network() => "the network itself",
+        address if address == net.broadcast() => "the network's broadcast address",
+        _ => return true,
+    };
+    let example = net.hosts().next().unwrap_or_else(|| net.addr());
+    let instead = format!(
+        "write our address in that network, such as {example}/{}",
+        net.prefix_len()
+    );
+    reader.wrong(&prefix.place, format!("{net} names {kind}"), instead);
+    false
+}
