@@ -33,6 +33,8 @@ pub enum JoinRefusal {
     Dropped,
     /// The token names no connection: for owners that answer such a SYN.
     NoToken,
+    /// The peer's C flag forbids joins to its first address and port (RFC 8684 3.1).
+    Denied,
 }
 
 impl JoinRefusal {
@@ -44,7 +46,7 @@ impl JoinRefusal {
                 ResetReason::MPTCP_SPECIFIC
             },
             Self::Limit => ResetReason::LACK_OF_RESOURCES,
-            Self::NotJoinable => ResetReason::PROHIBITED,
+            Self::NotJoinable | Self::Denied => ResetReason::PROHIBITED,
             Self::Missing => ResetReason::MIDDLEBOX_INTERFERENCE,
         }
     }

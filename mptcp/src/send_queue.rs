@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 /// A set of subflow slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SlotSet(pub(crate) u8);
+pub(crate) struct SlotSet(pub(crate) u16);
 
 impl SlotSet {
     pub(crate) const fn has(self, slot: u8) -> bool {

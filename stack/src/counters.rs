@@ -15,6 +15,7 @@ crate::counters! {
         DropLocal "drop_local" "Packets to one of our own addresses in a protocol that we do not serve, or as a fragment.",
         DropMartian "drop_martian" "Packets with a source address that no host may use.",
         DropScope "drop_scope" "Packets from or to a link-local address that would have left their link.",
+        DropIsolated "drop_isolated" "Packets that came by an isolated port for another address than its own, or for its address by another port.",
         Fragmented "fragmented" "Transit IPv4 packets that were sent on in fragments.",
         NeighborConflict "neighbor_conflict" "ARP or NDP messages in which somebody else claims one of our addresses.",
         IcmpSent "icmp_sent" "ICMP and ICMPv6 errors and answers sent.",

@@ -189,8 +189,7 @@ impl Us {
                 addresses,
             }],
             routes: vec![],
-            own: vec![],
-            shared: vec![],
+            ..NetConfig::default()
         });
         Self {
             net: net.unwrap(),

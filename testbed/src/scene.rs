@@ -1,6 +1,6 @@
 //! The HAG of the lab's scene, in memory and with every random choice fixed.
 
-use apps::engine::{Engine, EngineConfig, Limits, PortRole, PortSettings, Timeouts};
+use apps::engine::{Engine, EngineConfig, JoinSettings, Limits, PortRole, PortSettings, Timeouts};
 use dataplane::memory::{MemBuf, linear};
 use ipnet::IpNet;
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
@@ -85,6 +85,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         announce: announce(),
         checksum: false,
         edge: None,
+        join: JoinSettings::default(),
         accept_plain: false,
         limits,
         timeouts: Timeouts::default(),

@@ -5,7 +5,7 @@ use stack::PortId;
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
 
 use super::types::{Config, Device, Polling, Port, Route};
-use crate::engine::{EdgeSettings, EngineConfig, PortSettings};
+use crate::engine::{EdgeSettings, EngineConfig, JoinSettings, PortSettings};
 
 impl Config {
     /// What the engine of the one worker is built from. `macs` are the Ethernet addresses of the ports, in their order;
@@ -27,6 +27,7 @@ impl Config {
                 hag: hag.addresses.clone(),
                 hag_prefixes: hag.prefixes.clone(),
             }),
+            join: JoinSettings::default(),
             checksum: self.mptcp.checksum,
             accept_plain: false,
             limits: self.limits,
@@ -52,7 +53,7 @@ impl Config {
             interfaces: interfaces.map(interface).collect(),
             routes: self.routes.iter().map(route).collect(),
             own: self.mptcp.announce.clone(),
-            shared: Vec::new(),
+            ..NetConfig::default()
         }
     }
 

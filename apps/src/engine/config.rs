@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use stack::PortId;
-use stack::ip::NetConfig;
+use stack::ip::{IsolatedConfig, NetConfig};
 use stack::time::Duration;
 use std::net::IpAddr;
 
@@ -24,6 +24,8 @@ pub struct EngineConfig {
     /// What only a box at the customer's edge knows. With it the engine opens Multipath TCP towards the core side in the
     /// place of subscribers that speak TCP; without it, it accepts Multipath TCP from subscribers.
     pub edge: Option<EdgeSettings>,
+    /// Further subflows that a box in the network opens towards its customers (figure 6 of the draft).
+    pub join: JoinSettings,
     /// Whether the DSS checksum is asked for (RFC 8684 3.3.0); a peer that asks for it gets it anyway.
     pub checksum: bool,
     /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
@@ -39,10 +41,30 @@ pub struct EngineConfig {
 /// What a box at the customer's edge knows of the box that it bonds with.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeSettings {
-    /// HAG@2: addresses that each connection joins once data has passed, announced or not.
+    /// HAG@2: addresses that each connection joins from every secondary port once options have passed, announced or not.
     pub hag: Vec<IpAddr>,
     /// Announced addresses are joined if they lie in one of these.
     pub hag_prefixes: Vec<IpNet>,
+}
+
+/// Which further subflows the box in the network opens, besides those that it accepts.
+#[derive(Clone, Debug, Default)]
+pub struct JoinSettings {
+    /// HCPE@2: addresses of customers that are known beforehand. Of prefixes that overlap the first counts.
+    pub subscribers: Vec<JoinSubscriber>,
+    /// Whether addresses are joined that the customer's box itself announces.
+    pub announced: bool,
+    /// Whether the customers' boxes open none: else the first step is left to them for one to two round trips.
+    pub sole: bool,
+}
+
+/// Customers whose further addresses are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinSubscriber {
+    /// Where the hosts are.
+    pub prefix: IpNet,
+    /// One address for each of their further accesses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What the engine knows about a port beyond its addresses.
@@ -61,7 +83,8 @@ pub enum PortRole {
     Access,
     /// Towards the Internet; at the customer's edge the primary access.
     Core,
-    /// At the customer's edge: a further access, for joined subflows from the port's own address alone (BCP 38).
+    /// At the customer's edge: a further access, isolated: for joined subflows from the port's own address alone
+    /// (BCP 38), by routes and gateways of its own.
     Secondary,
 }
 
@@ -145,6 +168,22 @@ impl EngineConfig {
             .map_or(PortRole::Core, |settings| settings.role)
     }
 
+    /// The network, with every secondary port isolated: it carries its own addresses alone (BCP 38).
+    pub(super) fn net_with_isolation(&self) -> NetConfig {
+        let mut net = self.net.clone();
+        for interface in &self.net.interfaces {
+            let port = interface.port;
+            let known = net.isolated.iter().any(|isolated| isolated.port == port);
+            if self.role(port) == PortRole::Secondary && !known {
+                net.isolated.push(IsolatedConfig {
+                    port,
+                    gateways: Vec::new(),
+                });
+            }
+        }
+        net
+    }
+
     /// Whether `address` is a subscriber's.
     #[must_use]
     pub fn is_subscriber(&self, address: IpAddr) -> bool {
@@ -178,6 +217,7 @@ impl Default for EngineConfig {
             subscribers: Vec::new(),
             announce: Vec::new(),
             edge: None,
+            join: JoinSettings::default(),
             checksum: false,
             accept_plain: false,
             limits: Limits::default(),

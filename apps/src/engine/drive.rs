@@ -177,14 +177,14 @@ impl<B: PacketBuf> Engine<B> {
         {
             match event {
                 Event::SubflowClosed { tuple, .. } => {
-                    self.on_subflow_closed(handle, tuple);
-                    self.join_again(now, handle, tuple);
+                    self.on_subflow_closed(now, handle, tuple);
                 },
-                Event::AddressAnnounced { addr, port, .. } => {
-                    self.on_announced(now, handle, addr, port);
+                Event::AddressAnnounced { id, addr, port } => {
+                    self.on_announced(now, handle, id, (addr, port));
                 },
+                Event::AddressRemoved { id } => self.on_withdrawn(handle, id),
                 // A joined subflow was entered when its handshake ended.
-                Event::SubflowOpened { .. } | Event::AddressRemoved { .. } => {},
+                Event::SubflowOpened { .. } => {},
             }
         }
     }

@@ -1,17 +1,17 @@
-//! Further subflows: MP_JOIN to one of the announced addresses, on any port; the token alone names the connection.
+//! Further subflows that the peer opens: MP_JOIN to one of our addresses for that, on any port; the token alone names
+//! the connection.
 
 use super::{Engine, FlowRef, HalfOpen, Timer, TokenRef};
 use crate::Counter;
-use crate::relay::{Ends, Which};
-use core::net::IpAddr;
-use mptcp::AddrId;
+use crate::relay::{Ends, Relay, State};
+use mptcp::connection::SubflowId;
 use mptcp::handshake::join;
 use mptcp::join::{JoinRefusal, Joined};
 use stack::ip::TcpArrival;
 use stack::slab::Handle;
 use stack::tcp::handshake::{Accepting, Offer};
 use stack::wire::tcp::{Segment, Timestamps};
-use stack::{FlowKey, Frame, Instant, PacketBuf, Side, Tuple};
+use stack::{Frame, Instant, PacketBuf, Tuple};
 
 /// Shift of the windows that we announce on joined subflows: 65,535 << 7 is more than any buffer of ours.
 pub(super) const WSCALE: u8 = 7;
@@ -19,15 +19,8 @@ pub(super) const WSCALE: u8 = 7;
 /// SYN+ACKs sent for one join, the first included.
 const ANSWERS_MAX: u8 = 5;
 
-const fn key_of(tuple: Tuple) -> FlowKey {
-    FlowKey {
-        side: Side::Access,
-        tuple,
-    }
-}
-
 impl<B: PacketBuf> Engine<B> {
-    /// Takes a SYN with MP_JOIN to an announced address.
+    /// Takes a SYN with MP_JOIN to one of our addresses that take joins.
     pub(super) fn on_join(&mut self, now: Instant, syn: &Segment<B>, out: &mut Vec<Frame<B>>) {
         let Ok(request) = join::request(&syn.options.mptcp) else {
             return self.refuse(now, syn, Counter::JoinRefused, out);
@@ -38,18 +31,25 @@ impl<B: PacketBuf> Engine<B> {
             Some(TokenRef::Pending) => return self.tools.apps.count(Counter::JoinTooEarly),
             None => return self.refuse(now, syn, Counter::JoinNoToken, out),
         };
-        let accepting = self.accepting(now, syn);
-        let local = self.announced_id(syn.tuple.dst);
-        let Some(connection) = self
-            .relays
-            .get_mut(relay)
-            .and_then(|relay| relay.client.multipath_mut())
-        else {
-            return self.refuse(now, syn, Counter::JoinRefused, out);
-        };
         if self.joinings.len() >= self.joinings.capacity() {
             return self.tools.apps.count(Counter::JoinLimit);
         }
+        let accepting = self.accepting(now, syn);
+        let (ours, theirs) = (syn.tuple.dst, syn.tuple.src);
+        let Some(local) = self.own.find(ours).map(|own| own.id) else {
+            return self.refuse(now, syn, Counter::JoinRefused, out);
+        };
+        let by = self.path_between(ours, theirs);
+        let Some(held) = self.relays.get_mut(relay) else {
+            return self.refuse(now, syn, Counter::JoinRefused, out);
+        };
+        if held.is_taken(by) {
+            // In silence: a reset would end the peer's joining for good, and ours may yet come to nothing.
+            return self.tools.apps.count(Counter::JoinSurplus);
+        }
+        let Some(connection) = held.multipath_mut() else {
+            return self.refuse(now, syn, Counter::JoinRefused, out);
+        };
         match connection.join(&mut self.tools.leg(now), syn, accepting, local) {
             Err(refusal) => {
                 self.tools.apps.count(Counter::JoinRefused);
@@ -58,6 +58,7 @@ impl<B: PacketBuf> Engine<B> {
                 }
             },
             Ok(joining) => {
+                held.await_peer(by);
                 let half_open = HalfOpen {
                     joining,
                     relay,
@@ -70,12 +71,12 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn enter_join(&mut self, now: Instant, half_open: HalfOpen, out: &mut Vec<Frame<B>>) {
-        let key = key_of(half_open.tuple);
+        let key = self.key_of(&half_open.tuple);
         let Ok(handle) = self.joinings.insert(half_open) else {
             return self.tools.apps.count(Counter::JoinLimit);
         };
         if self.flows.insert(key, FlowRef::Joining(handle)).is_err() {
-            self.give_up_join(handle);
+            self.give_up_join(now, handle);
             return self.tools.apps.count(Counter::JoinLimit);
         }
         self.answer_join(now, handle, out);
@@ -84,7 +85,7 @@ impl<B: PacketBuf> Engine<B> {
     /// Our side of the handshake on a joined subflow: nothing is mirrored, as it ends here.
     fn accepting(&self, now: Instant, syn: &Segment<B>) -> Accepting {
         let to_client = syn.tuple.reversed();
-        let limit = self.segment_max(to_client.dst);
+        let limit = self.segment_max_from(to_client.src, to_client.dst);
         let clock = u32::try_from(now.as_millis() & u64::from(u32::MAX)).unwrap_or(0);
         let val = clock.wrapping_add(self.isn.ts_offset(&to_client));
         let peer = Offer::of(syn);
@@ -104,12 +105,6 @@ impl<B: PacketBuf> Engine<B> {
             smss,
             now,
         )
-    }
-
-    /// The address id under which `address` is announced.
-    fn announced_id(&self, address: IpAddr) -> AddrId {
-        let mut ids = (1..=u8::MAX).zip(&self.config.announce);
-        AddrId(ids.find(|(_, a)| **a == address).map_or(0, |(id, _)| id))
     }
 
     /// Sends the SYN+ACK of a join, and sets its timer.
@@ -134,7 +129,7 @@ impl<B: PacketBuf> Engine<B> {
         let expires = half_open.opened + self.config.timeouts.joining;
         if now >= expires || half_open.joining.sends() >= ANSWERS_MAX {
             self.tools.apps.count(Counter::JoinExpired);
-            self.give_up_join(handle);
+            self.give_up_join(now, handle);
             return;
         }
         match half_open.joining.next_deadline() {
@@ -158,9 +153,9 @@ impl<B: PacketBuf> Engine<B> {
         let Some(connection) = self
             .relays
             .get_mut(half_open.relay)
-            .and_then(|relay| relay.client.multipath_mut())
+            .and_then(Relay::multipath_mut)
         else {
-            self.give_up_join(handle);
+            self.give_up_join(now, handle);
             return self.refuse(now, segment, Counter::JoinRefused, out);
         };
         let cx = &mut self.tools.leg(now);
@@ -168,16 +163,20 @@ impl<B: PacketBuf> Engine<B> {
             Joined::Established(id) => {
                 let relay = half_open.relay;
                 self.joinings.remove(handle);
-                self.on_joined(relay, id, segment.tuple);
+                self.tools.apps.count(Counter::JoinAccepted);
+                self.enter_subflow(now, relay, id, segment.tuple);
             },
             Joined::Waiting(answer) => self.send_if_any(now, &segment.tuple, answer, out),
             Joined::Refused(why, answer) => {
                 if why != JoinRefusal::Dropped {
                     self.tools.apps.count(Counter::JoinRefused);
                 }
+                let relay = half_open.relay;
                 // The connection has freed the join's place itself.
                 self.joinings.remove(handle);
-                self.flows.remove(&key_of(segment.tuple));
+                let key = self.key_of(&segment.tuple);
+                self.flows.remove(&key);
+                self.free_path(now, relay, &segment.tuple);
                 self.send_if_any(now, &segment.tuple, answer, out);
             },
         }
@@ -195,41 +194,74 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    fn on_joined(&mut self, handle: Handle, id: mptcp::connection::SubflowId, tuple: Tuple) {
-        self.tools.apps.count(Counter::JoinAccepted);
+    /// A joined subflow lives, whoever opened it: its tuple is its leg's, and its path has what it can have.
+    pub(super) fn enter_subflow(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        id: SubflowId,
+        tuple: Tuple,
+    ) {
+        let by = self.path_between(tuple.dst, tuple.src);
+        let key = self.key_of(&tuple);
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
         // In place of the half-open join's entry, so there is room.
-        let leg = FlowRef::Leg(handle, Which::Client(id));
-        self.flows.insert(key_of(tuple), leg).ok();
-        if let Some(relay) = self.relays.get_mut(handle) {
-            relay.joined.try_push(tuple).ok();
+        let leg = FlowRef::Leg(handle, relay.multipath_leg(id));
+        self.flows.insert(key, leg).ok();
+        relay.joined.push(tuple);
+        let was = relay.occupy(by, tuple, now);
+        if let Some(State::Opening(Some(ours))) = was {
+            // The peer was faster: one subflow is enough.
+            self.give_up_open(ours);
         }
         self.wake(handle);
     }
 
     /// Forgets a half-open join.
-    fn give_up_join(&mut self, handle: Handle) {
+    fn give_up_join(&mut self, now: Instant, handle: Handle) {
         let Some(half_open) = self.joinings.remove(handle) else {
             return;
         };
-        self.flows.remove(&key_of(half_open.tuple));
+        let key = self.key_of(&half_open.tuple);
+        self.flows.remove(&key);
         if let Some(connection) = self
             .relays
             .get_mut(half_open.relay)
-            .and_then(|relay| relay.client.multipath_mut())
+            .and_then(Relay::multipath_mut)
         {
             connection.abandon_join();
+        }
+        self.free_path(now, half_open.relay, &half_open.tuple);
+    }
+
+    /// A join of the peer's that received `tuple` came to nothing: its path is free again.
+    fn free_path(&mut self, now: Instant, relay: Handle, tuple: &Tuple) {
+        let by = self.path_between(tuple.dst, tuple.src);
+        if let Some(paths) = self.paths_mut(relay)
+            && paths
+                .of(by)
+                .is_some_and(|path| path.state == State::Opening(None))
+        {
+            paths.on_failure(by, 1, now);
+            // Its timer follows the path's.
+            self.wake(relay);
         }
     }
 
     /// A subflow has ended before its relay: a joined one frees its tuple; the first one's is still the server leg's, and
     /// what comes on it must never be forwarded.
-    pub(super) fn on_subflow_closed(&mut self, handle: Handle, tuple: Tuple) {
+    pub(super) fn on_subflow_closed(&mut self, now: Instant, handle: Handle, tuple: Tuple) {
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
         let Ends { inner, outer, .. } = relay.ends;
         let first = [inner, outer.reversed()].contains(&tuple);
         relay.joined.retain(|joined| *joined != tuple);
+        if let Some(paths) = &mut relay.paths {
+            paths.on_end(&tuple, now);
+        }
         let key = self.key_of(&tuple);
         if first {
             self.flows.insert(key, FlowRef::Gone(handle)).ok();

@@ -4,13 +4,14 @@
 //! relay's leg afterwards; the relay is woken, and at the end of the burst `drive` runs it once: data moves, segments leave.
 //! A segment without a flow goes to `policy`, and further subflows to `joins`. `report` answers the operator.
 
+mod addresses;
 mod config;
 mod drive;
 mod edge;
-mod edge_joins;
 mod icmp;
 mod joins;
 mod miss;
+mod open_joins;
 mod policy;
 mod report;
 mod setup;
@@ -18,14 +19,18 @@ mod split;
 mod tools;
 mod walk;
 
-pub use config::{EdgeSettings, EngineConfig, Limits, PortRole, PortSettings, Timeouts};
+pub use config::{
+    EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, PortRole, PortSettings,
+    Timeouts,
+};
 
 use crate::control::{Command, Reply};
 use crate::relay::{Pending, Relay, Which};
+use addresses::OwnAddresses;
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
-use edge_joins::Outbound;
 use mptcp::join::Joining;
 use mptcp::{KeyPool, TokenTable, Version};
+use open_joins::Outbound;
 use stack::flow_table::FlowTable;
 use stack::ip::{Net, NetError};
 use stack::slab::{Handle, Slab};
@@ -98,6 +103,8 @@ const KEYS_PER_TURN: u32 = 2;
 /// One core's engine. Nothing in it is shared with another core.
 pub struct Engine<B> {
     config: EngineConfig,
+    /// Addresses of ours that further subflows use.
+    own: OwnAddresses,
     net: Net<B>,
     tools: Tools,
     isn: IsnGenerator,
@@ -134,18 +141,15 @@ impl<B: PacketBuf> Engine<B> {
         let limits = &config.limits;
         let time_waits = limits.relays;
         // Two keys for each relay and each pending flow, one for each joined subflow (two a relay on average) and TIME-WAIT.
-        let keys = limits.relays * 4 + limits.pending * 2 + limits.joining + time_waits;
+        let keys = limits.relays * 4 + limits.pending * 2 + limits.joining * 2 + time_waits;
         Ok(Self {
-            net: Net::new(config.net.clone())?,
+            net: Net::new(config.net_with_isolation())?,
+            own: OwnAddresses::new(&config),
             flows: FlowTable::new(keys, rng.u64()),
             pendings: Slab::with_capacity(limits.pending),
             relays: Slab::with_capacity(limits.relays),
             joinings: Slab::with_capacity(limits.joining),
-            open_joins: Slab::with_capacity(if config.edge.is_some() {
-                limits.joining
-            } else {
-                0
-            }),
+            open_joins: Slab::with_capacity(limits.joining),
             tokens: TokenTable::with_capacity(limits.relays + limits.pending),
             keys: KeyPool::new(
                 Version::V1,

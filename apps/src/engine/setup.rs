@@ -104,6 +104,13 @@ impl<B: PacketBuf> Engine<B> {
         least.saturating_sub(headers)
     }
 
+    /// The same on a joined subflow from our address `src`: its path may be of another family and another MTU.
+    pub(super) fn segment_max_from(&self, src: IpAddr, to: IpAddr) -> u16 {
+        let headers = if to.is_ipv4() { 40 } else { 60 };
+        let mtu = self.net.mtu_from(src, to).unwrap_or(1280);
+        mtu.saturating_sub(headers)
+    }
+
     /// Takes a segment of a flow in set-up.
     pub(super) fn on_pending(
         &mut self,

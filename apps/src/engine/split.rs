@@ -70,6 +70,7 @@ impl<B: PacketBuf> Engine<B> {
         self.next_id += 1;
         relay.token = token;
         self.announce(now, &mut relay);
+        relay.paths = self.paths_of(now, &relay);
         let client = Which::Client(SubflowId::INITIAL);
         relay.input(&mut self.tools.leg(now), client, segment);
         let Ok(handle) = self.relays.insert(relay) else {

@@ -22,10 +22,6 @@ impl<B: PacketBuf> Engine<B> {
         let Received { frame, checksum } = received;
         let cx = &mut self.tools.cx(now);
         let ingress = self.net.input(cx, port, frame, checksum, out);
-        if self.strays(&ingress) {
-            return self.tools.apps.count(Counter::SecondaryRefused);
-        }
-        let cx = &mut self.tools.cx(now);
         match ingress {
             Ingress::Done => {},
             Ingress::Transit(packet) => self.net.forward(cx, packet, out),

@@ -272,6 +272,7 @@ impl Bed {
             ],
             own: vec![],
             shared: vec![IpAddr::V4(PUBLIC)],
+            isolated: Vec::new(),
         };
         let nat = NatSettings {
             inside: vec!["192.168.1.0/24".parse().unwrap()],

@@ -2,24 +2,24 @@
 
 mod info;
 mod leg;
+mod paths;
 mod pending;
 mod pump;
 
 pub(crate) use info::SubflowInfo;
 pub(crate) use leg::{End, Leg, Plain};
+pub(crate) use paths::{By, Path, Paths, Remote, State};
 pub(crate) use pending::{Answered, Ends, Kind, Pending};
 
 use crate::Counter;
 use crate::engine::Timeouts;
-use arrayvec::ArrayVec;
-use mptcp::connection::{Connection, SUBFLOWS_MAX, SubflowId};
+use mptcp::connection::{Connection, SubflowId};
 use mptcp::{Cx, Token};
 pub(crate) use pump::PIECE_MIN;
 use pump::{Pump, move_data};
 use stack::time::earlier;
 use stack::wire::tcp::Segment;
 use stack::{Instant, PacketBuf, Tuple};
-use std::net::IpAddr;
 
 /// Which leg of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,20 +28,6 @@ pub(crate) enum Which {
     Client(SubflowId),
     /// Towards the Internet, on this subflow.
     Server(SubflowId),
-}
-
-/// Addresses that a relay at the customer's edge joins at most.
-pub(crate) const TARGETS_MAX: usize = 2;
-
-/// An address of the peer's that we join.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target {
-    pub(crate) addr: IpAddr,
-    pub(crate) port: u16,
-    /// When a join is due; `None` while one is open or lives, and once it was refused.
-    pub(crate) at: Option<Instant>,
-    /// Joins that came to nothing, or were lost.
-    pub(crate) tries: u8,
 }
 
 /// Two legs bound to one another.
@@ -56,8 +42,8 @@ pub(crate) struct Relay<B> {
     pub(crate) server: Leg<B>,
     /// Names the client leg in an MP_JOIN.
     pub(crate) token: Option<Token>,
-    /// Addresses and ports of the subflows that joined, as the client sends.
-    pub(crate) joined: ArrayVec<Tuple, SUBFLOWS_MAX>,
+    /// Addresses and ports of the subflows that joined, as the peer sends.
+    pub(crate) joined: Vec<Tuple>,
     /// From the client to the server.
     pub(crate) up: Pump,
     /// From the server to the client.
@@ -74,8 +60,8 @@ pub(crate) struct Relay<B> {
     ending: Option<Counter>,
     /// When addresses of the other family are announced, unless a subflow joined by then.
     pub(crate) announce_other_at: Option<Instant>,
-    /// Where the peer can be reached for further subflows, at the customer's edge.
-    pub(crate) targets: ArrayVec<Target, TARGETS_MAX>,
+    /// The paths of further subflows, if we open any.
+    pub(crate) paths: Option<Box<Paths>>,
     /// Octets held when it was last looked at.
     pub(crate) held: u64,
     /// Where its entry in the timer wheel stands.
@@ -101,7 +87,7 @@ impl<B: PacketBuf> Relay<B> {
             client,
             server,
             token: None,
-            joined: ArrayVec::new(),
+            joined: Vec::new(),
             up: Pump::default(),
             down: Pump::default(),
             opened,
@@ -110,7 +96,7 @@ impl<B: PacketBuf> Relay<B> {
             tos_down,
             ending: None,
             announce_other_at: None,
-            targets: ArrayVec::new(),
+            paths: None,
             held: 0,
             armed: None,
             starved: false,
@@ -136,6 +122,14 @@ impl<B: PacketBuf> Relay<B> {
         match &mut self.client {
             Leg::Multipath(connection) => Some(connection),
             Leg::Plain(_) => self.server.multipath_mut(),
+        }
+    }
+
+    /// The name of subflow `id` of that leg.
+    pub(crate) const fn multipath_leg(&self, id: SubflowId) -> Which {
+        match self.client {
+            Leg::Multipath(_) => Which::Client(id),
+            Leg::Plain(_) => Which::Server(id),
         }
     }
 
@@ -248,7 +242,8 @@ impl<B: PacketBuf> Relay<B> {
     pub(crate) fn next_deadline(&self, timeouts: &Timeouts) -> Instant {
         let legs = earlier(self.client.next_deadline(), self.server.next_deadline());
         let own = self.times_out_at(timeouts);
-        let join = self.targets.iter().filter_map(|target| target.at).min();
+        let join = self.paths.as_ref().filter(|_| self.may_join());
+        let join = join.and_then(|paths| paths.next_due());
         let due = earlier(legs, earlier(self.announce_other_at, join));
         due.map_or(own, |at| at.min(own))
     }

@@ -307,7 +307,8 @@ impl MpHost {
             mptcp: &mut self.mptcp,
         };
         let connection = self.connection.as_mut().unwrap();
-        let Ok(open) = connection.open_join(&mut cx, opening, AddrId(1), false) else {
+        let Ok(open) = connection.open_join(&mut cx, opening, (dst, dst_port), AddrId(1), false)
+        else {
             return;
         };
         let syn = open.syn(now);

@@ -1,4 +1,4 @@
-//! One Multipath TCP connection as a value: up to eight subflows, one sequence space each way (RFC 8684).
+//! One Multipath TCP connection as a value: up to [`SUBFLOWS_MAX`] subflows, one sequence space each way (RFC 8684).
 //!
 //! The owner calls, in this order and as often as it likes:
 //!
@@ -36,7 +36,7 @@ use stack::{Instant, PacketBuf, Slice, Tuple};
 use std::collections::VecDeque;
 
 /// Most subflows of one connection at a time.
-pub const SUBFLOWS_MAX: usize = 8;
+pub const SUBFLOWS_MAX: usize = 16;
 
 /// Names a subflow within its connection: below [`SUBFLOWS_MAX`], reused once [`Event::SubflowClosed`] named it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -220,6 +220,8 @@ pub struct Connection<B> {
     dirty: bool,
     /// The subflow whose turn it is to be asked for output.
     turn: usize,
+    /// Where the peer's first subflow began: a C flag of its keeps joins from there (RFC 8684 3.1).
+    initial_peer: (IpAddr, u16),
     outbox: VecDeque<Output<B>>,
     events: VecDeque<Event>,
     data_timer: timers::DataTimer,
@@ -287,6 +289,7 @@ impl<B: PacketBuf> Connection<B> {
             paths: PathManager::default(),
             dirty: true,
             turn: 0,
+            initial_peer: (tuple.src, tuple.src_port),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             data_timer: timers::DataTimer::default(),
@@ -381,7 +384,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     pub(crate) fn tell(&mut self, event: Event) {
-        // Openings and closings are never lost: the owner's flow table depends on them, and eight subflows bound them
+        // Openings and closings are never lost: the owner's flow table depends on them, and their number bounds them
         // between two calls of the owner. What the peer announces may be dropped.
         let vital = matches!(
             event,
@@ -467,6 +470,20 @@ impl<B: PacketBuf> Connection<B> {
         self.close_at = None;
         self.subflows.push(subflow);
         self.renew_windows();
+    }
+
+    /// Whether `to` takes no joins: the peer's first address and port, if its C flag says so, and nothing else
+    /// (RFC 8684 3.1).
+    #[must_use]
+    pub fn denies_join(&self, to: (IpAddr, u16)) -> bool {
+        self.params.peer_denies_initial_addr && to == self.initial_peer
+    }
+
+    /// Whether the peer is known to have both keys, so that a join can be proven to it: a responder's peer showed its
+    /// own, and an initiator's has answered with an option of MPTCP (RFC 8684 3.1, 3.2).
+    #[must_use]
+    pub fn may_join(&self) -> bool {
+        self.mode != Mode::Fallback && (self.mode == Mode::Verified || !self.capable_due)
     }
 
     /// Whether both ends of data are known, so that no further subflow makes sense.

@@ -7,6 +7,7 @@ use crate::counters::Counter;
 use crate::handshake::join;
 use crate::option::MpOption;
 use crate::types::AddrId;
+use core::net::IpAddr;
 use stack::tcp::handshake::{OpenVerdict, Opening};
 use stack::wire::tcp::{OptBytes, OutSegment, Segment};
 use stack::{Instant, PacketBuf};
@@ -57,7 +58,8 @@ pub enum Initiated<B> {
 }
 
 impl<B: PacketBuf> Connection<B> {
-    /// Opens one more subflow from our address `local_id`: `opening` holds the SYN. Send [`OpenJoin::syn`] next.
+    /// Opens one more subflow from our address `local_id` to the peer's address and port `to`: `opening` holds the SYN.
+    /// Send [`OpenJoin::syn`] next.
     ///
     /// # Errors
     /// Why no subflow may join now.
@@ -65,9 +67,13 @@ impl<B: PacketBuf> Connection<B> {
         &mut self,
         cx: &mut Cx<'_>,
         opening: Opening,
+        to: (IpAddr, u16),
         local_id: AddrId,
         backup: bool,
     ) -> Result<OpenJoin, JoinRefusal> {
+        if self.denies_join(to) {
+            return Err(JoinRefusal::Denied);
+        }
         let nonce = cx.rng.u32();
         self.open_join_with(cx, opening, local_id, backup, nonce)
     }

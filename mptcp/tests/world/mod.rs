@@ -155,9 +155,11 @@ impl World {
         let iss = SeqNum(self.rng.u32());
         let opening = Opening::new(iss, &self.offer(), self.now);
         let id = AddrId(u8::try_from(path).unwrap());
+        let to = tuple(A, path);
+        let to = (to.dst, to.dst_port);
         let end = &mut self.ends[A];
         let open = end.with(self.now, &mut self.rng, |conn, cx| {
-            conn.open_join(cx, opening, id, false)
+            conn.open_join(cx, opening, to, id, false)
         });
         let open = open.expect("joinable");
         let syn = open.syn(self.now);

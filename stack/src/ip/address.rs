@@ -28,12 +28,12 @@ impl AddressSet {
         }
     }
 
-    /// The lowest of the family of `like`.
-    pub(super) fn first(&self, like: IpAddr) -> Option<IpAddr> {
-        match like {
-            IpAddr::V4(_) => self.v4.first().copied().map(IpAddr::V4),
-            IpAddr::V6(_) => self.v6.first().copied().map(IpAddr::V6),
-        }
+    /// Those of the family of `like`, the lowest first.
+    pub(super) fn of_family(&self, like: IpAddr) -> impl Iterator<Item = IpAddr> {
+        let v4 = if like.is_ipv4() { &self.v4[..] } else { &[] };
+        let v6 = if like.is_ipv6() { &self.v6[..] } else { &[] };
+        let v4 = v4.iter().copied().map(IpAddr::V4);
+        v4.chain(v6.iter().copied().map(IpAddr::V6))
     }
 }
 

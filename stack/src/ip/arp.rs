@@ -44,7 +44,7 @@ impl<B: PacketBuf> Net<B> {
             cx.counters.count(Counter::NeighborConflict);
             return;
         }
-        let ours = self.is_own(target);
+        let ours = self.is_local(port, target);
         let on_link = interface.is_on_link(key.1);
         if operation == ArpOperation::Request && ours && (is_host(key.1) || sender.is_unspecified())
         {

@@ -38,6 +38,18 @@ pub struct NetConfig {
     /// Those of our addresses that other hosts have in common with us: what is sent to them and not answered here is
     /// handed up as if it were in transit.
     pub shared: Vec<IpAddr>,
+    /// Ports that carry packets from and to their own addresses alone. A route whose next hop is on such a port serves
+    /// what these addresses send, and nothing else.
+    pub isolated: Vec<IsolatedConfig>,
+}
+
+/// A port for its own addresses alone (BCP 38).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsolatedConfig {
+    /// The port.
+    pub port: PortId,
+    /// Next hops on its link, one a family: for whatever its addresses send and no route names.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// Why a configuration makes no network.
@@ -62,6 +74,16 @@ pub enum NetError {
         to: IpNet,
         /// The route's next hop.
         via: IpAddr,
+    },
+    /// An isolated port's next hop is not on its link.
+    #[error(
+        "gateway {gateway} of port {}: it is on no network of that port; give the port an address beside it", port.0
+    )]
+    GatewayUnresolved {
+        /// The port.
+        port: PortId,
+        /// The next hop.
+        gateway: IpAddr,
     },
     /// Destinations and next hop are of different families.
     #[error("route {to} via {via}: one is IPv4 and the other IPv6")]

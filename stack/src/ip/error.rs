@@ -105,7 +105,7 @@ impl<B: PacketBuf> Net<B> {
         let src = self
             .source_on(hop.port, packet.src)
             .or_else(|| self.source_on(packet.port, packet.src))
-            .or_else(|| self.own.first(packet.src))?;
+            .or_else(|| self.own_toward(packet.src))?;
         Some((hop, src))
     }
 
@@ -121,7 +121,8 @@ impl<B: PacketBuf> Net<B> {
             IpAddr::V6(addr) => addr.is_unicast_link_local(),
         };
         if !on_link {
-            return self.hop(cx, packet.src, out);
+            // From the address that it was sent to, if that is ours.
+            return self.hop(cx, packet.dst, packet.src, out);
         }
         let target = Target {
             port: packet.port,
@@ -129,6 +130,12 @@ impl<B: PacketBuf> Net<B> {
         };
         let (hop, _) = self.hop_to(cx, target, packet.src, out)?;
         Some(hop)
+    }
+
+    /// Our lowest address of the family of `toward` that may be used on any port.
+    fn own_toward(&self, toward: IpAddr) -> Option<IpAddr> {
+        let mut own = self.own.of_family(toward);
+        own.find(|&addr| self.domain_of(addr).is_none())
     }
 
     fn source_on(&self, port: PortId, toward: IpAddr) -> Option<IpAddr> {

@@ -89,7 +89,7 @@ impl<B: PacketBuf> Net<B> {
             self.complain(cx, packet, Complaint::TimeExceeded, out);
             return None;
         }
-        let hop = self.hop(cx, dst, out);
+        let hop = self.hop(cx, packet.src, dst, out);
         if hop.is_none() {
             cx.counters.count(Counter::DropNoRoute);
             self.send_icmp_unreachable(cx, packet, Unreachable::Network, out);

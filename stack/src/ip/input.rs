@@ -90,7 +90,11 @@ impl<B: PacketBuf> Net<B> {
     /// RFC 1812 5.2.3, 5.3.4 to 5.3.7: who may send, what stays on its link, what is for a group.
     fn whose(&self, packet: &Packet<B>, link_group: bool) -> Result<Whose, Counter> {
         let Packet { port, src, dst, .. } = *packet;
-        if !is_host(src) || self.is_local(port, src) || self.broadcasts.contains(src) {
+        if !is_host(src)
+            || self.is_own(src)
+            || self.is_local(port, src)
+            || self.broadcasts.contains(src)
+        {
             return Err(Counter::DropMartian);
         }
         if is_group(dst) || self.broadcasts.contains(dst) {
@@ -107,13 +111,17 @@ impl<B: PacketBuf> Net<B> {
         if self.is_local(port, dst) {
             return Ok(Whose::Ours);
         }
+        if self.domain_at(port).is_some() || self.domain_of(dst).is_some() {
+            return Err(Counter::DropIsolated);
+        }
         Ok(Whose::Transit)
     }
 
-    /// Whether `addr` is ours as seen from `port`.
+    /// Whether `addr` is ours as seen from `port`: an isolated port's addresses are its own alone, and no others are there.
     pub(super) fn is_local(&self, port: PortId, addr: IpAddr) -> bool {
         let link_local = |interface: &super::Interface| IpAddr::V6(interface.link_local) == addr;
-        self.is_own(addr) || self.interface(port).is_some_and(link_local)
+        let served = || self.domain_of(addr) == self.domain_at(port);
+        self.is_own(addr) && served() || self.interface(port).is_some_and(link_local)
     }
 
     fn input_tcp(

@@ -13,6 +13,7 @@ mod error;
 mod forward;
 mod icmp;
 mod input;
+mod isolated;
 mod limit;
 mod ndp;
 mod neighbor;
@@ -25,7 +26,7 @@ mod tests;
 mod translate;
 
 pub use crate::buf::RxChecksum;
-pub use config::{InterfaceConfig, NetConfig, NetError, RouteConfig};
+pub use config::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig};
 pub use contents::{Contents, FragmentId, Ports, Quoted};
 pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
@@ -37,6 +38,7 @@ use crate::time::Instant;
 use crate::{Counter, Cx};
 use address::{AddressSet, Interface};
 use core::net::IpAddr;
+use isolated::Isolated;
 use limit::TokenBucket;
 use neighbor::Neighbors;
 use output::Cached;
@@ -58,7 +60,9 @@ pub struct Net<B> {
     shared: AddressSet,
     /// The broadcast address of every network that we are on.
     broadcasts: AddressSet,
+    /// Of all packets but those from isolated ports' addresses.
     routes: Routes,
+    isolated: Vec<Isolated>,
     neighbors: Neighbors<B>,
     /// Direct-mapped: where the last packets to each destination went.
     cache: Box<[Cached]>,
@@ -77,12 +81,16 @@ impl<B: PacketBuf> Net<B> {
             shared: AddressSet::default(),
             broadcasts: AddressSet::default(),
             routes: Routes::default(),
+            isolated: Vec::new(),
             neighbors: Neighbors::new(),
             cache: vec![Cached::EMPTY; output::CACHE_LEN].into_boxed_slice(),
             errors: TokenBucket::new(ERRORS.0, ERRORS.1),
             answers: TokenBucket::new(ANSWERS.0, ANSWERS.1),
             next_id: 0,
         };
+        for isolated in &config.isolated {
+            net.isolate(isolated.port);
+        }
         for interface in config.interfaces {
             net.add_interface(interface)?;
         }
@@ -95,16 +103,21 @@ impl<B: PacketBuf> Net<B> {
         for route in config.routes {
             net.add_route(&route)?;
         }
+        for isolated in config.isolated {
+            for gateway in isolated.gateways {
+                net.add_gateway(isolated.port, gateway)?;
+            }
+        }
         Ok(net)
     }
 
-    /// The port by which packets to `dst` leave.
+    /// The port by which packets to `dst` leave, unless their source is an isolated port's.
     #[must_use]
     pub fn port_toward(&self, dst: IpAddr) -> Option<PortId> {
         Some(self.routes.get(dst)?.port)
     }
 
-    /// Most octets of an IP packet on the link towards `dst`.
+    /// Most octets of an IP packet on the link towards `dst`, unless its source is an isolated port's.
     #[must_use]
     pub fn mtu_toward(&self, dst: IpAddr) -> Option<u16> {
         let port = self.port_toward(dst)?;
@@ -151,8 +164,8 @@ impl<B: PacketBuf> Net<B> {
             if let Some(broadcast) = address::broadcast_of(net) {
                 self.broadcasts.insert(IpAddr::V4(broadcast));
             }
-            self.routes.add(net, Target { port, via: None });
         }
+        self.add_connected(port, &interface.addresses);
         let place = usize::from(port.0);
         if self.interfaces.len() <= place {
             self.interfaces.resize_with(place + 1, || None);
@@ -194,7 +207,8 @@ impl<B: PacketBuf> Net<B> {
             port: interface.port,
             via: Some(via),
         };
-        self.routes.add(to, target);
+        let domain = self.domain_at(target.port);
+        self.routes_mut(domain).add(to, target);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What goes out: the way to a destination, and the headers of what is ours.
 
 use super::Net;
+use super::isolated::Domain;
 use super::neighbor::{Held, Resolution, Solicit};
 use super::packet::{IpOut, Packet};
 use super::route::Target;
@@ -20,6 +21,8 @@ pub(super) const CACHE_LEN: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cached {
     dst: IpAddr,
+    /// Whose routes were followed.
+    domain: Domain,
     /// The neighbor cache's epoch when this was found.
     epoch: u32,
     /// The neighbor is to be looked at again then.
@@ -30,6 +33,7 @@ pub(super) struct Cached {
 impl Cached {
     pub(super) const EMPTY: Self = Self {
         dst: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        domain: None,
         epoch: 0,
         until: Instant::ZERO,
         hop: Hop {
@@ -64,7 +68,7 @@ impl<B: PacketBuf> Net<B> {
         segment: OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
-        let Some(hop) = self.hop(cx, tuple.dst, out) else {
+        let Some(hop) = self.hop(cx, tuple.src, tuple.dst, out) else {
             cx.counters.count(Counter::DropNoRoute);
             return;
         };
@@ -85,23 +89,30 @@ impl<B: PacketBuf> Net<B> {
         self.transmit(cx, &hop, frame, None, out);
     }
 
-    /// The way to `dst`; asks for the neighbor if need be. `None` if there is no route.
+    /// The way of a packet from `src` to `dst`; asks for the neighbor if need be. `None` if there is no route.
     pub(super) fn hop(
         &mut self,
         cx: &mut Cx<'_>,
+        src: IpAddr,
         dst: IpAddr,
         out: &mut Vec<Frame<B>>,
     ) -> Option<Hop> {
-        let place = place_of(dst);
+        let domain = self.domain_of(src);
+        let place = place_of(dst, domain);
         let cached = &self.cache[place];
-        if cached.dst == dst && cached.epoch == self.neighbors.epoch() && cx.now < cached.until {
+        if cached.dst == dst
+            && cached.domain == domain
+            && cached.epoch == self.neighbors.epoch()
+            && cx.now < cached.until
+        {
             return Some(cached.hop);
         }
-        let target = self.routes.get(dst)?;
+        let target = self.routes(domain).get(dst)?;
         let (hop, until) = self.hop_to(cx, target, dst, out)?;
         if hop.dst_mac.is_some() {
             self.cache[place] = Cached {
                 dst,
+                domain,
                 epoch: self.neighbors.epoch(),
                 until,
                 hop,
@@ -196,8 +207,8 @@ impl<B: PacketBuf> Net<B> {
     }
 }
 
-/// The place of `dst` in the route cache.
-fn place_of(dst: IpAddr) -> usize {
+/// The place of `dst` in the route cache: each domain has its own, so that paths to one address do not displace each other.
+fn place_of(dst: IpAddr, domain: Domain) -> usize {
     let bits = match dst {
         IpAddr::V4(addr) => u64::from(addr.to_bits()),
         IpAddr::V6(addr) => {
@@ -211,7 +222,8 @@ fn place_of(dst: IpAddr) -> usize {
         },
     };
     // Fibonacci hashing: the top bits depend on all others.
-    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % CACHE_LEN
+    let hash = (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize;
+    (hash + domain.map_or(0, |at| 1 + usize::from(at))) % CACHE_LEN
 }
 
 /// The Ethernet header of an IP packet to `dst`.

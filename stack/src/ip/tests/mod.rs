@@ -4,6 +4,7 @@ mod discovery;
 mod fuzz;
 mod host;
 mod icmp;
+mod isolated;
 mod neighbor;
 mod syn;
 mod transit;
@@ -63,7 +64,7 @@ pub(super) fn config() -> NetConfig {
         ],
         routes: vec![route("0.0.0.0/0", "10.9.0.2"), route("::/0", "fd00:9::2")],
         own: vec![ip("10.99.0.2"), ip("fd00:99::2")],
-        shared: vec![],
+        ..NetConfig::default()
     }
 }
 
@@ -415,9 +416,20 @@ fn each_mistake_of_a_configuration_is_named() {
                     mac: [1; 6],
                     ..interface(&["10.1.0.1/24"])
                 }],
-                ..base
+                ..base.clone()
             },
             "Ethernet address",
+        ),
+        (
+            "an isolated port's gateway elsewhere",
+            NetConfig {
+                isolated: vec![IsolatedConfig {
+                    port: PortId(0),
+                    gateways: vec![ip("10.2.0.9")],
+                }],
+                ..base
+            },
+            "gateway 10.2.0.9 of port 0",
         ),
     ];
     for (name, config, words) in rows {
