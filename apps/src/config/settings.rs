@@ -28,7 +28,7 @@ impl Config {
                 hag_prefixes: hag.prefixes.clone(),
             }),
             join: JoinSettings::default(),
-            versions: mptcp::Versions::V1,
+            versions: self.mptcp.versions,
             checksum: self.mptcp.checksum,
             accept_plain: false,
             limits: self.limits,
