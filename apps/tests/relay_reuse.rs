@@ -1,4 +1,4 @@
-//! Tuples that are used again, commands amid set-up, and what a SYN asks for that neither leg can keep.
+//! Tuples that are used again, and commands amid set-up.
 
 mod common;
 
@@ -81,20 +81,6 @@ fn a_syn_on_the_tuple_of_a_relay_draws_a_challenge_ack_and_changes_nothing() {
     let mut got = Vec::new();
     sim.hosts[CLIENT].recv(pair.client, &mut got);
     assert_eq!(got, b"unmoved");
-}
-
-#[test]
-fn a_server_is_not_told_that_the_box_answers_congestion_marks() {
-    let mut sim = raw_sim(config());
-    let mut syn = Tcp::capable_syn(H, 1000, S);
-    syn.flags |= 0xc0;
-    let out = send(&mut sim, ACCESS1, &syn, CORE);
-    assert_eq!(only(&out).flags, SYN, "ECE and CWR");
-    // Nobody stands between hosts whose flow is forwarded.
-    let mut plain = Tcp::plain_syn(H, 1001, S);
-    plain.flags |= 0xc0;
-    let out = send(&mut sim, ACCESS1, &plain, CORE);
-    assert_eq!(only(&out).flags, SYN | 0xc0);
 }
 
 #[test]

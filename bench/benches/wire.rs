@@ -17,6 +17,7 @@ fn segment() -> OutSegment<MemBuf> {
     let mut dss = vec![30, 26, 0x20, 0x0f];
     dss.resize(26, 7);
     OutSegment {
+        ect: false,
         seq: SeqNum(1),
         ack: SeqNum(2),
         flags: Flags::ACK,

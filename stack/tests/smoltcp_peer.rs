@@ -351,6 +351,7 @@ fn our_offer(now: Instant, ts_offset: u32) -> Offer {
             ecr: 0,
         }),
         wnd: 60_000,
+        ecn: false,
     }
 }
 

@@ -128,6 +128,7 @@ impl Peer {
             payload.push(Slice::new(data.clone()).slice(0..wish.payload));
         }
         let segment = OutSegment {
+            ect: false,
             seq: self.next + wish.seq.cast_unsigned(),
             ack,
             flags: Flags(wish.flags),

@@ -125,7 +125,6 @@ impl Draft {
             }),
             mptcp: Mptcp {
                 announce: self.announce.into_iter().map(|at| at.value).collect(),
-                versions: self.versions,
                 checksum: self.checksum,
             },
             limits: self.limits,

@@ -1,7 +1,6 @@
 //! What an engine is built from: plain values, checked by whoever read them from a file.
 
 use ipnet::IpNet;
-use mptcp::Versions;
 use stack::PortId;
 use stack::ip::{IsolatedConfig, NetConfig};
 use stack::time::Duration;
@@ -27,8 +26,6 @@ pub struct EngineConfig {
     pub edge: Option<EdgeSettings>,
     /// Further subflows that a box in the network opens towards its customers (figure 6 of the draft).
     pub join: JoinSettings,
-    /// The versions of Multipath TCP that are spoken: answered as the SYN asks, asked for in this order.
-    pub versions: Versions,
     /// Whether the DSS checksum is asked for (RFC 8684 3.3.0); a peer that asks for it gets it anyway.
     pub checksum: bool,
     /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
@@ -149,6 +146,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// A relay whose ends have both begun to close, without progress.
     pub closing: Duration,
+    /// Silence of an end that speaks TCP after which it is probed; after four probes without an answer it is dead.
+    pub keepalive: Duration,
 }
 
 impl Default for Timeouts {
@@ -158,6 +157,7 @@ impl Default for Timeouts {
             joining: Duration::from_secs(30),
             idle: Duration::from_secs(2 * 3600 + 4 * 60),
             closing: Duration::from_secs(240),
+            keepalive: Duration::from_secs(2 * 3600),
         }
     }
 }
@@ -221,7 +221,6 @@ impl Default for EngineConfig {
             announce: Vec::new(),
             edge: None,
             join: JoinSettings::default(),
-            versions: Versions::V1,
             checksum: false,
             accept_plain: false,
             limits: Limits::default(),

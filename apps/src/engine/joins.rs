@@ -95,6 +95,7 @@ impl<B: PacketBuf> Engine<B> {
             sack: true,
             ts: Some(Timestamps { val, ecr: 0 }),
             wnd: u16::MAX,
+            ecn: peer.ecn,
         };
         let smss = peer.smss(limit, to_client.dst.is_ipv6());
         Accepting::new(

@@ -17,7 +17,6 @@ mod report;
 mod setup;
 mod split;
 mod tools;
-mod versions;
 mod walk;
 
 pub use config::{
@@ -30,7 +29,7 @@ use crate::relay::{Pending, Relay, Which};
 use addresses::OwnAddresses;
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
 use mptcp::join::Joining;
-use mptcp::{KeyPools, TokenTable};
+use mptcp::{KeyPool, TokenTable, Version};
 use open_joins::Outbound;
 use stack::flow_table::FlowTable;
 use stack::ip::{Net, NetError};
@@ -42,7 +41,6 @@ use stack::wheel::Wheel;
 use stack::{Frame, Instant, PacketBuf, PortId, Rng, Tuple};
 use std::collections::BTreeMap;
 use tools::Tools;
-use versions::PeerVersions;
 
 /// Whose a received segment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +117,7 @@ pub struct Engine<B> {
     open_joins: Slab<Outbound>,
     remains: Slab<Remains>,
     tokens: TokenTable<TokenRef>,
-    keys: KeyPools,
-    peer_versions: PeerVersions,
+    keys: KeyPool,
     timers: Wheel<Timer>,
     due: Vec<Timer>,
     /// Relays to run at the end of this burst, each once.
@@ -154,9 +151,8 @@ impl<B: PacketBuf> Engine<B> {
             joinings: Slab::with_capacity(limits.joining),
             open_joins: Slab::with_capacity(limits.joining),
             tokens: TokenTable::with_capacity(limits.relays + limits.pending),
-            peer_versions: PeerVersions::new(config.versions, 1),
-            keys: KeyPools::new(
-                config.versions,
+            keys: KeyPool::new(
+                Version::V1,
                 u32::from(config.core),
                 config.core_bits,
                 KEYS_READY,

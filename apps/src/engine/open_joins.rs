@@ -264,12 +264,20 @@ impl<B: PacketBuf> Engine<B> {
             sack: true,
             ts: Some(Timestamps { val, ecr: 0 }),
             wnd: u16::MAX,
+            ecn: self.uses_ecn(handle),
         };
         let opening = Opening::new(self.isn.isn(now, &tuple), &ours, now);
         let connection = self.relays.get_mut(handle)?.multipath_mut()?;
         let cx = &mut self.tools.leg(now);
         let to = (tuple.dst, tuple.dst_port);
         connection.open_join(cx, opening, to, id, false).ok()
+    }
+
+    /// Whether the first subflow uses ECN, and so both ends of the flow do.
+    fn uses_ecn(&self, handle: Handle) -> bool {
+        let connection = self.relays.get(handle).and_then(Relay::multipath);
+        let first = connection.and_then(|connection| connection.subflows().next());
+        first.is_some_and(|subflow| subflow.tcb().uses_ecn())
     }
 
     /// Takes a segment that answers a join of ours.

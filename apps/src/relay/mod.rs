@@ -9,7 +9,7 @@ mod pump;
 pub(crate) use info::SubflowInfo;
 pub(crate) use leg::{End, Leg, Plain};
 pub(crate) use paths::{By, Path, Paths, Remote, State};
-pub(crate) use pending::{Answered, Ends, Kind, Offering, Pending};
+pub(crate) use pending::{Answered, Ends, Kind, Pending};
 
 use crate::Counter;
 use crate::engine::Timeouts;
@@ -17,7 +17,7 @@ use mptcp::connection::{Connection, SubflowId};
 use mptcp::{Cx, Token};
 pub(crate) use pump::PIECE_MIN;
 use pump::{Pump, move_data};
-use stack::time::earlier;
+use stack::time::{Duration, earlier};
 use stack::wire::tcp::Segment;
 use stack::{Instant, PacketBuf, Tuple};
 
@@ -130,6 +130,15 @@ impl<B: PacketBuf> Relay<B> {
         match self.client {
             Leg::Multipath(_) => Which::Client(id),
             Leg::Plain(_) => Which::Server(id),
+        }
+    }
+
+    /// Has silent ends of TCP legs probed every `period`: who asks the box by a probe of his own hears of the box alone.
+    pub(crate) fn set_keepalive(&mut self, now: Instant, period: Duration) {
+        for leg in [&mut self.client, &mut self.server] {
+            if let Leg::Plain(leg) = leg {
+                leg.tcb.set_keepalive(now, period);
+            }
         }
     }
 

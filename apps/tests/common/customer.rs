@@ -88,10 +88,7 @@ pub fn hag_config() -> EngineConfig {
 
 impl Customer {
     pub fn new(edge: EdgeSettings) -> Self {
-        Self::of(&edge_config(edge))
-    }
-
-    pub fn of(config: &EngineConfig) -> Self {
+        let config = edge_config(edge);
         let info = |port: usize| PortInfo {
             name: config.ports[port].name.clone(),
             device: "memory".into(),

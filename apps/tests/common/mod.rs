@@ -11,7 +11,6 @@ pub mod host;
 pub mod mp;
 pub mod raw;
 pub mod sim;
-pub mod site;
 
 pub use host::Host;
 pub use mp::MpHost;

@@ -389,6 +389,7 @@ fn offer(now: Instant) -> Offer {
             ecr: 0,
         }),
         wnd: 65_535,
+        ecn: false,
     }
 }
 

@@ -23,10 +23,7 @@ impl<B: PacketBuf> Connection<B> {
             return self.outcome();
         };
         self.dirty = true;
-        let subflow = &mut self.subflows[at];
-        let verdict = subflow.tcb.input(&mut cx.stack(), seg);
-        subflow.rate.on_ack(cx.now, &subflow.tcb);
-        match verdict {
+        match self.subflows[at].tcb.input(&mut cx.stack(), seg) {
             Verdict::Dropped => {},
             Verdict::Reset => self.on_reset(cx, at, seg),
             Verdict::Accepted { acked } => self.on_accepted(cx, at, seg, acked),

@@ -175,6 +175,7 @@ impl World {
             sack: true,
             ts: self.timestamps.then_some(Timestamps { val, ecr: 0 }),
             wnd: 65_535,
+            ecn: false,
         }
     }
 

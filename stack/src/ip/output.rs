@@ -14,6 +14,9 @@ use crate::wire::tcp::{self, OutSegment};
 use crate::{Counter, Cx};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// ECN-capable transport, codepoint 0 (RFC 3168 5).
+const ECT0: u8 = 0b10;
+
 /// Places in the route cache.
 pub(super) const CACHE_LEN: usize = 256;
 
@@ -79,6 +82,10 @@ impl<B: PacketBuf> Net<B> {
             payload: Chain::new(),
         };
         let header = &mut frame.header;
+        let ip = IpOut {
+            tos: ip.tos | if segment.ect { ECT0 } else { 0 },
+            ..ip
+        };
         self.push_ip(header, &hop, tuple.src, tuple.dst, TCP, l4_len, ip);
         tcp::emit(&segment, tuple, header);
         frame.payload = segment.payload;

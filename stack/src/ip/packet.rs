@@ -6,7 +6,7 @@ use crate::buf::{PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
 use crate::wire::ip::{ICMPV6, TCP};
-use crate::wire::tcp::{OptBytes, Segment};
+use crate::wire::tcp::Segment;
 use core::net::IpAddr;
 
 /// IPv6 extension headers looked through for what they precede.
@@ -141,12 +141,12 @@ pub struct SynEdit {
     pub strip_mptcp: bool,
     /// Lower the maximum segment size to this many octets if it is larger; never adds the option.
     pub mss_max: Option<u16>,
-    /// Take the offer of ECN back (RFC 3168 6.1.1): who goes on with the connection must be able to keep it.
-    pub decline_ecn: bool,
-    /// Add this option of kind 30 (none if it is empty) behind all others, if 40 octets hold it: an MP_CAPABLE of 4
-    /// octets in version 1 (RFC 8684 3.1), of 12 in version 0 (RFC 6824 3.1). A segment without that room goes on
-    /// without it.
-    pub add_mptcp: OptBytes,
+    /// Offer congestion marks as RFC 3168 has them in the place of accurate ones (RFC 9768 3.1.2): who goes on with the
+    /// connection answers only those.
+    pub decline_accurate_ecn: bool,
+    /// Add these four octets of kind 30 behind all other options, if 40 octets hold them: an MP_CAPABLE of version 1
+    /// (RFC 8684 3.1). A segment without that room goes on without them.
+    pub add_mptcp: Option<[u8; 4]>,
     /// Other addresses and ports, of IPv4.
     pub translation: Translation,
 }

@@ -11,10 +11,8 @@ use crate::wire::ip::{ETHERNET, TCP, pseudo_header};
 use crate::wire::tcp::{HEADER_MIN, KIND_MPTCP, OptBytes, kind};
 use crate::{Counter, Cx};
 
-/// The flags of ECN, the first in octet 12 (RFC 9768 3.1), the others in octet 13 of the header (RFC 3168 6.1).
+/// The flag of accurate ECN, in octet 12 of the header (RFC 9768 3.1). Without it the other two mean what RFC 3168 says.
 const AE: u8 = 0x01;
-const CWR: u8 = 0x80;
-const ECE: u8 = 0x40;
 
 impl<B: PacketBuf> Net<B> {
     /// Routes a segment on with `edit` applied to its options; all others stay verbatim and in order.
@@ -62,9 +60,8 @@ impl<B: PacketBuf> Net<B> {
         tcp[..HEADER_MIN].copy_from_slice(fixed);
         tcp[HEADER_MIN..].copy_from_slice(&options);
         tcp[12] = (u8::try_from(tcp_len / 4).unwrap_or(0) << 4) | (fixed[12] & 0x0f);
-        if edit.decline_ecn {
+        if edit.decline_accurate_ecn {
             tcp[12] &= !AE;
-            tcp[13] &= !(CWR | ECE);
         }
         edit.translation.rewrite_ports(tcp);
         tcp[16..18].fill(0);
@@ -111,8 +108,10 @@ fn edited(options: &[u8], edit: SynEdit) -> OptBytes {
             _ => keep(option),
         }
     }
-    // Without room, without it: the connection is plain TCP.
-    out.try_extend_from_slice(&edit.add_mptcp).ok();
+    if let Some(option) = edit.add_mptcp {
+        // Without room, without it: the connection is plain TCP.
+        out.try_extend_from_slice(&option).ok();
+    }
     let padding = out.len().next_multiple_of(4) - out.len();
     let fits = out.try_extend_from_slice(&[kind::END; 3][..padding]);
     debug_assert!(fits.is_ok(), "a header's options are whole words");

@@ -12,7 +12,7 @@ pub use accepting::{AcceptVerdict, Accepting};
 pub use opening::{OpenVerdict, Opening};
 
 use crate::PacketBuf;
-use crate::wire::tcp::{Options, Segment, Timestamps};
+use crate::wire::tcp::{Flags, Options, Segment, Timestamps};
 
 /// Largest window shift (RFC 7323 2.3).
 pub const WSCALE_MAX: u8 = 14;
@@ -30,13 +30,20 @@ pub struct Offer {
     pub ts: Option<Timestamps>,
     /// Its window, never scaled (RFC 7323 2.2).
     pub wnd: u16,
+    /// Whether its sender answers congestion marks: an ECN-setup SYN or SYN+ACK (RFC 3168 6.1.1).
+    pub ecn: bool,
 }
 
 impl Offer {
     /// Reads the offer of a segment with SYN.
     #[must_use]
     pub fn of<B: PacketBuf>(syn: &Segment<B>) -> Self {
-        Self::from_options(&syn.options, syn.wnd)
+        let (ece, cwr) = (syn.flags.has(Flags::ECE), syn.flags.has(Flags::CWR));
+        let answer = syn.flags.has(Flags::ACK);
+        Self {
+            ecn: ece && cwr != answer,
+            ..Self::from_options(&syn.options, syn.wnd)
+        }
     }
 
     pub(super) fn from_options(options: &Options, wnd: u16) -> Self {
@@ -46,6 +53,7 @@ impl Offer {
             sack: options.sack_permitted,
             ts: options.ts,
             wnd,
+            ecn: false,
         }
     }
 

@@ -53,6 +53,8 @@ impl<B: PacketBuf> Tcb<B> {
         if self.state == State::TimeWait {
             return self.input_time_wait(cx, seg);
         }
+        self.note_heard(cx.now);
+        self.input_ecn(cx, seg);
         let acked = self.input_ack(cx, seg);
         // Sixth, URG: its pointer is ignored, the data is data (RFC 6093 6).
         // Seventh, the segment's text, and eighth, FIN.

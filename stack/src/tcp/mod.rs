@@ -12,12 +12,16 @@
 //!
 //! [`Slice`]: crate::Slice
 
+mod black_hole;
 mod challenge_ack;
 pub mod congestion;
+mod ecn;
 pub mod handshake;
 mod input;
 pub mod isn;
+mod keepalive;
 mod output;
+mod rare;
 mod recv;
 mod send;
 mod state;
@@ -27,6 +31,7 @@ mod tests;
 pub mod time_wait;
 mod timers;
 
+pub use keepalive::KEEPALIVE_PROBES;
 pub use state::State;
 pub use tcb::{Agreed, Item, Tcb, TsState, Verdict};
 
@@ -54,6 +59,7 @@ pub fn reset_for<B: PacketBuf>(segment: &Segment<B>) -> Option<OutSegment<B>> {
         ack,
         flags,
         wnd: 0,
+        ect: false,
         options: Options::default(),
         payload: Chain::new(),
     })

@@ -35,10 +35,10 @@ impl<B: PacketBuf> Tcb<B> {
                 return segment;
             }
         }
-        self.rcv
-            .ack
-            .is_due()
-            .then(|| self.pure_ack(cx.now, upper_space))
+        if self.rcv.ack.is_due() {
+            return Some(self.pure_ack(cx.now, upper_space));
+        }
+        self.output_keepalive(cx)
     }
 
     /// Retransmits (NextSeg rule 1 of RFC 6675 4; RFC 6298 5.4).
@@ -53,16 +53,17 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.queue.cut_lost(index, max);
         let entry = self.snd.queue.resend(index, cx.now)?;
         let len = entry.seq_len();
-        self.snd.resends += 1;
+        self.snd.resends = self.snd.resends.saturating_add(1);
         cx.counters.count(Counter::TcpRetransmitted);
         self.snd.on_sent(len, cx.now);
         // RFC 6675 6, the careful variant: the timer starts anew with each retransmission.
         self.arm_retransmit(cx.now);
-        self.data_segment(cx.now, index)
+        self.data_segment(cx.now, index, false)
     }
 
     /// Sends new data, as nothing lost waits, if both windows let it go or a probe is due.
     fn output_new(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+        self.forget_black_hole(cx.now);
         let entry = self.snd.queue.first_unsent()?;
         let max = self.max_len(entry.item.upper.len());
         let usable = self.snd.usable_wnd();
@@ -94,7 +95,7 @@ impl<B: PacketBuf> Tcb<B> {
         if !self.timers.is_set(Timer::Retransmit) {
             self.arm_retransmit(cx.now);
         }
-        self.data_segment(cx.now, self.snd.queue.sent() - 1)
+        self.data_segment(cx.now, self.snd.queue.sent() - 1, true)
     }
 
     /// RFC 9293 3.8.6.1: while the window is closed and nothing is in flight, one octet goes out now and then.
@@ -110,7 +111,7 @@ impl<B: PacketBuf> Tcb<B> {
             return None;
         }
         self.snd.probe_due = false;
-        let mut segment = self.data_segment(cx.now, self.snd.queue.sent())?;
+        let mut segment = self.data_segment(cx.now, self.snd.queue.sent(), false)?;
         segment.payload.truncate(1);
         if let Some(payload) = segment.payload.first_mut() {
             *payload = payload.slice(0..1);
@@ -131,13 +132,15 @@ impl<B: PacketBuf> Tcb<B> {
         u32::try_from(self.max_payload(upper)).unwrap_or(u32::MAX)
     }
 
-    /// The segment of entry `index` of the send queue.
-    fn data_segment(&mut self, now: Instant, index: usize) -> Option<OutSegment<B>> {
+    /// The segment of entry `index` of the send queue; `new` if it goes out for the first time.
+    fn data_segment(&mut self, now: Instant, index: usize, new: bool) -> Option<OutSegment<B>> {
         let options = Options {
             ts: self.timestamps(now),
             ..Options::default()
         };
         let mut segment = self.segment(Flags::ACK, options, false);
+        segment.flags = self.ecn_flags(segment.flags, new);
+        segment.ect = new && self.uses_ecn();
         let entry = self.snd.queue.entry(index)?;
         segment.seq = entry.seq;
         segment.options.mptcp = entry.item.upper;
@@ -164,7 +167,7 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     /// A segment at SND.NXT that acknowledges RCV.NXT and announces the window.
-    fn segment(&mut self, flags: Flags, options: Options, pure: bool) -> OutSegment<B> {
+    pub(super) fn segment(&mut self, flags: Flags, options: Options, pure: bool) -> OutSegment<B> {
         let ack = self.rcv.nxt();
         let wnd = self.rcv.window.announce(ack, u32::from(self.rcv.mss));
         let more = pure && self.snd.sack && self.rcv.queue.has_unreported();
@@ -174,8 +177,9 @@ impl<B: PacketBuf> Tcb<B> {
         OutSegment {
             seq: self.snd.queue.nxt(),
             ack,
-            flags,
+            flags: self.ecn_flags(flags, false),
             wnd,
+            ect: false,
             options,
             payload: Chain::new(),
         }

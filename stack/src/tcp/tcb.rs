@@ -4,6 +4,7 @@ use super::State;
 use super::challenge_ack::ChallengeAcks;
 use super::congestion::CongestionControl;
 use super::low32;
+use super::rare::Rare;
 use super::recv::Receiver;
 use super::send::Sender;
 use super::time_wait::{TWO_MSL, TimeWait};
@@ -44,6 +45,8 @@ pub struct Agreed {
     pub sack: bool,
     /// Timestamps, if both sides send them.
     pub ts: Option<TsState>,
+    /// Whether both sides answer congestion marks (RFC 3168 6.1.1).
+    pub ecn: bool,
     /// The round trip that the handshake measured.
     pub rtt: Option<Duration>,
     /// Whether our SYN or SYN+ACK had to be sent more than once: the congestion window then starts at one segment
@@ -65,6 +68,7 @@ impl Agreed {
             rcv_wnd: 65_535,
             sack: false,
             ts: None,
+            ecn: false,
             rtt: None,
             syn_lost: false,
         }
@@ -112,6 +116,8 @@ pub struct Tcb<B> {
     /// Last.ACK.sent (RFC 7323 4.3).
     pub(super) last_ack_sent: SeqNum,
     pub(super) challenges: ChallengeAcks,
+    /// `None` unless something of it is used.
+    pub(super) rare: Option<Box<Rare>>,
     pub(super) timers: Timers,
     pub(super) snd: Sender<B>,
     pub(super) rcv: Receiver<B>,
@@ -133,6 +139,7 @@ impl<B: PacketBuf> Tcb<B> {
             ts_recent_age: seconds(now),
             last_ack_sent: rcv_nxt,
             challenges: ChallengeAcks::default(),
+            rare: agreed.ecn.then(Rare::with_ecn),
             timers: Timers::default(),
             snd: Sender::new(agreed, now),
             rcv: Receiver::new(rcv_nxt, agreed.rcv_wnd, agreed.rcv_wscale),
@@ -452,22 +459,10 @@ impl<B: PacketBuf> Tcb<B> {
         self.rcv.octets
     }
 
-    /// Octets known to have arrived, by acknowledgment, SACK or (without SACK) duplicate ACK. Wraps.
-    #[must_use]
-    pub const fn delivered(&self) -> u32 {
-        self.snd.delivered
-    }
-
-    /// Whether the congestion window was in use when what was acknowledged last was sent (RFC 7661 3).
-    #[must_use]
-    pub fn is_cwnd_limited(&self) -> bool {
-        self.snd_una() <= self.snd.limited_until
-    }
-
     /// Segments sent more than once.
     #[must_use]
-    pub const fn retransmitted(&self) -> u64 {
-        self.snd.resends
+    pub fn retransmitted(&self) -> u64 {
+        u64::from(self.snd.resends)
     }
 
     /// Retransmission timeouts in a row without an acknowledgment of new data.

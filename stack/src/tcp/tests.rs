@@ -1,6 +1,9 @@
 //! Tests of whole connections, in virtual time.
 
+mod black_hole;
 mod closing;
+mod ecn;
+mod keepalive;
 pub(super) mod network;
 mod reset;
 pub(super) mod rig;

@@ -90,6 +90,7 @@ impl TimeWait {
     #[must_use]
     pub fn ack<B: PacketBuf>(&self, now: Instant) -> OutSegment<B> {
         OutSegment {
+            ect: false,
             seq: self.snd_nxt,
             ack: self.rcv_nxt,
             flags: Flags::ACK,

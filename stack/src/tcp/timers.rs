@@ -2,7 +2,7 @@
 
 use super::{State, Tcb};
 use crate::counters::Counter;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earlier};
 use crate::{Cx, PacketBuf};
 
 /// Longest time that an ACK waits for company (RFC 9293 3.8.6.3 allows 500 ms).
@@ -72,10 +72,10 @@ impl<B: PacketBuf> Tcb<B> {
     /// When [`Self::advance`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next()
+        earlier(self.timers.next(), self.keepalive_at())
     }
 
-    /// Runs the timers that are due: retransmission, persist, delayed ACK, TIME-WAIT. Follow with [`Self::output`].
+    /// Runs the timers that are due: retransmission, persist, delayed ACK, keepalive, TIME-WAIT. Follow with [`Self::output`].
     pub fn advance(&mut self, cx: &mut Cx<'_>) {
         if self.timers.take_due(Timer::DelayedAck, cx.now) {
             self.rcv.ack.request();
@@ -88,6 +88,9 @@ impl<B: PacketBuf> Tcb<B> {
         }
         if self.timers.take_due(Timer::Persist, cx.now) {
             self.on_persist_timeout(cx);
+        }
+        if self.keepalive_at().is_some_and(|at| at <= cx.now) {
+            self.on_keepalive_timeout(cx);
         }
         if self.timers.take_due(Timer::TimeWait, cx.now) {
             self.state = State::Closed;
@@ -103,6 +106,7 @@ impl<B: PacketBuf> Tcb<B> {
             return self.give_up(cx);
         }
         cx.counters.count(Counter::TcpRto);
+        self.suspect_black_hole(cx);
         self.snd.on_rto();
         self.timers.clear(Timer::Reorder);
         // The retransmission that output() now makes may wait for its turn: the timer does not (5.6).
@@ -125,7 +129,7 @@ impl<B: PacketBuf> Tcb<B> {
             .set(Timer::Persist, cx.now + self.snd.persist_interval());
     }
 
-    fn give_up(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn give_up(&mut self, cx: &mut Cx<'_>) {
         cx.counters.count(Counter::TcpTimedOut);
         self.timed_out = true;
         self.close();

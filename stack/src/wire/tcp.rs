@@ -158,6 +158,8 @@ pub struct OutSegment<B> {
     pub flags: Flags,
     /// The window field as it will stand on the wire, already scaled down.
     pub wnd: u16,
+    /// Whether its packet may be marked on congestion: ECT(0) in the IP header (RFC 3168 5).
+    pub ect: bool,
     /// The options that TCP itself sends; `mptcp` holds those of the layer above.
     pub options: Options,
     /// Data, by reference.

@@ -19,6 +19,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let out = OutSegment {
+        ect: false,
         seq: segment.seq,
         ack: segment.ack,
         flags: segment.flags,

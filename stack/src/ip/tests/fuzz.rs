@@ -82,8 +82,8 @@ fn check(
             let edit = SynEdit {
                 strip_mptcp: true,
                 mss_max: Some(900),
-                decline_ecn: true,
-                add_mptcp: [30, 4, 1, 1].into_iter().collect(),
+                decline_accurate_ecn: true,
+                add_mptcp: Some([30, 4, 1, 1]),
                 translation: Translation::NONE,
             };
             bed.with(|net, cx, out| net.forward_syn(cx, &arrival, edit, out));

@@ -37,6 +37,7 @@ fn emit(bed: &mut Bed, src: &str, dst: &str) {
         dst_port: 2,
     };
     let segment = OutSegment {
+        ect: false,
         seq: SeqNum(1),
         ack: SeqNum(0),
         flags: Flags::SYN,

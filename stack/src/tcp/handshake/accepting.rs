@@ -46,6 +46,7 @@ pub struct Accepting {
     has_wscale: bool,
     has_sack: bool,
     has_ts: bool,
+    has_ecn: bool,
 }
 
 const _: () = assert!(size_of::<Accepting>() <= 64, "SYN floods multiply this");
@@ -81,6 +82,7 @@ impl Accepting {
             has_wscale: scales.is_some(),
             has_sack: peer.sack && ours.sack,
             has_ts: clocks.is_some(),
+            has_ecn: peer.ecn && ours.ecn,
         }
     }
 
@@ -99,7 +101,12 @@ impl Accepting {
         OutSegment {
             seq: self.iss,
             ack: self.irs + 1,
-            flags: Flags::SYN.with(Flags::ACK),
+            flags: if self.has_ecn {
+                Flags::SYN.with(Flags::ACK).with(Flags::ECE)
+            } else {
+                Flags::SYN.with(Flags::ACK)
+            },
+            ect: false,
             wnd: u16::try_from(self.rcv_wnd).unwrap_or(u16::MAX),
             options,
             payload: Chain::new(),
@@ -201,6 +208,7 @@ impl Accepting {
                 recent: self.ts_recent,
                 offset: self.ts_offset,
             }),
+            ecn: self.has_ecn,
             // Karn: only an answer to the one SYN+ACK measures the round trip (RFC 6298 3).
             rtt: (self.sends == 1).then(|| now.since(self.sent_at)),
             syn_lost: self.sends > 1,
@@ -215,6 +223,7 @@ impl Accepting {
             seq: self.iss + 1,
             ack: self.irs + 1,
             flags: Flags::ACK,
+            ect: false,
             wnd: u16::try_from(self.rcv_wnd >> self.rcv_wscale).unwrap_or(u16::MAX),
             options: Options {
                 ts: self.timestamps(cx.now),

@@ -81,8 +81,13 @@ impl Opening {
         OutSegment {
             seq: self.iss,
             ack: SeqNum(0),
-            flags: Flags::SYN,
+            flags: if self.ours.ecn {
+                Flags::SYN.with(Flags::ECE).with(Flags::CWR)
+            } else {
+                Flags::SYN
+            },
             wnd: self.ours.wnd,
+            ect: false,
             options,
             payload: Chain::new(),
         }
@@ -173,6 +178,7 @@ impl Opening {
                 recent: ts.val,
                 offset: self.ts_offset,
             }),
+            ecn: self.ours.ecn && answer.ecn,
             rtt: self.rtt,
             syn_lost: self.sends > 1,
         })

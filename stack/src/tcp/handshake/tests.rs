@@ -38,6 +38,7 @@ fn offer(mss: u16, wscale: u8, val: u32) -> Offer {
         sack: true,
         ts: Some(Timestamps { val, ecr: 0 }),
         wnd: 64_000,
+        ecn: true,
     }
 }
 
@@ -111,6 +112,7 @@ fn both_sides_agree_on_the_same() {
                 recent: 35,
                 offset: 1_000u32.wrapping_sub(10_000),
             }),
+            ecn: true,
             rtt: Some(Duration::from_millis(30)),
             syn_lost: false,
         }
@@ -142,7 +144,7 @@ fn both_sides_agree_on_the_same() {
         })
     );
     assert_eq!(server.snd_wnd, u32::from(third.wnd) << 3);
-    assert!(server.sack);
+    assert!(server.sack && server.ecn);
 }
 
 #[test]
@@ -158,6 +160,7 @@ fn what_one_side_does_not_offer_is_not_used() {
         assert_eq!(answer.options.wscale, None);
         assert_eq!(answer.options.ts, None);
         assert!(!answer.options.sack_permitted);
+        assert!(!answer.flags.has(Flags::ECE) && !answer.flags.has(Flags::CWR));
     }
     assert_eq!(none.smss(1460, false), 536);
     assert_eq!(none.smss(1460, true), 1220);

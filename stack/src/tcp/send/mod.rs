@@ -37,9 +37,7 @@ pub(super) struct Sender<B> {
     pub(super) smss: u16,
     pub(super) sack: bool,
     /// ACKs up to here acknowledge what was sent while the congestion window was the limit.
-    pub(super) limited_until: SeqNum,
-    /// Octets known to have arrived, by acknowledgment or SACK; wraps.
-    pub(super) delivered: u32,
+    limited_until: SeqNum,
     last_sent: Instant,
     pub(super) last_progress: Instant,
     pub(super) consecutive_rtos: u8,
@@ -48,7 +46,7 @@ pub(super) struct Sender<B> {
     pub(super) probes: u8,
     pub(super) unanswered_probes: u8,
     pub(super) octets_acked: u64,
-    pub(super) resends: u64,
+    pub(super) resends: u32,
 }
 
 impl<B: PacketBuf> Sender<B> {
@@ -73,7 +71,6 @@ impl<B: PacketBuf> Sender<B> {
             smss: agreed.smss,
             sack: agreed.sack,
             limited_until: nxt,
-            delivered: 0,
             last_sent: now,
             last_progress: now,
             consecutive_rtos: 0,

@@ -24,7 +24,9 @@ fn t7_retransmissions_double_to_a_minute_then_the_connection_is_given_up() {
         rig.at(at - 1);
         assert_eq!(rig.sent(), [], "1 ms before retransmission {n}");
         rig.at(at);
-        assert_eq!(rig.sent(), [(0, 1000)], "retransmission {n}");
+        // From the fourth on it may be the path that does not take so much.
+        let len = if n < 4 { 1000 } else { 536 };
+        assert_eq!(rig.sent(), [(0, len)], "retransmission {n}");
         assert_eq!(rig.tcb.consecutive_rtos(), n);
     }
     assert!(at >= 100_000, "R2 of RFC 1122 4.2.3.5");

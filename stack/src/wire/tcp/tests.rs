@@ -179,6 +179,7 @@ fn out_segment(options: Options, payload: &[u8]) -> OutSegment<Buf> {
     // In two slices, the first of odd length where there are enough octets.
     let cut = payload.len().min(3);
     OutSegment {
+        ect: false,
         seq: SeqNum(0xffff_fff0),
         ack: SeqNum(77),
         flags: Flags::ACK.with(Flags::PSH),

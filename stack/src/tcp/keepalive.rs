@@ -1,0 +1,100 @@
+//! Probes of a peer that has long been silent (RFC 9293 3.8.4).
+
+use super::{State, Tcb};
+use crate::counters::Counter;
+use crate::time::{Duration, Instant};
+use crate::wire::tcp::{Flags, Options, OutSegment};
+use crate::{Cx, PacketBuf};
+
+/// Probes without an answer after which the peer is given up. One that is lost proves nothing (RFC 1122 4.2.3.6).
+pub const KEEPALIVE_PROBES: u8 = 4;
+
+/// The most time between two probes, once the first has gone unanswered.
+const BETWEEN_MAX: Duration = Duration::from_secs(75);
+
+/// When a silent peer is probed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keepalive {
+    /// Silence after which a probe is sent.
+    period: Duration,
+    /// When the peer was last heard.
+    heard: Instant,
+    /// Probes since then.
+    sent: u8,
+    /// When to look at it again.
+    at: Instant,
+    /// Whether one is to be sent now.
+    due: bool,
+}
+
+impl<B: PacketBuf> Tcb<B> {
+    /// Probes the peer whenever it was silent for `period`, and gives it up after [`KEEPALIVE_PROBES`] without an
+    /// answer, each of them at most `period` and 75 s after the one before.
+    pub fn set_keepalive(&mut self, now: Instant, period: Duration) {
+        self.rare.get_or_insert_default().keepalive = Some(Keepalive {
+            period,
+            heard: now,
+            sent: 0,
+            at: now + period,
+            due: false,
+        });
+    }
+
+    fn keepalive(&mut self) -> Option<&mut Keepalive> {
+        self.rare.as_mut()?.keepalive.as_mut()
+    }
+
+    /// When [`Self::on_keepalive_timeout`] is due.
+    pub(super) fn keepalive_at(&self) -> Option<Instant> {
+        let over = matches!(self.state, State::Closed | State::TimeWait);
+        let keepalive = self.rare.as_ref()?.keepalive.as_ref();
+        keepalive.filter(|_| !over).map(|keepalive| keepalive.at)
+    }
+
+    /// The peer is there.
+    pub(super) fn note_heard(&mut self, now: Instant) {
+        if let Some(keepalive) = self.keepalive() {
+            keepalive.heard = now;
+            keepalive.sent = 0;
+            keepalive.due = false;
+        }
+    }
+
+    /// The timer fired: it is not moved with each segment, so the peer may have been heard since it was set.
+    pub(super) fn on_keepalive_timeout(&mut self, cx: &mut Cx<'_>) {
+        // What waits for an acknowledgment, or for a window, is sent again by itself.
+        let busy = self.snd.queue.flight() > 0 || self.snd.queue.unsent() > 0;
+        let Some(keepalive) = self.keepalive() else {
+            return;
+        };
+        let silent_until = keepalive.heard + keepalive.period;
+        let between = keepalive.period.min(BETWEEN_MAX);
+        keepalive.at = if busy {
+            keepalive.sent = 0;
+            cx.now + keepalive.period
+        } else if keepalive.sent == 0 && silent_until > cx.now {
+            silent_until
+        } else if keepalive.sent >= KEEPALIVE_PROBES {
+            cx.counters.count(Counter::TcpKeepaliveTimedOut);
+            return self.give_up(cx);
+        } else {
+            keepalive.due = true;
+            keepalive.sent += 1;
+            cx.now + between
+        };
+    }
+
+    /// RFC 9293 3.8.4: a segment at SND.NXT - 1 without payload, which the peer must answer.
+    pub(super) fn output_keepalive(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+        let keepalive = self.keepalive().filter(|keepalive| keepalive.due)?;
+        keepalive.due = false;
+        cx.counters.count(Counter::TcpKeepalive);
+        let options = Options {
+            ts: self.timestamps(cx.now),
+            ..Options::default()
+        };
+        let mut segment = self.segment(Flags::ACK, options, true);
+        segment.seq = self.snd.queue.nxt() - 1;
+        Some(segment)
+    }
+}

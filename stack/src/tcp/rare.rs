@@ -1,0 +1,24 @@
+//! State that few connections have: behind one pointer, so that the others stay small.
+
+use super::black_hole::Suspicion;
+use super::ecn::Ecn;
+use super::keepalive::Keepalive;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rare {
+    /// Where both ends agreed on it.
+    pub(super) ecn: Option<Ecn>,
+    /// While segments are smaller than they were, on a suspicion.
+    pub(super) suspicion: Option<Suspicion>,
+    /// Where the owner asked for probes.
+    pub(super) keepalive: Option<Keepalive>,
+}
+
+impl Rare {
+    pub(super) fn with_ecn() -> Box<Self> {
+        Box::new(Self {
+            ecn: Some(Ecn::default()),
+            ..Self::default()
+        })
+    }
+}
