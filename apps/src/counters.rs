@@ -4,8 +4,9 @@ stack::counters! {
     /// What policy and the relay count. `bypass_*` rows are flows forwarded unbonded, their MP_CAPABLE stripped.
     pub enum Counter {
         Opened "relay_opened" "Flows split into two legs: the client's third ACK arrived.",
-        OpenedMptcp "relay_opened_mptcp" "Of those, flows whose client leg began as MPTCP.",
-        OpenedPlain "relay_opened_plain" "Of those, flows whose client leg was plain TCP from the start.",
+        OpenedMptcp "relay_opened_mptcp" "Of those, flows one of whose legs began as MPTCP.",
+        OpenedVersion0 "relay_opened_version_0" "Of those, flows in version 0 (RFC 6824).",
+        OpenedPlain "relay_opened_plain" "Of those that were split, flows whose legs were both plain TCP from the start.",
         ClosedClean "relay_closed_clean" "Relays whose both directions ended with FIN or DATA_FIN.",
         ClosedServerReset "relay_closed_server_reset" "Relays ended by a reset from the server.",
         ClosedClientReset "relay_closed_client_reset" "Relays ended by a reset or MP_FASTCLOSE from the client.",
@@ -32,8 +33,10 @@ stack::counters! {
         BypassNoRoute "bypass_no_route" "SYNs with MP_CAPABLE whose server or client has no route.",
         BypassAuthenticated "bypass_authenticated" "SYNs with MP_CAPABLE under TCP-MD5 or TCP-AO.",
         BypassMalformed "bypass_malformed" "SYNs whose MPTCP option is not an MP_CAPABLE that we can answer.",
+        BypassVersion "bypass_version" "SYNs with MP_CAPABLE of a version that we do not speak.",
         BypassDataOnSyn "bypass_data_on_syn" "SYNs with MP_CAPABLE that carry data or a fast-open cookie.",
         CutThrough "cut_through" "Flows whose MP_CAPABLE was answered by none: they go on as plain routing, and nothing is kept of them.",
+        VersionChanged "version_changed" "Times that the peer left one version of Multipath TCP unanswered, so that the next flow asks for the other.",
         StrippedAnswer "stripped_answer" "SYN+ACKs from the core whose MPTCP option was removed.",
         JoinNoToken "join_no_token" "MP_JOIN SYNs whose token names no connection, answered with a reset.",
         JoinTooEarly "join_too_early" "MP_JOIN SYNs dropped in silence: the connection still waits for the client's key.",

@@ -108,6 +108,9 @@ fn every_bypass_strips_mp_capable_and_counts_its_reason() {
     early.payload = b"GET".to_vec();
     let mut old = to_server.clone();
     old.options = [&SYN_OPTIONS[..], &[30, 12, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]].concat();
+    // Version 1 with the key that only version 0 has in its SYN.
+    let mut garbled = old.clone();
+    garbled.options[SYN_OPTIONS.len() + 2] = 1;
     let cases = [
         (
             "bypass_limit_pending",
@@ -129,7 +132,8 @@ fn every_bypass_strips_mp_capable_and_counts_its_reason() {
         ),
         ("bypass_authenticated", config(), ACCESS1, signed),
         ("bypass_data_on_syn", config(), ACCESS1, early),
-        ("bypass_malformed", config(), ACCESS1, old),
+        ("bypass_version", config(), ACCESS1, old),
+        ("bypass_malformed", config(), ACCESS1, garbled),
         ("bypass_wrong_port", config(), CORE, to_server),
     ];
     for (name, config, port, syn) in cases {

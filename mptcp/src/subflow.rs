@@ -1,9 +1,12 @@
 //! One subflow of a connection: a TCP connection, the mappings that place its data, and what is due on it.
 
+mod rate;
+
 use crate::connection::SubflowId;
 use crate::dss::MappingStore;
 use crate::scheduler::Candidate;
 use crate::types::{AddrId, DataSeq};
+use rate::Rate;
 use stack::checksum::Sum;
 use stack::tcp::{State, Tcb};
 use stack::time::Duration;
@@ -119,6 +122,7 @@ pub struct Subflow<B> {
     pub(crate) failed: bool,
     /// It made no progress for so long that its data went to others; until it does.
     pub(crate) stale: bool,
+    pub(crate) rate: Rate,
     /// When it last went from nothing queued to something.
     pub(crate) busy_since: Instant,
     /// What it was given last, in one piece.
@@ -172,6 +176,7 @@ impl<B: PacketBuf> Subflow<B> {
             uncovered_since: None,
             failed: false,
             stale: false,
+            rate: Rate::new(),
             busy_since: Instant::ZERO,
             run: None,
             finishing: false,
@@ -214,6 +219,25 @@ impl<B: PacketBuf> Subflow<B> {
     #[must_use]
     pub const fn cost(&self) -> u16 {
         self.cost
+    }
+
+    /// Octets of TCP payload per second that the peer took lately while the congestion window was full, or the most it
+    /// took otherwise: what the path carries as far as is known. 0 before the first two round trips, and 100 ms.
+    #[must_use]
+    pub fn delivery_rate(&self) -> u64 {
+        self.rate.octets_per_second()
+    }
+
+    /// How long the congestion window was what held us back, in all, to some round trips.
+    #[must_use]
+    pub fn cwnd_limited(&self) -> Duration {
+        self.rate.limited()
+    }
+
+    /// Segments with data sent on it, each as often as it was sent.
+    #[must_use]
+    pub const fn segments_out(&self) -> u64 {
+        self.rate.segments
     }
 
     /// Payload octets received in order on it.

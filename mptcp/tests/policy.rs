@@ -167,3 +167,25 @@ fn m29_a_step_of_the_secondarys_rate_is_followed_as_one_tcp_would() {
         assert!(both * 10 >= alone * 9, "rtt {rtt}: {both} of {alone}");
     }
 }
+
+#[test]
+fn m29_each_subflow_measures_what_its_path_carries() {
+    let mut world = world(vec![path(PRIMARY, 30, 0), path(SECONDARY, 60, 0)]);
+    world.ends[B].send(400_000_000, false);
+    world.pass(Duration::from_secs(5));
+    for _ in 0..10 {
+        world.pass(Duration::from_millis(470));
+        for (subflow, (rate, rtt)) in world.ends[B]
+            .conn
+            .subflows()
+            .zip([(PRIMARY, 30), (SECONDARY, 60)])
+        {
+            let share = subflow.delivery_rate() * 1000 / payload(rate);
+            assert!((950..1050).contains(&share), "{share} of 1000 of {rate}");
+            let min = subflow.tcb().min_rtt().unwrap().as_millis();
+            assert!((rtt..rtt + 2).contains(&min), "{min} ms");
+            let limited = subflow.cwnd_limited();
+            assert!(limited > Duration::from_millis(4_500), "{limited:?}");
+        }
+    }
+}

@@ -73,6 +73,7 @@ fn compare(player: &Player, recorded: &Said) {
         .mappings
         .iter()
         .filter(|mapping| !said.mappings.contains(mapping))
+        .map(|(tuple, seq, dsn, ssn, len, checksum, _)| (tuple, seq, dsn, ssn, len, checksum))
         .take(3)
         .collect();
     assert!(differing.is_empty(), "not said: {differing:?}");

@@ -83,6 +83,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         ports,
         subscribers: nets(&["10.1.0.0/24", "fd00:1::/64"]),
         announce: announce(),
+        versions: mptcp::Versions::V1ThenV0,
         checksum: false,
         edge: None,
         join: JoinSettings::default(),

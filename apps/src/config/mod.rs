@@ -125,6 +125,7 @@ impl Draft {
             }),
             mptcp: Mptcp {
                 announce: self.announce.into_iter().map(|at| at.value).collect(),
+                versions: self.versions,
                 checksum: self.checksum,
             },
             limits: self.limits,

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use mptcp::Versions;
 
 use super::place::Place;
 use super::reader::{At, Reader, Table};
@@ -29,6 +30,7 @@ pub(super) struct Draft {
     /// At the customer's edge.
     pub(super) hag: Option<HagDraft>,
     pub(super) announce: Vec<At<IpAddr>>,
+    pub(super) versions: Versions,
     pub(super) checksum: bool,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
@@ -71,8 +73,8 @@ const fn sections(kind: BoxKind) -> &'static [&'static str] {
 
 const WORKER: &[&str] = &["cores", "polling", "hugepages", "memory_mb"];
 const ROUTE: &[&str] = &["to", "via"];
-const MPTCP_HAG: &[&str] = &["announce", "checksum"];
-const MPTCP_HCPE: &[&str] = &["checksum"];
+const MPTCP_HAG: &[&str] = &["announce", "versions", "checksum"];
+const MPTCP_HCPE: &[&str] = &["versions", "checksum"];
 const LIMITS: &[&str] = &[
     "connections",
     "pending",
@@ -136,7 +138,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
     let routes = routes(reader, &root);
     let subscribers = subscribers(reader, &root);
     let hag = (kind == BoxKind::Hcpe).then(|| edge::hag(reader, &root));
-    let (announce, checksum) = mptcp(reader, &root);
+    let (announce, versions, checksum) = mptcp(reader, &root);
     Some(Draft {
         name,
         limits: limits(reader, &root, worker.as_ref(), ports.len()),
@@ -147,6 +149,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         subscribers,
         hag,
         announce,
+        versions,
         checksum,
         timeouts: timeouts(reader, &root),
         control: control(reader, &root),
@@ -286,13 +289,13 @@ fn subscribers(reader: &mut Reader, root: &Table<'_>) -> Vec<At<IpNet>> {
         .collect()
 }
 
-fn mptcp(reader: &mut Reader, root: &Table<'_>) -> (Vec<At<IpAddr>>, bool) {
+fn mptcp(reader: &mut Reader, root: &Table<'_>) -> (Vec<At<IpAddr>>, Versions, bool) {
     let keys = match reader.kind {
         BoxKind::Hag => MPTCP_HAG,
         BoxKind::Hcpe => MPTCP_HCPE,
     };
     let Some(table) = section(reader, root, "mptcp", keys) else {
-        return (Vec::new(), false);
+        return (Vec::new(), Versions::default(), false);
     };
     let announce = table.find("announce").map(|at| {
         let items = reader.list(
@@ -305,7 +308,35 @@ fn mptcp(reader: &mut Reader, root: &Table<'_>) -> (Vec<At<IpAddr>>, bool) {
             .collect()
     });
     let checksum = table.find("checksum").and_then(|at| reader.boolean(&at));
-    (announce.unwrap_or_default(), checksum.unwrap_or(false))
+    let versions = table.find("versions").and_then(|at| versions(reader, &at));
+    (
+        announce.unwrap_or_default(),
+        versions.unwrap_or_default(),
+        checksum.unwrap_or(false),
+    )
+}
+
+/// Versions of Multipath TCP, each once: the first is asked for first.
+fn versions(reader: &mut Reader, at: &At<&Node>) -> Option<Versions> {
+    const INSTEAD: &str = "write the versions to speak, the one to ask for first in front: [1], [1, 0], [0, 1] or [0]";
+    let before = reader.found.len();
+    let items = reader.list(at, INSTEAD);
+    let written: Vec<Option<u8>> = items
+        .iter()
+        .map(|item| reader.integer(item, 0..=1_u8))
+        .collect();
+    match written[..] {
+        [Some(1)] => Some(Versions::V1),
+        [Some(0)] => Some(Versions::V0),
+        [Some(1), Some(0)] => Some(Versions::V1ThenV0),
+        [Some(0), Some(1)] => Some(Versions::V0ThenV1),
+        _ => {
+            if reader.found.len() == before {
+                reader.wrong(&at.place, "no version, or one twice", INSTEAD);
+            }
+            None
+        },
+    }
 }
 
 fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>, ports: usize) -> Limits {

@@ -28,6 +28,7 @@ impl Config {
                 hag_prefixes: hag.prefixes.clone(),
             }),
             join: JoinSettings::default(),
+            versions: self.mptcp.versions,
             checksum: self.mptcp.checksum,
             accept_plain: false,
             limits: self.limits,

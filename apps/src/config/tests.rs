@@ -55,6 +55,7 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(example.control, small.control);
     assert_eq!(example.drain, small.drain);
     assert_eq!(example.mptcp.checksum, small.mptcp.checksum);
+    assert_eq!(example.mptcp.versions, small.mptcp.versions);
     let limits = Limits {
         buffer_total: 32 << 20,
         ..example.limits
@@ -561,4 +562,37 @@ proptest! {
         let time = Duration::from_millis(n);
         prop_assert_eq!(hint::duration(&hint::show_duration(time)), Some(time));
     }
+}
+
+#[test]
+fn versions_are_each_written_once_in_the_order_of_asking() {
+    use mptcp::Versions::{V0, V0ThenV1, V1, V1ThenV0};
+    let read = |versions: &str| {
+        let source = format!("{SMALL}\nmptcp: {{ versions: {versions} }}\n");
+        parse(BoxKind::Hag, &source).map(|config| config.mptcp.versions)
+    };
+    for (written, expected) in [
+        ("[1]", V1),
+        ("[0]", V0),
+        ("[1, 0]", V1ThenV0),
+        ("[0, 1]", V0ThenV1),
+    ] {
+        assert_eq!(read(written).unwrap(), expected);
+    }
+    let hint = "write the versions to speak, the one to ask for first in front: [1], [1, 0], [0, 1] or [0]";
+    for (written, what) in [
+        ("[]", "no version, or one twice"),
+        ("[1, 1]", "no version, or one twice"),
+        ("[0, 1, 0]", "no version, or one twice"),
+        ("1", "1 is no list"),
+    ] {
+        let mistakes = read(written).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{written}");
+        assert_eq!(
+            (mistakes[0].what.as_str(), mistakes[0].instead.as_str()),
+            (what, hint)
+        );
+    }
+    let mistakes = read("[2]").unwrap_err();
+    assert_eq!(mistakes[0].path, "mptcp.versions[0]");
 }

@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use mptcp::Versions;
 
 use crate::engine::{Limits, PortRole, Timeouts};
 
@@ -166,6 +167,8 @@ pub struct Route {
 pub struct Mptcp {
     /// Our own addresses that clients are told to join (ADD_ADDR), on no port.
     pub announce: Vec<IpAddr>,
+    /// The versions to speak, and which of them to ask for first.
+    pub versions: Versions,
     /// Whether to ask for DSS checksums.
     pub checksum: bool,
 }

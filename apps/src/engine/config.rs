@@ -1,6 +1,7 @@
 //! What an engine is built from: plain values, checked by whoever read them from a file.
 
 use ipnet::IpNet;
+use mptcp::Versions;
 use stack::PortId;
 use stack::ip::{IsolatedConfig, NetConfig};
 use stack::time::Duration;
@@ -26,6 +27,8 @@ pub struct EngineConfig {
     pub edge: Option<EdgeSettings>,
     /// Further subflows that a box in the network opens towards its customers (figure 6 of the draft).
     pub join: JoinSettings,
+    /// The versions of Multipath TCP that are spoken: answered as the SYN asks, asked for in this order.
+    pub versions: Versions,
     /// Whether the DSS checksum is asked for (RFC 8684 3.3.0); a peer that asks for it gets it anyway.
     pub checksum: bool,
     /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
@@ -221,6 +224,7 @@ impl Default for EngineConfig {
             announce: Vec::new(),
             edge: None,
             join: JoinSettings::default(),
+            versions: Versions::V1,
             checksum: false,
             accept_plain: false,
             limits: Limits::default(),

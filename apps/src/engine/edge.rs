@@ -5,7 +5,7 @@ use super::policy::{Asks, Syn, subscriber_reason};
 use super::setup::DSS_LEN;
 use super::{Engine, PortRole};
 use crate::Counter;
-use crate::relay::{Ends, Kind, Pending};
+use crate::relay::{Ends, Kind, Offering, Pending};
 use mptcp::handshake::capable::{self, Terms};
 use mptcp::{Key, LocalKey, MpOption, Version};
 use stack::ip::{SynEdit, TcpArrival};
@@ -17,6 +17,9 @@ use stack::{Frame, Instant, PacketBuf};
 /// How many of a host's SYNs carry MP_CAPABLE: what drops SYNs with unknown options must not keep the host from its
 /// server (RFC 8684 3.7).
 const OFFERS_MAX: u8 = 2;
+
+/// The box in the network, which answers all of our SYNs: one peer, as far as versions go.
+const PEER: u128 = 0;
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes the first SYN of a flow.
@@ -49,9 +52,39 @@ impl<B: PacketBuf> Engine<B> {
             // Hosts that speak it themselves are served by the box in the network.
             return self.bypass(now, arrival, false, None, out);
         }
-        match subscriber_reason(config, &syn, &self.load(&syn)) {
-            None => self.begin(now, arrival, &Ends::outbound(syn.tuple), Kind::Opening, out),
-            why => self.bypass(now, arrival, false, why, out),
+        if let Some(why) = subscriber_reason(config, &syn, &self.load(&syn)) {
+            return self.bypass(now, arrival, false, Some(why), out);
+        }
+        match self.offering(now) {
+            Some(offering) => {
+                let ends = Ends::outbound(segment.tuple);
+                self.begin(now, arrival, &ends, Kind::Opening(offering), out);
+            },
+            None => {
+                let why = Some(Counter::BypassLimitPending);
+                self.bypass(now, arrival, false, why, out);
+            },
+        }
+    }
+
+    /// What to ask the peer for next; `None` if there is no key for it.
+    fn offering(&mut self, now: Instant) -> Option<Offering> {
+        let version = self.peer_versions.ask(now, PEER);
+        let key = match version {
+            Version::V0 => Some(self.draw_key(version)?.key),
+            Version::V1 => None,
+        };
+        Some(Offering { version, key })
+    }
+
+    /// Frees the token of a flow that we asked for in version 0.
+    pub(super) fn free_offering(&mut self, kind: Kind) {
+        if let Kind::Opening(Offering {
+            version,
+            key: Some(key),
+        }) = kind
+        {
+            self.tokens.remove(key.token(version));
         }
     }
 
@@ -61,6 +94,7 @@ impl<B: PacketBuf> Engine<B> {
         &mut self,
         now: Instant,
         arrival: &TcpArrival<B>,
+        offering: Offering,
         out: &mut Vec<Frame<B>>,
     ) {
         let tuple = &arrival.segment.tuple;
@@ -72,14 +106,11 @@ impl<B: PacketBuf> Engine<B> {
                 .is_some_and(|pending| pending.syns <= OFFERS_MAX),
             _ => false,
         };
-        let offer: OptBytes =
-            MpOption::from(capable::syn(Version::V1, Key::new([0; 8]), self.terms())).into();
-        let add_mptcp = if offers {
-            offer.first_chunk().copied()
-        } else {
-            None
-        };
-        if add_mptcp.is_some() {
+        let mut add_mptcp = OptBytes::new();
+        if offers {
+            // The SYN of version 1 brings no key.
+            let key = offering.key.unwrap_or(Key::new([0; 8]));
+            add_mptcp = MpOption::from(capable::syn(offering.version, key, self.terms())).into();
             self.tools.mptcp.count(mptcp::Counter::MpCapableSynTx);
         }
         let edit = SynEdit {
@@ -106,6 +137,7 @@ impl<B: PacketBuf> Engine<B> {
         &mut self,
         now: Instant,
         handle: Handle,
+        offering: Offering,
         answered: (Opening, Offer),
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
@@ -115,14 +147,16 @@ impl<B: PacketBuf> Engine<B> {
             .pendings
             .get(handle)
             .is_some_and(|pending| pending.syns <= OFFERS_MAX);
-        let settled = if offered {
-            self.settled(&segment.options.mptcp)
-        } else {
-            None
-        };
-        if settled.is_some() {
-            self.tools.mptcp.count(mptcp::Counter::MpCapableSynAckRx);
-            return self.on_answered(now, handle, answered, settled, segment.tos, out);
+        if offered {
+            let settled = self.settled(offering, &segment.options.mptcp);
+            if settled.is_some() {
+                self.tools.mptcp.count(mptcp::Counter::MpCapableSynAckRx);
+                self.peer_versions.answered(now, PEER, offering.version);
+                return self.on_answered(now, handle, answered, settled, segment.tos, out);
+            }
+            if self.peer_versions.refused(PEER, offering.version) {
+                self.tools.apps.count(Counter::VersionChanged);
+            }
         }
         // The host has seen nothing of ours, and the server has what the host sent: both go on without us.
         self.drop_pending(handle);
@@ -130,12 +164,20 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// Our key and what the answer's MP_CAPABLE settles; `None` if there is none that we can go on with.
-    fn settled(&mut self, options: &OptBytes) -> Option<(LocalKey, capable::Agreed)> {
+    fn settled(
+        &mut self,
+        offering: Offering,
+        options: &OptBytes,
+    ) -> Option<(LocalKey, capable::Agreed)> {
         if options.is_empty() {
             return None;
         }
-        let local = self.draw_key()?;
-        match capable::syn_ack(options, Version::V1, local.key, self.terms()) {
+        let version = offering.version;
+        let local = match offering.key {
+            Some(key) => key.derive(version),
+            None => self.draw_key(version)?,
+        };
+        match capable::syn_ack(options, version, local.key, self.terms()) {
             Ok(agreed) => Some((local, agreed)),
             Err(_) => {
                 self.tokens.remove(local.token);
@@ -147,7 +189,7 @@ impl<B: PacketBuf> Engine<B> {
     /// The MSS that the client is told: what it fills leaves room for the options of the leg that speaks Multipath TCP.
     pub(super) fn mss_to_client(&self, pending: &Pending, server: &Offer, limit: u16) -> u16 {
         let ipv6 = pending.inner.dst.is_ipv6();
-        if pending.kind == Kind::Opening {
+        if matches!(pending.kind, Kind::Opening(_)) {
             let limit = limit.min(self.segment_max(pending.inner.dst));
             server.smss(limit, ipv6).saturating_sub(DSS_LEN)
         } else {

@@ -4,7 +4,7 @@ use super::policy::{Asks, Load, Syn, Verdict, judge, side_of, subscriber_key};
 use super::{Engine, PortRole};
 use crate::Counter;
 use crate::relay::{Ends, Kind};
-use mptcp::handshake::capable::{self, Versions};
+use mptcp::handshake::capable::{self, CapableRequest, NotCapable};
 use mptcp::handshake::join;
 use mptcp::option::{MpOption, ResetReason, TcpRst};
 use stack::ip::{SynEdit, TcpArrival};
@@ -44,8 +44,8 @@ impl<B: PacketBuf> Engine<B> {
         if self.config.edge.is_some() {
             return self.on_host_syn(now, arrival, out);
         }
-        let capable = capable::request(&segment.options.mptcp, Versions::V1).ok();
-        let asks = asks(capable.is_some(), &segment.options.mptcp);
+        let capable = capable::request(&segment.options.mptcp, self.config.versions);
+        let asks = asks(&capable, &segment.options.mptcp);
         let syn = Syn {
             tuple: segment.tuple,
             port: arrival.packet.port,
@@ -56,7 +56,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         match judge(&self.config, &syn, &self.load(&syn)) {
             Verdict::Split => {
-                if capable.is_some() {
+                if capable.is_ok() {
                     self.tools.mptcp.count(mptcp::Counter::MpCapableSynRx);
                 }
                 let kind = capable.map_or(Kind::Plain, Kind::Capable);
@@ -163,14 +163,12 @@ impl<B: PacketBuf> Engine<B> {
 }
 
 /// What the MPTCP options of a SYN ask for.
-fn asks(capable: bool, options: &OptBytes) -> Asks {
-    if options.is_empty() {
-        Asks::Plain
-    } else if capable {
-        Asks::Capable
-    } else if join::request(options).is_ok() {
-        Asks::Join
-    } else {
-        Asks::Garbled
+fn asks(capable: &Result<CapableRequest, NotCapable>, options: &OptBytes) -> Asks {
+    match capable {
+        _ if options.is_empty() => Asks::Plain,
+        Ok(_) => Asks::Capable,
+        Err(NotCapable::Version(_)) => Asks::OtherVersion,
+        Err(_) if join::request(options).is_ok() => Asks::Join,
+        Err(_) => Asks::Garbled,
     }
 }

@@ -17,6 +17,7 @@ mod report;
 mod setup;
 mod split;
 mod tools;
+mod versions;
 mod walk;
 
 pub use config::{
@@ -29,7 +30,7 @@ use crate::relay::{Pending, Relay, Which};
 use addresses::OwnAddresses;
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
 use mptcp::join::Joining;
-use mptcp::{KeyPool, TokenTable, Version};
+use mptcp::{KeyPools, TokenTable};
 use open_joins::Outbound;
 use stack::flow_table::FlowTable;
 use stack::ip::{Net, NetError};
@@ -41,6 +42,7 @@ use stack::wheel::Wheel;
 use stack::{Frame, Instant, PacketBuf, PortId, Rng, Tuple};
 use std::collections::BTreeMap;
 use tools::Tools;
+use versions::PeerVersions;
 
 /// Whose a received segment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +119,8 @@ pub struct Engine<B> {
     open_joins: Slab<Outbound>,
     remains: Slab<Remains>,
     tokens: TokenTable<TokenRef>,
-    keys: KeyPool,
+    keys: KeyPools,
+    peer_versions: PeerVersions,
     timers: Wheel<Timer>,
     due: Vec<Timer>,
     /// Relays to run at the end of this burst, each once.
@@ -151,8 +154,9 @@ impl<B: PacketBuf> Engine<B> {
             joinings: Slab::with_capacity(limits.joining),
             open_joins: Slab::with_capacity(limits.joining),
             tokens: TokenTable::with_capacity(limits.relays + limits.pending),
-            keys: KeyPool::new(
-                Version::V1,
+            peer_versions: PeerVersions::new(config.versions, 1),
+            keys: KeyPools::new(
+                config.versions,
                 u32::from(config.core),
                 config.core_bits,
                 KEYS_READY,

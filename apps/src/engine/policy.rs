@@ -12,6 +12,8 @@ pub(super) enum Asks {
     Plain,
     /// An MP_CAPABLE of a version that we answer, well formed.
     Capable,
+    /// An MP_CAPABLE of a version that we do not speak.
+    OtherVersion,
     /// An MP_JOIN.
     Join,
     /// Any other option of kind 30.
@@ -98,6 +100,7 @@ pub(super) fn subscriber_reason(config: &EngineConfig, syn: &Syn, load: &Load) -
             Counter::BypassWrongPort,
         ),
         (syn.asks == Asks::Garbled, Counter::BypassMalformed),
+        (syn.asks == Asks::OtherVersion, Counter::BypassVersion),
         (syn.authenticated, Counter::BypassAuthenticated),
         (syn.early_data, Counter::BypassDataOnSyn),
         (load.draining, Counter::BypassDraining),
@@ -213,6 +216,11 @@ mod tests {
                 with(|s| s.asks = Asks::Garbled),
                 IDLE,
                 Counter::BypassMalformed,
+            ),
+            (
+                with(|s| s.asks = Asks::OtherVersion),
+                IDLE,
+                Counter::BypassVersion,
             ),
             (
                 with(|s| s.authenticated = true),

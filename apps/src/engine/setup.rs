@@ -7,7 +7,7 @@ use crate::Counter;
 use crate::relay::{Answered, Ends, Kind, Pending};
 use core::net::IpAddr;
 use mptcp::handshake::capable::{self, Terms};
-use mptcp::{LocalKey, MpOption};
+use mptcp::{LocalKey, MpOption, Version};
 use stack::buf::Chain;
 use stack::ip::{IpOut, SynEdit, TcpArrival};
 use stack::slab::Handle;
@@ -33,11 +33,13 @@ impl<B: PacketBuf> Engine<B> {
         let meant = (kind, segment.tos & 0xfc);
         let pending = Pending::new(ends, segment.seq, Offer::of(segment), meant, now);
         let Ok(handle) = self.pendings.insert(pending) else {
+            self.free_offering(kind);
             let count = Some(Counter::BypassLimitPending);
             return self.bypass(now, arrival, true, count, out);
         };
         if !self.enter(ends, FlowRef::Pending(handle), FlowRef::Pending(handle)) {
             self.pendings.remove(handle);
+            self.free_offering(kind);
             let count = Some(Counter::BypassLimitRelays);
             return self.bypass(now, arrival, true, count, out);
         }
@@ -72,8 +74,8 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let tuple = &arrival.segment.tuple;
-        if kind == Kind::Opening {
-            return self.forward_offer(now, arrival, out);
+        if let Kind::Opening(offering) = kind {
+            return self.forward_offer(now, arrival, offering, out);
         }
         let options = if kind == Kind::Plain { 0 } else { DSS_LEN };
         let access = self.segment_max(tuple.src).saturating_sub(options);
@@ -81,7 +83,7 @@ impl<B: PacketBuf> Engine<B> {
             strip_mptcp: true,
             mss_max: Some(access.min(self.segment_max(tuple.dst))),
             decline_accurate_ecn: true,
-            add_mptcp: None,
+            add_mptcp: OptBytes::new(),
             ..SynEdit::default()
         };
         self.net
@@ -191,8 +193,9 @@ impl<B: PacketBuf> Engine<B> {
         };
         match verdict {
             OpenVerdict::Answered(offer) => {
-                if pending.kind == Kind::Opening {
-                    return self.on_hag_answer(now, handle, (opening, offer), arrival, out);
+                if let Kind::Opening(offering) = pending.kind {
+                    let answered = (opening, offer);
+                    return self.on_hag_answer(now, handle, offering, answered, arrival, out);
                 }
                 self.on_answered(now, handle, (opening, offer), None, segment.tos, out);
             },
@@ -247,8 +250,8 @@ impl<B: PacketBuf> Engine<B> {
             now,
         );
         let key = match pending.kind {
-            Kind::Capable(_) => self.draw_key(),
-            Kind::Opening => settled.map(|(key, _)| key),
+            Kind::Capable(request) => self.draw_key(request.version),
+            Kind::Opening(_) => settled.map(|(key, _)| key),
             Kind::Plain => None,
         };
         if let Some(pending) = self.pendings.get_mut(handle) {
@@ -265,14 +268,14 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// A key of ours whose token is from now on taken. Without one the flow goes on as plain TCP (RFC 8684 3.1).
-    pub(super) fn draw_key(&mut self) -> Option<LocalKey> {
+    pub(super) fn draw_key(&mut self, version: Version) -> Option<LocalKey> {
         let Self {
             keys,
             tokens,
             tools,
             ..
         } = self;
-        let key = keys.take(&mut tools.rng, &mut tools.mptcp, |token| {
+        let key = keys.take(version, &mut tools.rng, &mut tools.mptcp, |token| {
             tokens.contains(token)
         })?;
         tokens.insert(key.token, TokenRef::Pending).ok()?;
@@ -394,6 +397,7 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(key) = pending.answered.as_ref().and_then(|a| a.key) {
             self.tokens.remove(key.token);
         }
+        self.free_offering(pending.kind);
         let subscriber = subscriber_key(pending.inner.src);
         if let Some(count) = self.pending_by_subscriber.get_mut(&subscriber) {
             *count -= 1;

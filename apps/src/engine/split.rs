@@ -6,7 +6,7 @@ use crate::Counter;
 use crate::relay::{Answered, Kind, Leg, Pending, Plain, Relay, Which};
 use mptcp::connection::{Connection, Limits, Params, SUBFLOWS_MAX, SubflowId};
 use mptcp::handshake::capable::{self, CapableRequest, ThirdAck};
-use mptcp::{AddrId, Key, LocalKey, Role, Token};
+use mptcp::{AddrId, Key, LocalKey, Role, Token, Version};
 use stack::slab::Handle;
 use stack::tcp::{Agreed, Tcb};
 use stack::time::Duration;
@@ -69,6 +69,10 @@ impl<B: PacketBuf> Engine<B> {
         );
         self.next_id += 1;
         relay.token = token;
+        let version = relay.multipath().map(|leg| leg.params().version);
+        if version == Some(Version::V0) {
+            self.tools.apps.count(Counter::OpenedVersion0);
+        }
         relay.set_keepalive(now, self.config.timeouts.keepalive);
         self.announce(now, &mut relay);
         relay.paths = self.paths_of(now, &relay);

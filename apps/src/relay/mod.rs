@@ -9,7 +9,7 @@ mod pump;
 pub(crate) use info::SubflowInfo;
 pub(crate) use leg::{End, Leg, Plain};
 pub(crate) use paths::{By, Path, Paths, Remote, State};
-pub(crate) use pending::{Answered, Ends, Kind, Pending};
+pub(crate) use pending::{Answered, Ends, Kind, Offering, Pending};
 
 use crate::Counter;
 use crate::engine::Timeouts;

@@ -1,7 +1,7 @@
 //! A flow between its SYN and its third ACK: small, and silent towards the client until the server has answered.
 
-use mptcp::LocalKey;
 use mptcp::handshake::capable::{Agreed, CapableRequest};
+use mptcp::{Key, LocalKey, Version};
 use stack::tcp::handshake::{Accepting, Offer, Opening};
 use stack::{FlowKey, Instant, SeqNum, Side, Tuple};
 use std::net::{IpAddr, SocketAddrV4};
@@ -12,9 +12,18 @@ pub(crate) enum Kind {
     /// SYN with this MP_CAPABLE: the answer carries one too.
     Capable(CapableRequest),
     /// Plain SYN of a host behind us, which goes on with MP_CAPABLE: we open Multipath TCP in the host's place.
-    Opening,
+    Opening(Offering),
     /// Plain SYN, or a plain one after such with MP_CAPABLE: the answer carries none.
     Plain,
+}
+
+/// The MP_CAPABLE that we add to a host's SYN, the same each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offering {
+    /// The version that we ask for.
+    pub(crate) version: Version,
+    /// Our key, which version 0 has in the SYN: its token is taken from there on.
+    pub(crate) key: Option<Key>,
 }
 
 /// Addresses and ports of a flow as each side of the box knows it, both from the subscriber's to the Internet's end, and

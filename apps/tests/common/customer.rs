@@ -88,7 +88,10 @@ pub fn hag_config() -> EngineConfig {
 
 impl Customer {
     pub fn new(edge: EdgeSettings) -> Self {
-        let config = edge_config(edge);
+        Self::of(&edge_config(edge))
+    }
+
+    pub fn of(config: &EngineConfig) -> Self {
         let info = |port: usize| PortInfo {
             name: config.ports[port].name.clone(),
             device: "memory".into(),

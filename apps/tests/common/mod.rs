@@ -11,6 +11,7 @@ pub mod host;
 pub mod mp;
 pub mod raw;
 pub mod sim;
+pub mod site;
 
 pub use host::Host;
 pub use mp::MpHost;

@@ -23,7 +23,10 @@ impl<B: PacketBuf> Connection<B> {
             return self.outcome();
         };
         self.dirty = true;
-        match self.subflows[at].tcb.input(&mut cx.stack(), seg) {
+        let subflow = &mut self.subflows[at];
+        let verdict = subflow.tcb.input(&mut cx.stack(), seg);
+        subflow.rate.on_ack(cx.now, &subflow.tcb);
+        match verdict {
             Verdict::Dropped => {},
             Verdict::Reset => self.on_reset(cx, at, seg),
             Verdict::Accepted { acked } => self.on_accepted(cx, at, seg, acked),

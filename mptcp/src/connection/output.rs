@@ -48,7 +48,11 @@ impl<B: PacketBuf> Connection<B> {
         }
         let mut segment = segment?;
         self.dress(cx, at, &mut segment, control);
-        let subflow = &self.subflows[at];
+        let subflow = &mut self.subflows[at];
+        if !segment.payload.is_empty() {
+            let len = stack::buf::chain_len(&segment.payload);
+            subflow.rate.on_sent(cx.now, &subflow.tcb, len);
+        }
         Some(Output {
             subflow: subflow.id,
             tuple: subflow.tuple.reversed(),

@@ -6,7 +6,7 @@ use crate::buf::{PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
 use crate::wire::ip::{ICMPV6, TCP};
-use crate::wire::tcp::Segment;
+use crate::wire::tcp::{OptBytes, Segment};
 use core::net::IpAddr;
 
 /// IPv6 extension headers looked through for what they precede.
@@ -144,9 +144,10 @@ pub struct SynEdit {
     /// Offer congestion marks as RFC 3168 has them in the place of accurate ones (RFC 9768 3.1.2): who goes on with the
     /// connection answers only those.
     pub decline_accurate_ecn: bool,
-    /// Add these four octets of kind 30 behind all other options, if 40 octets hold them: an MP_CAPABLE of version 1
-    /// (RFC 8684 3.1). A segment without that room goes on without them.
-    pub add_mptcp: Option<[u8; 4]>,
+    /// Add this option of kind 30 (none if it is empty) behind all others, if 40 octets hold it: an MP_CAPABLE of 4
+    /// octets in version 1 (RFC 8684 3.1), of 12 in version 0 (RFC 6824 3.1). A segment without that room goes on
+    /// without it.
+    pub add_mptcp: OptBytes,
     /// Other addresses and ports, of IPv4.
     pub translation: Translation,
 }

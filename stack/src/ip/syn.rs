@@ -108,10 +108,8 @@ fn edited(options: &[u8], edit: SynEdit) -> OptBytes {
             _ => keep(option),
         }
     }
-    if let Some(option) = edit.add_mptcp {
-        // Without room, without it: the connection is plain TCP.
-        out.try_extend_from_slice(&option).ok();
-    }
+    // Without room, without it: the connection is plain TCP.
+    out.try_extend_from_slice(&edit.add_mptcp).ok();
     let padding = out.len().next_multiple_of(4) - out.len();
     let fits = out.try_extend_from_slice(&[kind::END; 3][..padding]);
     debug_assert!(fits.is_ok(), "a header's options are whole words");

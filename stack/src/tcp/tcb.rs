@@ -459,6 +459,18 @@ impl<B: PacketBuf> Tcb<B> {
         self.rcv.octets
     }
 
+    /// Octets known to have arrived, by acknowledgment, SACK or (without SACK) duplicate ACK. Wraps.
+    #[must_use]
+    pub const fn delivered(&self) -> u32 {
+        self.snd.delivered
+    }
+
+    /// Whether the congestion window was in use when what was acknowledged last was sent (RFC 7661 3).
+    #[must_use]
+    pub fn is_cwnd_limited(&self) -> bool {
+        self.snd_una() <= self.snd.limited_until
+    }
+
     /// Segments sent more than once.
     #[must_use]
     pub fn retransmitted(&self) -> u64 {

@@ -40,6 +40,7 @@ fn the_example_is_right_and_shows_every_key_with_its_default() {
     assert_eq!(example.control, small.control);
     assert_eq!(example.drain, small.drain);
     assert_eq!(example.mptcp.checksum, small.mptcp.checksum);
+    assert_eq!(example.mptcp.versions, small.mptcp.versions);
     assert_eq!(small.name, "hcpe");
     assert_eq!(small.control.socket, Path::new("/run/hcpe/hcpe.sock"));
     assert_eq!(
@@ -79,7 +80,7 @@ fn the_other_boxs_words_are_told_apart_from_misspelt_ones() {
          access networks) of hcpe\n\
          3: ports[1].role: \"primry\" is not a choice here; did you mean primary? (there is lan, primary, secondary)\n\
          5: subscribers: unknown key; write the prefixes of the hosts behind hcpe under hosts\n\
-         7: mptcp.announce: unknown key; the keys here are checksum"
+         7: mptcp.announce: unknown key; the keys here are versions, checksum"
     );
     let hag = super::SMALL.to_owned() + "hag: { addresses: [] }\nhosts: []\n";
     assert_eq!(

@@ -83,7 +83,7 @@ fn check(
                 strip_mptcp: true,
                 mss_max: Some(900),
                 decline_accurate_ecn: true,
-                add_mptcp: Some([30, 4, 1, 1]),
+                add_mptcp: [30, 4, 1, 1].into_iter().collect(),
                 translation: Translation::NONE,
             };
             bed.with(|net, cx, out| net.forward_syn(cx, &arrival, edit, out));

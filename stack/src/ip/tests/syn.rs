@@ -59,7 +59,12 @@ fn an_edited_syn_keeps_all_other_options_verbatim_and_in_order() {
     };
     let capable = [30, 4, 1, 1];
     let add = SynEdit {
-        add_mptcp: Some(capable),
+        add_mptcp: capable.into_iter().collect(),
+        ..SynEdit::default()
+    };
+    let with_key = [30, 12, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8];
+    let add_version_0 = SynEdit {
+        add_mptcp: with_key.into_iter().collect(),
         ..SynEdit::default()
     };
     let full = [&LINUX[..20], &[254, 20], &[7; 18][..]].concat();
@@ -90,6 +95,18 @@ fn an_edited_syn_keeps_all_other_options_verbatim_and_in_order() {
             [&nearly[..], &capable].concat(),
         ),
         ("no room to add", full.clone(), add, full),
+        (
+            "add with a key",
+            LINUX[..20].to_vec(),
+            add_version_0,
+            [&LINUX[..20], &with_key].concat(),
+        ),
+        (
+            "no room for the key",
+            nearly.clone(),
+            add_version_0,
+            nearly.clone(),
+        ),
         ("small mss stays", vec![2, 4, 2, 0], lower, vec![2, 4, 2, 0]),
         ("no mss is added", vec![4, 2, 1, 1], lower, vec![4, 2, 1, 1]),
         (

@@ -169,6 +169,7 @@ impl<B: PacketBuf> Sender<B> {
 
     /// Moves recovery on and sets the congestion window.
     fn step(&mut self, cx: &mut Cx<'_>, flight: u32, advanced: bool, safe: bool, news: &News) {
+        self.delivered = self.delivered.wrapping_add(news.delivered);
         let una = self.queue.una();
         if self.recovery.mode != Mode::Open && una >= self.recovery.point && advanced {
             self.leave_recovery();

@@ -37,7 +37,9 @@ pub(super) struct Sender<B> {
     pub(super) smss: u16,
     pub(super) sack: bool,
     /// ACKs up to here acknowledge what was sent while the congestion window was the limit.
-    limited_until: SeqNum,
+    pub(super) limited_until: SeqNum,
+    /// Octets known to have arrived, by acknowledgment or SACK; wraps.
+    pub(super) delivered: u32,
     last_sent: Instant,
     pub(super) last_progress: Instant,
     pub(super) consecutive_rtos: u8,
@@ -71,6 +73,7 @@ impl<B: PacketBuf> Sender<B> {
             smss: agreed.smss,
             sack: agreed.sack,
             limited_until: nxt,
+            delivered: 0,
             last_sent: now,
             last_progress: now,
             consecutive_rtos: 0,
