@@ -87,6 +87,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         checksum: false,
         edge: None,
         join: JoinSettings::default(),
+        inbound: false,
         accept_plain: false,
         limits,
         timeouts: Timeouts::default(),

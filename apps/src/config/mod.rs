@@ -119,6 +119,7 @@ impl Draft {
             ports: self.ports.into_iter().map(port).collect::<Option<_>>()?,
             routes: self.routes.into_iter().map(route).collect::<Option<_>>()?,
             subscribers: self.subscribers.into_iter().map(|at| at.value).collect(),
+            inbound: self.inbound,
             hag: self.hag.map(|hag| Hag {
                 addresses: hag.addresses.into_iter().map(|at| at.value).collect(),
                 prefixes: hag.prefixes.into_iter().map(|at| at.value).collect(),

@@ -29,6 +29,7 @@ pub(super) struct Draft {
     pub(super) subscribers: Vec<At<IpNet>>,
     /// At the customer's edge.
     pub(super) hag: Option<HagDraft>,
+    pub(super) inbound: bool,
     pub(super) announce: Vec<At<IpAddr>>,
     pub(super) versions: Versions,
     pub(super) checksum: bool,
@@ -51,6 +52,7 @@ const HAG: &[&str] = &[
     "ports",
     "routes",
     "subscribers",
+    "inbound",
     "mptcp",
     "limits",
     "timeouts",
@@ -137,6 +139,11 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
     });
     let routes = routes(reader, &root);
     let subscribers = subscribers(reader, &root);
+    let inbound = match root.find("inbound") {
+        Some(at) => reader.boolean(&at).unwrap_or(true),
+        // The draft bonds both ways, and a subscriber without a hybrid box loses nothing by being asked.
+        None => kind == BoxKind::Hag,
+    };
     let hag = (kind == BoxKind::Hcpe).then(|| edge::hag(reader, &root));
     let (announce, versions, checksum) = mptcp(reader, &root);
     Some(Draft {
@@ -148,6 +155,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         routes,
         subscribers,
         hag,
+        inbound,
         announce,
         versions,
         checksum,

@@ -30,6 +30,7 @@ impl Config {
             join: JoinSettings::default(),
             versions: self.mptcp.versions,
             checksum: self.mptcp.checksum,
+            inbound: self.inbound,
             accept_plain: false,
             limits: self.limits,
             timeouts: self.timeouts,

@@ -54,6 +54,7 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(example.timeouts, Timeouts::default());
     assert_eq!(example.control, small.control);
     assert_eq!(example.drain, small.drain);
+    assert!(example.inbound && small.inbound);
     assert_eq!(example.mptcp.checksum, small.mptcp.checksum);
     assert_eq!(example.mptcp.versions, small.mptcp.versions);
     let limits = Limits {
@@ -160,7 +161,7 @@ colour: blue
 29: timeouts.idle: 10 is no time that fits here; write a time with its unit (ms, s, m, h) from 1m to 168h, such as 10s
 31: control.socket: "run/hag.sock" is no absolute path; write an absolute path such as /run/hag/hag.sock
 32: drain.grace: 10 is no time that fits here; write a time with its unit (ms, s, m, h) from 0s to 24h, such as 10s
-33: colour: unknown key; the keys here are name, worker, ports, routes, subscribers, mptcp, limits, timeouts, control, drain"#;
+33: colour: unknown key; the keys here are name, worker, ports, routes, subscribers, inbound, mptcp, limits, timeouts, control, drain"#;
     assert_eq!(told(source), expected);
 }
 

@@ -70,6 +70,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Whose flows are relayed: prefixes of the client side. At the customer's edge the hosts behind it.
     pub subscribers: Vec<IpNet>,
+    /// Whether connections from the Internet to subscribers are bonded; never at the customer's edge, where the answer decides.
+    pub inbound: bool,
     /// At the customer's edge: the box in the network that it bonds with.
     pub hag: Option<Hag>,
     /// Multipath TCP.

@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub versions: Versions,
     /// Whether the DSS checksum is asked for (RFC 8684 3.3.0); a peer that asks for it gets it anyway.
     pub checksum: bool,
+    /// Bond connections from the Internet to subscribers, whose boxes are then offered Multipath TCP.
+    pub inbound: bool,
     /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
     pub accept_plain: bool,
     /// Bounds on what is held.
@@ -82,7 +84,7 @@ pub struct PortSettings {
 /// Which side of the box a port faces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortRole {
-    /// Towards subscribers: the only ports where MP_CAPABLE is taken.
+    /// Towards subscribers: the only ports where a box in the network takes MP_CAPABLE.
     Access,
     /// Towards the Internet; at the customer's edge the primary access.
     Core,
@@ -141,7 +143,7 @@ impl Default for Limits {
 /// How long each state is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// A pending flow without its third ACK, counted from its last SYN or SYN+ACK.
+    /// A pending flow without its third ACK, counted from its last SYN, or from the answer to it.
     pub pending: Duration,
     /// A half-open join.
     pub joining: Duration,
@@ -226,6 +228,7 @@ impl Default for EngineConfig {
             join: JoinSettings::default(),
             versions: Versions::V1,
             checksum: false,
+            inbound: false,
             accept_plain: false,
             limits: Limits::default(),
             timeouts: Timeouts::default(),

@@ -4,7 +4,7 @@ use super::{Engine, FlowRef};
 use crate::Counter;
 use stack::ip::{IcmpArrival, IcmpKind};
 use stack::slab::Handle;
-use stack::{FlowKey, Frame, Instant, PacketBuf, SeqNum, Side};
+use stack::{FlowKey, Frame, Instant, PacketBuf, SeqNum};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes an ICMP error. The quoted segment's answers would come from its destination: that names the flow.
@@ -50,8 +50,8 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// An error about the SYN that we forwarded reaches the client as it would without us, and what it means is for
-    /// the client to decide: one that gives up is forgotten here, one that goes on sends its SYN again.
+    /// An error about the SYN that we forwarded reaches the opener as it would without us, and what it means is for
+    /// the opener to decide: one that gives up is forgotten here, one that goes on sends its SYN again.
     fn on_icmp_while_pending(
         &mut self,
         now: Instant,
@@ -64,7 +64,7 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         let quoted: SeqNum = arrival.seq;
-        if key.side == Side::Access || pending.answered.is_some() || quoted != pending.iss {
+        if key.side == pending.opener || pending.answered.is_some() || quoted != pending.iss {
             return self.tools.apps.count(Counter::IcmpStray);
         }
         if matches!(

@@ -10,7 +10,7 @@ use mptcp::option::{MpOption, ResetReason, TcpRst};
 use stack::ip::{SynEdit, TcpArrival};
 use stack::tcp::reset_for;
 use stack::wire::tcp::{Flags, OptBytes, Segment};
-use stack::{Frame, Instant, PacketBuf, Side};
+use stack::{Frame, Instant, PacketBuf, Side, Tuple};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes a segment that belongs to no flow.
@@ -51,16 +51,26 @@ impl<B: PacketBuf> Engine<B> {
             port: arrival.packet.port,
             local: arrival.local,
             asks,
+            opener: side_of(&self.config, &segment.tuple),
             authenticated: segment.options.authenticated,
             early_data: segment.options.fast_open || !segment.payload.is_empty(),
         };
-        match judge(&self.config, &syn, &self.load(&syn)) {
+        let peer = (syn.tuple.dst, syn.tuple.dst_port);
+        let load = Load {
+            plain: syn.opener == Side::Core && self.plain_peers.knows(now, peer),
+            ..self.load(&syn)
+        };
+        match judge(&self.config, &syn, &load) {
             Verdict::Split => {
                 if capable.is_ok() {
                     self.tools.mptcp.count(mptcp::Counter::MpCapableSynRx);
                 }
                 let kind = capable.map_or(Kind::Plain, Kind::Capable);
                 self.begin(now, arrival, &Ends::outbound(syn.tuple), kind, out);
+            },
+            Verdict::Offer => {
+                let ends = Ends::inbound(syn.tuple);
+                self.begin_offer(now, arrival, &ends, out);
             },
             Verdict::Forward { strip, count } => self.bypass(now, arrival, strip, count, out),
             Verdict::Join => self.on_join(now, segment, out),
@@ -69,7 +79,11 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     pub(super) fn load(&self, syn: &Syn) -> Load {
-        let subscriber = subscriber_key(syn.tuple.src);
+        let subscriber = match syn.opener {
+            Side::Access => syn.tuple.src,
+            Side::Core => syn.tuple.dst,
+        };
+        let subscriber = (syn.opener, subscriber_key(subscriber));
         let routed = |address| self.net.port_toward(address).is_some();
         Load {
             relays: self.relays.len() + self.pendings.len(),
@@ -81,6 +95,7 @@ impl<B: PacketBuf> Engine<B> {
                 .unwrap_or(0),
             draining: self.draining,
             routed: routed(syn.tuple.src) && routed(syn.tuple.dst),
+            plain: false,
         }
     }
 
@@ -104,16 +119,18 @@ impl<B: PacketBuf> Engine<B> {
             .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
     }
 
-    /// A SYN+ACK of a flow that is not split: the client offered no MP_CAPABLE to this server, and must not get one.
+    /// A SYN+ACK of a flow that is not split: between a subscriber and the Internet nobody was offered MP_CAPABLE, and so
+    /// nobody must get one.
     pub(super) fn pass_answer(
         &mut self,
         now: Instant,
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
     ) {
-        let strip = self.config.edge.is_none()
-            && !arrival.segment.options.mptcp.is_empty()
-            && self.config.is_subscriber(arrival.segment.tuple.dst);
+        let strip = self.config.edge.is_none() && !arrival.segment.options.mptcp.is_empty() && {
+            let Tuple { src, dst, .. } = arrival.segment.tuple;
+            self.config.is_subscriber(src) || self.config.is_subscriber(dst)
+        };
         let count = strip.then_some(Counter::StrippedAnswer);
         self.bypass(now, arrival, strip, count, out);
     }

@@ -11,6 +11,7 @@ mod edge;
 mod icmp;
 mod joins;
 mod miss;
+mod offer;
 mod open_joins;
 mod policy;
 mod report;
@@ -31,6 +32,7 @@ use addresses::OwnAddresses;
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
 use mptcp::join::Joining;
 use mptcp::{KeyPools, TokenTable};
+use offer::PlainPeers;
 use open_joins::Outbound;
 use stack::flow_table::FlowTable;
 use stack::ip::{Net, NetError};
@@ -39,7 +41,7 @@ use stack::tcp::isn::IsnGenerator;
 use stack::tcp::time_wait::TimeWait;
 use stack::time::earlier;
 use stack::wheel::Wheel;
-use stack::{Frame, Instant, PacketBuf, PortId, Rng, Tuple};
+use stack::{Frame, Instant, PacketBuf, PortId, Rng, Side, Tuple};
 use std::collections::BTreeMap;
 use tools::Tools;
 use versions::PeerVersions;
@@ -96,6 +98,9 @@ struct Remains {
     tuple: Tuple,
 }
 
+/// Subscribers of which the version of Multipath TCP that they answer is kept in mind.
+const PEERS: usize = 4_096;
+
 /// Keys drawn ahead, a few each turn.
 const KEYS_READY: usize = 256;
 
@@ -112,8 +117,10 @@ pub struct Engine<B> {
     isn: IsnGenerator,
     flows: FlowTable<FlowRef>,
     pendings: Slab<Pending>,
-    /// Pending flows by subscriber, for their limit.
-    pending_by_subscriber: BTreeMap<u128, usize>,
+    /// Pending flows by subscriber, for their limit: those that it opened apart from those that were opened to it.
+    pending_by_subscriber: BTreeMap<(Side, u128), usize>,
+    /// Who answered an offer of Multipath TCP without.
+    plain_peers: PlainPeers,
     relays: Slab<Relay<B>>,
     joinings: Slab<HalfOpen>,
     open_joins: Slab<Outbound>,
@@ -154,7 +161,10 @@ impl<B: PacketBuf> Engine<B> {
             joinings: Slab::with_capacity(limits.joining),
             open_joins: Slab::with_capacity(limits.joining),
             tokens: TokenTable::with_capacity(limits.relays + limits.pending),
-            peer_versions: PeerVersions::new(config.versions, 1),
+            peer_versions: PeerVersions::new(
+                config.versions,
+                if config.inbound { PEERS } else { 1 },
+            ),
             keys: KeyPools::new(
                 config.versions,
                 u32::from(config.core),
@@ -165,6 +175,7 @@ impl<B: PacketBuf> Engine<B> {
             isn: IsnGenerator::new(secret),
             tools: Tools::new(rng),
             pending_by_subscriber: BTreeMap::new(),
+            plain_peers: PlainPeers::default(),
             timers: Wheel::new(),
             due: Vec::new(),
             woken: Vec::new(),

@@ -28,6 +28,8 @@ pub(super) struct Syn {
     /// Whether it is addressed to one of our own addresses.
     pub(super) local: bool,
     pub(super) asks: Asks,
+    /// The side that sent it.
+    pub(super) opener: Side,
     /// Carries a TCP-MD5 or TCP-AO option.
     pub(super) authenticated: bool,
     /// Carries data or a fast-open cookie.
@@ -43,13 +45,17 @@ pub(super) struct Load {
     pub(super) draining: bool,
     /// Whether both the server and the client have a route.
     pub(super) routed: bool,
+    /// Whether the answerer is known to speak no Multipath TCP.
+    pub(super) plain: bool,
 }
 
 /// What becomes of a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Two legs.
+    /// Two legs, the subscriber's Multipath TCP as it asks for.
     Split,
+    /// Two legs, the subscriber's Multipath TCP if it accepts our offer.
+    Offer,
     /// Router's work; every option of kind 30 removed if `strip`.
     Forward { strip: bool, count: Option<Counter> },
     /// To the joins.
@@ -71,6 +77,12 @@ pub(super) fn judge(config: &EngineConfig, syn: &Syn, load: &Load) -> Verdict {
     let from_subscriber = config.is_subscriber(syn.tuple.src);
     let to_subscriber = config.is_subscriber(syn.tuple.dst);
     let plain = syn.asks == Asks::Plain;
+    if to_subscriber && !from_subscriber && config.inbound && syn.asks != Asks::Join {
+        return match syn_reason(config, syn, load) {
+            None => Verdict::Offer,
+            why => forward(!plain, why),
+        };
+    }
     let reason = match (from_subscriber, to_subscriber) {
         _ if plain && !config.accept_plain => return forward(false, None),
         (false, false) => {
@@ -82,7 +94,7 @@ pub(super) fn judge(config: &EngineConfig, syn: &Syn, load: &Load) -> Verdict {
         (true, false) if syn.asks == Asks::Join => {
             return Verdict::Refuse(Counter::JoinNoToken);
         },
-        (true, false) => subscriber_reason(config, syn, load),
+        (true, false) => syn_reason(config, syn, load),
     };
     match reason {
         None => Verdict::Split,
@@ -91,16 +103,26 @@ pub(super) fn judge(config: &EngineConfig, syn: &Syn, load: &Load) -> Verdict {
     }
 }
 
-/// Why a subscriber's SYN towards the Internet cannot be split; `None` if it can.
-pub(super) fn subscriber_reason(config: &EngineConfig, syn: &Syn, load: &Load) -> Option<Counter> {
+/// Why a SYN between a subscriber and the Internet cannot be split; `None` if it can.
+pub(super) fn syn_reason(config: &EngineConfig, syn: &Syn, load: &Load) -> Option<Counter> {
     let limits = &config.limits;
+    let outbound = syn.opener == Side::Access;
+    let from = if outbound {
+        PortRole::Access
+    } else {
+        PortRole::Core
+    };
     let checks = [
+        (config.role(syn.port) != from, Counter::BypassWrongPort),
         (
-            config.role(syn.port) != PortRole::Access,
-            Counter::BypassWrongPort,
+            outbound && syn.asks == Asks::Garbled,
+            Counter::BypassMalformed,
         ),
-        (syn.asks == Asks::Garbled, Counter::BypassMalformed),
-        (syn.asks == Asks::OtherVersion, Counter::BypassVersion),
+        (
+            outbound && syn.asks == Asks::OtherVersion,
+            Counter::BypassVersion,
+        ),
+        (load.plain, Counter::BypassPlainPeer),
         (syn.authenticated, Counter::BypassAuthenticated),
         (syn.early_data, Counter::BypassDataOnSyn),
         (load.draining, Counter::BypassDraining),
@@ -171,6 +193,7 @@ mod tests {
             port: PortId(0),
             local: dst == "10.99.0.2",
             asks,
+            opener: Side::Access,
             authenticated: false,
             early_data: false,
         }
@@ -182,6 +205,7 @@ mod tests {
         pending_of_subscriber: 0,
         draining: false,
         routed: true,
+        plain: false,
     };
 
     fn reason(syn: &Syn, load: &Load) -> Option<Counter> {

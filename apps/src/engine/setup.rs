@@ -1,5 +1,6 @@
-//! The set-up of a split flow (draft-peirens section 5, figure 4): the SYN goes on to the server as it came; the client is
-//! answered only once the server has answered, and the server's third ACK waits for the client's.
+//! The set-up of a split flow (draft-peirens section 5, figure 4): the opener's SYN goes on to the answerer as it came; the
+//! opener is answered only once the answerer has answered, and the answerer's third ACK waits for the opener's. Either may
+//! be the subscriber, and either may be the one towards whom we speak Multipath TCP: [`Kind`] and `opener` say which.
 
 use super::policy::subscriber_key;
 use super::{Engine, FlowRef, Timer, TokenRef};
@@ -20,7 +21,7 @@ use stack::{Frame, Instant, PacketBuf, SeqNum, Side};
 pub(super) const DSS_LEN: u16 = 28;
 
 impl<B: PacketBuf> Engine<B> {
-    /// Takes a subscriber's first SYN: remembers it and forwards it.
+    /// Takes the first SYN of a flow that is to be split: remembers it and forwards it.
     pub(super) fn begin(
         &mut self,
         now: Instant,
@@ -43,12 +44,12 @@ impl<B: PacketBuf> Engine<B> {
             let count = Some(Counter::BypassLimitRelays);
             return self.bypass(now, arrival, true, count, out);
         }
-        let subscriber = subscriber_key(ends.inner.src);
+        let subscriber = (ends.opener, subscriber_key(ends.inner.src));
         *self.pending_by_subscriber.entry(subscriber).or_insert(0) += 1;
         let expires = now + self.config.timeouts.pending;
         self.arm(now, Timer::Pending(handle), expires);
         self.tools.apps.count(Counter::PendingOpened);
-        self.forward_split_syn(now, arrival, kind, out);
+        self.forward_split_syn(now, arrival, (kind, 1), out);
     }
 
     /// Enters both keys of a flow; if the table is full neither is.
@@ -64,24 +65,24 @@ impl<B: PacketBuf> Engine<B> {
         true
     }
 
-    /// The client's SYN towards the server: addresses, ports, number and options verbatim, MP_CAPABLE removed, and the
-    /// MSS such that what it lets through fits the access side with its options.
+    /// The opener's SYN towards the answerer: addresses, ports, number and options verbatim, MP_CAPABLE removed, and the
+    /// MSS such that what it lets through fits the opener's side with its options.
     fn forward_split_syn(
         &mut self,
         now: Instant,
         arrival: &TcpArrival<B>,
-        kind: Kind,
+        (kind, syns): (Kind, u8),
         out: &mut Vec<Frame<B>>,
     ) {
         let tuple = &arrival.segment.tuple;
         if let Kind::Opening(offering) = kind {
-            return self.forward_offer(now, arrival, offering, out);
+            return self.forward_offer(now, arrival, (offering, syns), out);
         }
         let options = if kind == Kind::Plain { 0 } else { DSS_LEN };
-        let access = self.segment_max(tuple.src).saturating_sub(options);
+        let opener = self.segment_max(tuple.src).saturating_sub(options);
         let edit = SynEdit {
             strip_mptcp: true,
-            mss_max: Some(access.min(self.segment_max(tuple.dst))),
+            mss_max: Some(opener.min(self.segment_max(tuple.dst))),
             decline_accurate_ecn: true,
             add_mptcp: OptBytes::new(),
             ..SynEdit::default()
@@ -121,16 +122,19 @@ impl<B: PacketBuf> Engine<B> {
         arrival: TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
     ) {
-        match side {
-            Side::Core => self.on_server_answer(now, handle, &arrival, out),
-            Side::Access if arrival.segment.flags.has(Flags::SYN) => {
-                self.on_syn_again(now, handle, arrival, out);
-            },
-            Side::Access => self.on_client_ack(now, handle, arrival, out),
+        let Some(pending) = self.pendings.get(handle) else {
+            return;
+        };
+        if side != pending.opener {
+            self.on_answer(now, handle, &arrival, out);
+        } else if arrival.segment.flags.has(Flags::SYN) {
+            self.on_syn_again(now, handle, arrival, out);
+        } else {
+            self.on_opener_ack(now, handle, arrival, out);
         }
     }
 
-    /// The client sends its SYN again: before the server has answered it goes on to the server, each time once and
+    /// The opener sends its SYN again: before the answerer has answered it goes on to it, each time once and
     /// none of our own; afterwards it is answered again.
     fn on_syn_again(
         &mut self,
@@ -144,7 +148,7 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         if segment.seq != pending.iss || segment.flags.has(Flags::ACK) {
-            // A new connection from the same port: the client has forgotten the old one.
+            // A new connection from the same port: the opener has forgotten the old one.
             self.drop_pending(handle);
             return self.on_miss(now, arrival, out);
         }
@@ -159,17 +163,17 @@ impl<B: PacketBuf> Engine<B> {
             }
         }
         if pending.answered.is_some() {
-            return self.answer_client(now, handle, out);
+            return self.answer_opener(now, handle, out);
         }
-        let kind = pending.kind;
-        // The clock is read anew, as the client's next timestamps count from this SYN's.
+        // The clock is read anew, as the opener's next timestamps count from this SYN's.
         pending.offer = Offer::of(segment);
         pending.syns = pending.syns.saturating_add(1);
+        let meant = (pending.kind, pending.syns);
         self.tools.apps.count(Counter::PendingSynForwarded);
-        self.forward_split_syn(now, &arrival, kind, out);
+        self.forward_split_syn(now, &arrival, meant, out);
     }
 
-    fn on_server_answer(
+    fn on_answer(
         &mut self,
         now: Instant,
         handle: Handle,
@@ -182,7 +186,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         let for_us = segment.flags.has(Flags::ACK) && segment.ack == pending.iss + 1;
         if !for_us && pending.answered.is_none() {
-            // Not an answer to this SYN, but to something older: the client knows what to say to it.
+            // Not an answer to this SYN, but to something older: the opener knows what to say to it.
             return self.pass_answer(now, arrival, out);
         }
         let cx = &mut self.tools.cx(now);
@@ -195,18 +199,18 @@ impl<B: PacketBuf> Engine<B> {
             OpenVerdict::Answered(offer) => {
                 if let Kind::Opening(offering) = pending.kind {
                     let answered = (opening, offer);
-                    return self.on_hag_answer(now, handle, offering, answered, arrival, out);
+                    return self.on_offer_answered(now, handle, offering, answered, arrival, out);
                 }
                 self.on_answered(now, handle, (opening, offer), None, segment.tos, out);
             },
             OpenVerdict::Refused => {
                 self.tools.apps.count(Counter::PendingRefused);
-                self.refuse_client(now, handle, arrival, out);
+                self.refuse_opener(now, handle, arrival, out);
             },
             OpenVerdict::Dropped => {
                 if segment.flags.has(Flags::SYN) && pending.answered.is_some() {
-                    // The server asks again for its third ACK, so the client has not sent us its own.
-                    self.answer_client(now, handle, out);
+                    // The answerer asks again for its third ACK, so the opener has not sent us its own.
+                    self.answer_opener(now, handle, out);
                 }
             },
             OpenVerdict::Reset(reset) => {
@@ -215,12 +219,12 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// The server has answered: only now is the client's SYN answered, with what the server accepted of it.
+    /// The answerer has answered: only now is the opener's SYN answered, with what the answerer accepted of it.
     pub(super) fn on_answered(
         &mut self,
         now: Instant,
         handle: Handle,
-        (opening, server): (Opening, Offer),
+        (opening, answerer): (Opening, Offer),
         settled: Option<(LocalKey, capable::Agreed)>,
         tos: u8,
         out: &mut Vec<Frame<B>>,
@@ -228,21 +232,21 @@ impl<B: PacketBuf> Engine<B> {
         let Some(pending) = self.pendings.get(handle) else {
             return;
         };
-        let to_client = pending.inner.reversed();
-        let limit = self.segment_max(to_client.dst);
-        let ipv6 = to_client.dst.is_ipv6();
+        let to_opener = pending.ends().opener_sends().reversed();
+        let limit = self.segment_max(to_opener.dst);
+        let ipv6 = to_opener.dst.is_ipv6();
         // Our own clock: one millisecond ticks from an offset that tells nothing of other connections.
         let clock = now.as_millis() & u64::from(u32::MAX);
         let val = u32::try_from(clock)
             .unwrap_or(0)
-            .wrapping_add(self.isn.ts_offset(&to_client));
+            .wrapping_add(self.isn.ts_offset(&to_opener));
         let ours = Offer {
-            mss: Some(self.mss_to_client(pending, &server, limit)),
-            ts: server.ts.map(|_| Timestamps { val, ecr: 0 }),
-            ..server
+            mss: Some(self.mss_to_opener(pending, &answerer, limit)),
+            ts: answerer.ts.map(|_| Timestamps { val, ecr: 0 }),
+            ..answerer
         };
         let accepting = Accepting::new(
-            self.isn.isn(now, &to_client),
+            self.isn.isn(now, &to_opener),
             pending.iss,
             &pending.offer,
             &ours,
@@ -255,16 +259,17 @@ impl<B: PacketBuf> Engine<B> {
             Kind::Plain => None,
         };
         if let Some(pending) = self.pendings.get_mut(handle) {
+            pending.touched = now;
             pending.answered = Some(Box::new(Answered {
                 opening,
                 accepting,
-                offer: server,
+                offer: answerer,
                 key,
                 agreed: settled.map(|(_, agreed)| agreed),
                 tos: tos & 0xfc,
             }));
         }
-        self.answer_client(now, handle, out);
+        self.answer_opener(now, handle, out);
     }
 
     /// A key of ours whose token is from now on taken. Without one the flow goes on as plain TCP (RFC 8684 3.1).
@@ -282,8 +287,8 @@ impl<B: PacketBuf> Engine<B> {
         Some(key)
     }
 
-    /// Sends the client our SYN+ACK, once more if need be.
-    fn answer_client(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+    /// Sends the opener our SYN+ACK, once more if need be.
+    fn answer_opener(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
         let Some(pending) = self.pendings.get_mut(handle) else {
             return;
         };
@@ -306,13 +311,13 @@ impl<B: PacketBuf> Engine<B> {
             tos: answered.tos,
             ..IpOut::default()
         };
-        let tuple = pending.inner.reversed();
+        let tuple = pending.ends().opener_sends().reversed();
         self.net
             .send_tcp(&mut self.tools.cx(now), &tuple, ip, segment, out);
     }
 
-    /// The server refused: its own reset reaches the client, renumbered if the client has seen our SYN+ACK.
-    fn refuse_client(
+    /// The answerer refused: its own reset reaches the opener, renumbered if that has seen our SYN+ACK.
+    fn refuse_opener(
         &mut self,
         now: Instant,
         handle: Handle,
@@ -328,13 +333,14 @@ impl<B: PacketBuf> Engine<B> {
                 .forward(&mut self.tools.cx(now), arrival.packet.clone(), out),
             Some(answered) => {
                 let reset = reset(answered.accepting.iss() + 1, Some(pending.iss + 1));
-                self.send(now, &pending.inner.reversed(), reset, out);
+                let to_opener = pending.ends().opener_sends().reversed();
+                self.send(now, &to_opener, reset, out);
             },
         }
     }
 
-    /// A segment without SYN from the client: its third ACK, data in its place, or a reset.
-    fn on_client_ack(
+    /// A segment without SYN from the opener: its third ACK, data in its place, or a reset.
+    fn on_opener_ack(
         &mut self,
         now: Instant,
         handle: Handle,
@@ -347,7 +353,7 @@ impl<B: PacketBuf> Engine<B> {
         let ends = pending.ends();
         let next = pending.iss + 1;
         let Some(answered) = &mut pending.answered else {
-            // Nothing of this flow can be acknowledged yet: it is about something older, between client and server.
+            // Nothing of this flow can be acknowledged yet: it is about something older, between both ends.
             if arrival.segment.flags.has(Flags::RST) && arrival.segment.seq == next {
                 self.tools.apps.count(Counter::PendingClientReset);
                 self.drop_pending(handle);
@@ -363,29 +369,31 @@ impl<B: PacketBuf> Engine<B> {
             AcceptVerdict::Established(agreed) => {
                 self.split(now, handle, &agreed, &arrival.segment);
             },
-            AcceptVerdict::Resend => self.answer_client(now, handle, out),
-            AcceptVerdict::Answer(segment) => self.send(now, &ends.inner.reversed(), segment, out),
+            AcceptVerdict::Resend => self.answer_opener(now, handle, out),
+            AcceptVerdict::Answer(segment) => {
+                self.send(now, &ends.opener_sends().reversed(), segment, out);
+            },
             AcceptVerdict::Reset => {
                 self.tools.apps.count(Counter::PendingClientReset);
                 self.drop_pending(handle);
-                self.send(now, &ends.outer, reset(next, None), out);
+                self.send(now, &ends.answerer_gets(), reset(next, None), out);
             },
             AcceptVerdict::Dropped => {},
         }
     }
 
-    /// Resets both ends of a pending flow that the server has answered, and forgets it.
+    /// Resets both ends of a pending flow that was answered, and forgets it.
     pub(super) fn reset_pending(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
         let Some(pending) = self.drop_pending(handle) else {
             return;
         };
-        let (Ends { inner, outer, .. }, iss) = (pending.ends(), pending.iss);
+        let (ends, iss) = (pending.ends(), pending.iss);
         let Some(answered) = pending.answered else {
             return;
         };
-        let to_client = reset(answered.accepting.iss() + 1, Some(iss + 1));
-        self.send(now, &inner.reversed(), to_client, out);
-        self.send(now, &outer, reset(iss + 1, None), out);
+        let to_opener = reset(answered.accepting.iss() + 1, Some(iss + 1));
+        self.send(now, &ends.opener_sends().reversed(), to_opener, out);
+        self.send(now, &ends.answerer_gets(), reset(iss + 1, None), out);
     }
 
     /// Forgets a pending flow, its keys, its token and its place in its subscriber's limit.
@@ -398,7 +406,7 @@ impl<B: PacketBuf> Engine<B> {
             self.tokens.remove(key.token);
         }
         self.free_offering(pending.kind);
-        let subscriber = subscriber_key(pending.inner.src);
+        let subscriber = (pending.opener, subscriber_key(pending.inner.src));
         if let Some(count) = self.pending_by_subscriber.get_mut(&subscriber) {
             *count -= 1;
             if *count == 0 {

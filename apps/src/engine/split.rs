@@ -1,4 +1,4 @@
-//! The moment of the split: the client's third ACK has come, a pending flow becomes a relay, and only now the server gets
+//! The moment of the split: the opener's third ACK has come, a pending flow becomes a relay, and only now the answerer gets
 //! its own third ACK. So a spoofed SYN completes no handshake anywhere.
 
 use super::{Engine, FlowRef, TokenRef};
@@ -11,22 +11,22 @@ use stack::slab::Handle;
 use stack::tcp::{Agreed, Tcb};
 use stack::time::Duration;
 use stack::wire::tcp::Segment;
-use stack::{Instant, PacketBuf};
+use stack::{Instant, PacketBuf, Side};
 use std::net::IpAddr;
 
 /// How long addresses of the flow's own family are given to bring a subflow before the other's are announced.
 const OTHER_FAMILY_AFTER: Duration = Duration::from_secs(2);
 
-/// What the client's third ACK makes of the client leg.
-enum Client {
-    /// Multipath TCP, with the client's key.
+/// What the opener's third ACK makes of its leg.
+enum Opener {
+    /// Multipath TCP, with the opener's key.
     Multipath(Box<Params>, LocalKey),
     /// TCP: no MP_CAPABLE was offered, or it did not come back.
     Plain,
 }
 
 impl<B: PacketBuf> Engine<B> {
-    /// Takes the segment that completes the client's handshake.
+    /// Takes the segment that completes the opener's handshake.
     pub(super) fn split(
         &mut self,
         now: Instant,
@@ -34,22 +34,26 @@ impl<B: PacketBuf> Engine<B> {
         agreed: &Agreed,
         segment: &Segment<B>,
     ) {
-        let Some(client) = self.client_of(handle, segment) else {
+        let Some(opener) = self.opener_of(handle, segment) else {
             return;
         };
         let Some(pending) = self.drop_pending(handle) else {
             return;
         };
-        let Some((server, opened)) = self.server_leg(now, &pending) else {
+        let Some((answerer, opened)) = self.answerer_leg(now, &pending) else {
             return;
         };
         let ends = pending.ends();
+        let from_opener = ends.opener_sends();
         let tcb = Tcb::new(agreed, now);
-        let (client, token) = match client {
-            Client::Plain => (Leg::Plain(Plain::new(tcb, ends.inner.reversed())), opened),
-            Client::Multipath(params, local) => {
+        let (opener, token) = match opener {
+            Opener::Plain => {
+                let leg = Plain::new(tcb, from_opener.reversed());
+                (Leg::Plain(leg), opened)
+            },
+            Opener::Multipath(params, local) => {
                 let cx = &mut self.tools.leg(now);
-                let connection = Connection::new(cx, &params, tcb, ends.inner);
+                let connection = Connection::new(cx, &params, tcb, from_opener);
                 (Leg::Multipath(Box::new(connection)), Some(local.token))
             },
         };
@@ -60,13 +64,16 @@ impl<B: PacketBuf> Engine<B> {
             Counter::OpenedPlain
         });
         let tos = (pending.tos, pending.answered.map_or(0, |a| a.tos));
-        let mut relay = Relay::new(
-            self.next_id,
-            ends,
-            (client, server),
-            (pending.opened, now),
-            tos,
+        let (client, server) = (
+            Which::Client(SubflowId::INITIAL),
+            Which::Server(SubflowId::INITIAL),
         );
+        let (legs, tos, from) = match ends.opener {
+            Side::Access => ((opener, answerer), tos, client),
+            Side::Core => ((answerer, opener), (tos.1, tos.0), server),
+        };
+        let opened = (pending.opened, now);
+        let mut relay = Relay::new(self.next_id, ends, legs, opened, tos);
         self.next_id += 1;
         relay.token = token;
         let version = relay.multipath().map(|leg| leg.params().version);
@@ -76,8 +83,7 @@ impl<B: PacketBuf> Engine<B> {
         relay.set_keepalive(now, self.config.timeouts.keepalive);
         self.announce(now, &mut relay);
         relay.paths = self.paths_of(now, &relay);
-        let client = Which::Client(SubflowId::INITIAL);
-        relay.input(&mut self.tools.leg(now), client, segment);
+        relay.input(&mut self.tools.leg(now), from, segment);
         let Ok(handle) = self.relays.insert(relay) else {
             return;
         };
@@ -85,7 +91,7 @@ impl<B: PacketBuf> Engine<B> {
         self.enter(
             &ends,
             FlowRef::Leg(handle, client),
-            FlowRef::Leg(handle, Which::Server(SubflowId::INITIAL)),
+            FlowRef::Leg(handle, server),
         );
         if let Some(token) = token {
             self.tokens.insert(token, TokenRef::Relay(handle)).ok();
@@ -93,12 +99,12 @@ impl<B: PacketBuf> Engine<B> {
         self.wake(handle);
     }
 
-    /// What the segment's options make of the client leg; `None` if it is to be ignored.
-    fn client_of(&mut self, handle: Handle, segment: &Segment<B>) -> Option<Client> {
+    /// What the segment's options make of the opener's leg; `None` if it is to be ignored.
+    fn opener_of(&mut self, handle: Handle, segment: &Segment<B>) -> Option<Opener> {
         let pending = self.pendings.get(handle)?;
         let answered = pending.answered.as_ref()?;
         let (Kind::Capable(request), Some(local)) = (pending.kind, answered.key) else {
-            return Some(Client::Plain);
+            return Some(Opener::Plain);
         };
         let checksum = self.config.checksum || request.terms.checksum;
         let offered = capable::Answered {
@@ -114,12 +120,12 @@ impl<B: PacketBuf> Engine<B> {
         match third_ack {
             ThirdAck::Established { remote, .. } => {
                 let params = self.params(&request, checksum, (local.key, remote));
-                Some(Client::Multipath(Box::new(params), local))
+                Some(Opener::Multipath(Box::new(params), local))
             },
             ThirdAck::TooEarly => None,
             ThirdAck::Fallback(_) => {
                 self.tools.apps.count(Counter::FallbackThirdAck);
-                Some(Client::Plain)
+                Some(Opener::Plain)
             },
         }
     }
@@ -164,8 +170,8 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// The server leg: it goes on with the client's number, timestamps and window scale, and acknowledges at once.
-    fn server_leg(&mut self, now: Instant, pending: &Pending) -> Option<(Leg<B>, Option<Token>)> {
+    /// The answerer's leg: it goes on with the opener's number, timestamps and window scale, and acknowledges at once.
+    fn answerer_leg(&mut self, now: Instant, pending: &Pending) -> Option<(Leg<B>, Option<Token>)> {
         let Answered {
             opening,
             offer,
@@ -173,17 +179,17 @@ impl<B: PacketBuf> Engine<B> {
             agreed: settled,
             ..
         } = pending.answered.as_deref()?;
-        let outer = pending.outer();
-        let dst = outer.dst;
+        let to_answerer = pending.ends().answerer_gets();
+        let dst = to_answerer.dst;
         let smss = offer.smss(self.segment_max(dst), dst.is_ipv6());
         let agreed = opening.agreed(smss)?;
         let mut tcb = Tcb::new(&agreed, now);
         tcb.request_ack();
         let (Some(local), Some(settled)) = (key, settled) else {
-            return Some((Leg::Plain(Plain::new(tcb, outer)), None));
+            return Some((Leg::Plain(Plain::new(tcb, to_answerer)), None));
         };
         let params = self.initiator_params(settled);
-        let received = outer.reversed();
+        let received = to_answerer.reversed();
         let connection = Connection::new(&mut self.tools.leg(now), &params, tcb, received);
         Some((Leg::Multipath(Box::new(connection)), Some(local.token)))
     }

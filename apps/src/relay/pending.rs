@@ -1,4 +1,5 @@
-//! A flow between its SYN and its third ACK: small, and silent towards the client until the server has answered.
+//! A flow between its SYN and its third ACK: small, and silent towards its *opener*, who sent the SYN, until its *answerer*
+//! has answered. Either may be the subscriber.
 
 use mptcp::handshake::capable::{Agreed, CapableRequest};
 use mptcp::{Key, LocalKey, Version};
@@ -6,12 +7,12 @@ use stack::tcp::handshake::{Accepting, Offer, Opening};
 use stack::{FlowKey, Instant, SeqNum, Side, Tuple};
 use std::net::{IpAddr, SocketAddrV4};
 
-/// How the flow was asked for, and so how the client is answered.
+/// How the flow was asked for, and so how the opener is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// SYN with this MP_CAPABLE: the answer carries one too.
+    /// SYN with this MP_CAPABLE: the answer carries one too, and the opener's leg is Multipath TCP.
     Capable(CapableRequest),
-    /// Plain SYN of a host behind us, which goes on with MP_CAPABLE: we open Multipath TCP in the host's place.
+    /// Plain SYN, which goes on with MP_CAPABLE: we open Multipath TCP in its sender's place, as the answerer's leg.
     Opening(Offering),
     /// Plain SYN, or a plain one after such with MP_CAPABLE: the answer carries none.
     Plain,
@@ -48,6 +49,32 @@ impl Ends {
         }
     }
 
+    /// A flow that is not translated, opened from the Internet by a SYN that was received as `syn`.
+    pub(crate) const fn inbound(syn: Tuple) -> Self {
+        let inner = syn.reversed();
+        Self {
+            inner,
+            outer: inner,
+            opener: Side::Core,
+        }
+    }
+
+    /// Of what the opener sends, as we receive it.
+    pub(crate) const fn opener_sends(&self) -> Tuple {
+        match self.opener {
+            Side::Access => self.inner,
+            Side::Core => self.outer.reversed(),
+        }
+    }
+
+    /// Of what we send to the answerer.
+    pub(crate) const fn answerer_gets(&self) -> Tuple {
+        match self.opener {
+            Side::Access => self.outer,
+            Side::Core => self.inner.reversed(),
+        }
+    }
+
     /// The keys of the flow: as the subscriber's segments arrive, and as the Internet's do.
     pub(crate) const fn keys(&self) -> [FlowKey; 2] {
         let access = FlowKey {
@@ -70,9 +97,9 @@ pub(crate) struct Pending {
     mapped: Option<SocketAddrV4>,
     /// The side that the SYN came from.
     pub(crate) opener: Side,
-    /// The client's initial sequence number.
+    /// The opener's initial sequence number.
     pub(crate) iss: SeqNum,
-    /// What the client offered in its last SYN.
+    /// What the opener offered in its last SYN.
     pub(crate) offer: Offer,
     /// How often the SYN was sent.
     pub(crate) syns: u8,
@@ -82,25 +109,25 @@ pub(crate) struct Pending {
     pub(crate) tos: u8,
     /// When the first SYN came.
     pub(crate) opened: Instant,
-    /// When the last SYN came; the flow expires counted from here.
+    /// When the last SYN, or the answer to it, came; the flow expires counted from here.
     pub(crate) touched: Instant,
-    /// What the server answered, once it did.
+    /// What the answerer answered, once it did.
     pub(crate) answered: Option<Box<Answered>>,
 }
 
-/// A pending flow whose server has answered: it waits for the client's third ACK.
+/// A pending flow whose answerer has answered: it waits for the opener's third ACK.
 pub(crate) struct Answered {
-    /// The half-open connection towards the server, its third ACK held back.
+    /// The half-open connection towards the answerer, its third ACK held back.
     pub(crate) opening: Opening,
-    /// The half-open connection towards the client.
+    /// The half-open connection towards the opener.
     pub(crate) accepting: Accepting,
-    /// What the server offered.
+    /// What the answerer offered.
     pub(crate) offer: Offer,
     /// Our key, if the SYN+ACK carries MP_CAPABLE. Its token is taken from here on.
     pub(crate) key: Option<LocalKey>,
-    /// What the MP_CAPABLE of the server's SYN+ACK settled, if we asked for it.
+    /// What the MP_CAPABLE of the answerer's SYN+ACK settled, if we asked for it.
     pub(crate) agreed: Option<Agreed>,
-    /// Traffic class of the server's answer.
+    /// Traffic class of the answer.
     pub(crate) tos: u8,
 }
 
@@ -154,7 +181,7 @@ impl Pending {
         }
     }
 
-    /// The client's SYN as the server sees it: number and options verbatim. It is as good as ours from here on.
+    /// The opener's SYN as the answerer sees it: number and options verbatim. It is as good as ours from here on.
     pub(crate) fn opening(&self) -> Opening {
         let mut opening = Opening::new(self.iss, &self.offer, self.touched);
         if self.syns > 1 {
