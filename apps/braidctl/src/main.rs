@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use apps::control::client::ask;
 use apps::control::wire::Request;
-use apps::control::{Connections, Counters, Ports, Status};
+use apps::control::{Accounts, Connections, Counters, Paths, Ports, Status};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
     version,
     after_help = "Examples:\n  \
         braidctl show connections\n  \
+        braidctl show paths\n  \
         braidctl show counters --all --explain\n  \
         braidctl --socket /run/hcpe/hcpe.sock show ports --json\n  \
         braidctl drain\n\n\
@@ -69,6 +70,21 @@ enum Show {
         #[arg(long)]
         json: bool,
         /// How many connections at most; the box shows no more than 1000.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// The access networks: round trips, rates, losses, and what each carries.
+    Paths {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What each subscriber's relayed connections carried by each access network since the start.
+    Accounts {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// How many subscribers at most; the box shows no more than 1000.
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
@@ -132,6 +148,16 @@ fn show(arguments: &Arguments, what: &Show) -> anyhow::Result<String> {
                 ..Request::new("show connections")
             };
             fetch::<Connections>(arguments, &request, *json, table::connections)
+        },
+        Show::Paths { json } => {
+            fetch::<Paths>(arguments, &Request::new("show paths"), *json, table::paths)
+        },
+        Show::Accounts { json, limit } => {
+            let request = Request {
+                limit: *limit,
+                ..Request::new("show accounts")
+            };
+            fetch::<Accounts>(arguments, &request, *json, table::accounts)
         },
         Show::Counters { json, all, explain } => {
             let request = Request::new("show counters");

@@ -1,6 +1,6 @@
 //! Answers as aligned tables.
 
-use apps::control::{Connection, Connections, Counters, Ports, Status, explain};
+use apps::control::{Accounts, Connection, Connections, Counters, Paths, Ports, Status, explain};
 
 /// Which way a column's cells are pushed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,6 +153,12 @@ fn connection(connection: &Connection) -> Vec<Vec<String>> {
         octets(connection.bytes_down),
     ];
     let subflow = |subflow: &apps::control::Subflow| {
+        // In the network what comes in goes up; at the customer's edge what goes out.
+        let (up, down) = if subflow.leg == "server" {
+            (subflow.bytes_out, subflow.bytes_in)
+        } else {
+            (subflow.bytes_in, subflow.bytes_out)
+        };
         let backup = if subflow.backup { " (backup)" } else { "" };
         vec![
             String::new(),
@@ -160,8 +166,8 @@ fn connection(connection: &Connection) -> Vec<Vec<String>> {
             subflow.local.clone(),
             format!("{}{backup}", subflow.port),
             round_trip(subflow.srtt_us),
-            octets(subflow.bytes_in),
-            octets(subflow.bytes_out),
+            octets(up),
+            octets(down),
             octets(subflow.cwnd),
             octets(subflow.flight),
             subflow.retransmitted.to_string(),
@@ -170,6 +176,80 @@ fn connection(connection: &Connection) -> Vec<Vec<String>> {
     std::iter::once(first)
         .chain(connection.subflows.iter().map(subflow))
         .collect()
+}
+
+pub(crate) fn paths(answer: &Paths) -> String {
+    let columns = [
+        ("PATH", Left),
+        ("ROLE", Left),
+        ("STATE", Left),
+        ("SUBFLOWS", Right),
+        ("RTT", Right),
+        ("LEAST", Right),
+        ("RATE IN", Right),
+        ("RATE OUT", Right),
+        ("DELIVERED", Right),
+        ("IN", Right),
+        ("OUT", Right),
+        ("SENT", Right),
+        ("AGAIN", Right),
+    ];
+    let row = |path: &apps::control::Path| {
+        vec![
+            path.name.clone(),
+            path.role.clone(),
+            path.state.clone(),
+            path.subflows.to_string(),
+            round_trip(path.srtt_us),
+            round_trip(path.min_rtt_us),
+            megabits(path.rate_in),
+            megabits(path.rate_out),
+            megabits(path.delivery_rate),
+            octets(path.bytes_in),
+            octets(path.bytes_out),
+            path.sent.to_string(),
+            path.resent.to_string(),
+        ]
+    };
+    lay_out(&columns, &answer.paths.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Octets per second in Mbit/s.
+fn megabits(octets: u64) -> String {
+    let hundredths = u128::from(octets) * 8 / 10_000;
+    format!("{}.{:02} Mbit/s", hundredths / 100, hundredths % 100)
+}
+
+pub(crate) fn accounts(answer: &Accounts) -> String {
+    if answer.accounts.is_empty() {
+        return "No subscriber has had a relayed connection.\n".to_owned();
+    }
+    let columns = [
+        ("SUBSCRIBER", Left),
+        ("PATH", Left),
+        ("UP", Right),
+        ("DOWN", Right),
+    ];
+    let mut rows = Vec::new();
+    for account in &answer.accounts {
+        for path in &account.paths {
+            rows.push(vec![
+                account.subscriber.clone(),
+                path.path.clone(),
+                octets(path.bytes_up),
+                octets(path.bytes_down),
+            ]);
+        }
+    }
+    let shown = u64::try_from(answer.accounts.len()).unwrap_or(u64::MAX);
+    let mut text = lay_out(&columns, &rows);
+    if shown < answer.total {
+        text.push_str(&format!(
+            "{shown} of {} subscribers are shown.\n",
+            answer.total
+        ));
+    }
+    text
 }
 
 pub(crate) fn counters(answer: &Counters, all: bool, with_help: bool) -> String {
@@ -301,6 +381,43 @@ ID  CLIENT / SUBFLOW  SERVER / LOCAL  STATE / PORT  AGE / RTT     UP      DOWN  
         assert_eq!(
             connections(&Connections::default()),
             "No connection is shown; 0 are relayed.\n"
+        );
+    }
+
+    #[test]
+    fn paths_and_accounts_are_rows() {
+        let path = apps::control::Path {
+            name: "wan1".to_owned(),
+            role: "primary".to_owned(),
+            state: "up".to_owned(),
+            subflows: 2,
+            srtt_us: 31_000,
+            min_rtt_us: 30_100,
+            rate_in: 2_500_000,
+            ..apps::control::Path::default()
+        };
+        let text = paths(&Paths { paths: vec![path] });
+        assert!(
+            text.contains(
+                "wan1  primary  up            2  31.0 ms  30.1 ms  20.00 Mbit/s  0.00 Mbit/s"
+            ),
+            "{text}"
+        );
+        let account = apps::control::Account {
+            subscriber: "10.1.0.2".to_owned(),
+            paths: vec![apps::control::PathTraffic {
+                path: "wan1".to_owned(),
+                bytes_up: 7,
+                bytes_down: 90_000,
+            }],
+        };
+        let text = accounts(&Accounts {
+            accounts: vec![account],
+            total: 3,
+        });
+        assert!(
+            text.contains("10.1.0.2    wan1  7 B  87.8 KiB\n1 of 3"),
+            "{text}"
         );
     }
 

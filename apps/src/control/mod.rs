@@ -15,7 +15,8 @@ pub mod wire;
 pub(crate) mod tests;
 
 pub use reply::{
-    Connection, ConnectionState, Connections, Counters, Port, Ports, Reply, Status, Subflow,
+    Account, Accounts, Connection, ConnectionState, Connections, Counters, Path, PathTraffic,
+    Paths, Port, Ports, Reply, Status, Subflow,
 };
 
 /// The largest number of connections in one answer to [`Command::ShowConnections`]: the worker makes that answer
@@ -29,6 +30,14 @@ pub enum Command {
     ShowPorts,
     /// The relays, pending ones included: the first `limit` of them. Answered by [`Reply::Connections`].
     ShowConnections {
+        /// How many rows at most; never above [`CONNECTIONS_SHOWN_MAX`].
+        limit: usize,
+    },
+    /// The access networks: what they carry and how they fare. Answered by [`Reply::Paths`].
+    ShowPaths,
+    /// What each subscriber's relayed connections carried by each access network: the first `limit` of them. Answered by
+    /// [`Reply::Accounts`].
+    ShowAccounts {
         /// How many rows at most; never above [`CONNECTIONS_SHOWN_MAX`].
         limit: usize,
     },

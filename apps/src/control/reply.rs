@@ -12,6 +12,10 @@ pub enum Reply {
     Ports(Ports),
     /// To `show connections`.
     Connections(Connections),
+    /// To `show paths`.
+    Paths(Paths),
+    /// To `show accounts`.
+    Accounts(Accounts),
     /// To `show counters`.
     Counters(Counters),
     /// To `show status`, `drain` and a reset of all.
@@ -32,7 +36,7 @@ pub struct Port {
     pub name: String,
     /// The device behind it: a DPDK device string or a PCI address.
     pub device: String,
-    /// `access` or `core`.
+    /// `access` or `core`; at the customer's edge `lan`, `primary` or `secondary`.
     pub role: String,
     /// The MAC address, `02:00:00:00:00:01`.
     pub mac: String,
@@ -72,9 +76,9 @@ pub struct Connections {
 pub enum ConnectionState {
     /// The server has not answered yet, or the client has not yet acknowledged that answer.
     Pending,
-    /// Multipath TCP on the access side.
+    /// Multipath TCP on the access networks.
     Mptcp,
-    /// Plain TCP on both sides: the access side fell back (RFC 8684 3.7).
+    /// Plain TCP on both sides: the leg over the access networks fell back (RFC 8684 3.7).
     Fallback,
     /// One direction at least has ended.
     Closing,
@@ -104,7 +108,7 @@ pub struct Connection {
     pub server: String,
     /// What it is doing.
     pub state: ConnectionState,
-    /// The MPTCP version on the access side; absent while pending without MPTCP, and after a fallback at set-up.
+    /// The MPTCP version; absent while pending without MPTCP, and after a fallback at set-up.
     pub version: Option<u8>,
     /// Our token (RFC 8684 3.2), eight hexadecimal digits.
     pub token: Option<String>,
@@ -114,20 +118,24 @@ pub struct Connection {
     pub bytes_up: u64,
     /// Payload octets from the server to the client.
     pub bytes_down: u64,
-    /// The TCP connections of the access side; one after a fallback, none while pending.
+    /// The TCP connections of the leg over the access networks; one after a fallback, none while pending.
     pub subflows: Vec<Subflow>,
 }
 
-/// One subflow of a relay's access side.
+/// One subflow of a relay's leg over the access networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subflow {
     /// Our number of it; the first is 0.
     pub id: u32,
-    /// Our address and port: the server's on the first subflow, the announced one on joined subflows.
+    /// Which leg it belongs to: `client` in the network, `server` at the customer's edge.
+    #[serde(default)]
+    pub leg: String,
+    /// The address and port of our end: in the network the server's on the first subflow and an own one on joined ones, at
+    /// the edge the host's and an own one.
     pub local: String,
-    /// The client's address and port.
+    /// The address and port of the other box's end.
     pub remote: String,
-    /// Name of the port by which it came.
+    /// Name of the port that it runs by.
     pub port: String,
     /// Smoothed round-trip time in microseconds (RFC 6298); 0 before the first sample.
     pub srtt_us: u64,
@@ -135,14 +143,83 @@ pub struct Subflow {
     pub cwnd: u64,
     /// Octets sent and not yet acknowledged.
     pub flight: u64,
-    /// Payload octets from the client.
+    /// Payload octets received on it.
     pub bytes_in: u64,
-    /// Payload octets to the client.
+    /// Payload octets sent on it and acknowledged.
     pub bytes_out: u64,
     /// Segments sent again.
     pub retransmitted: u64,
-    /// Whether the client asked to use it only when no other is left (RFC 8684 3.3.8).
+    /// Whether it is used only when no other is left (RFC 8684 3.3.8).
     pub backup: bool,
+}
+
+/// The access networks, in the order of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paths {
+    /// One entry for each port that leads into an access network.
+    pub paths: Vec<Path>,
+}
+
+/// One access network, as the relayed connections see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path {
+    /// The port's name.
+    pub name: String,
+    /// Its role.
+    pub role: String,
+    /// `up`; `down` if no subflow on it is answered any more; `idle` without a subflow.
+    pub state: String,
+    /// Subflows that it carries now.
+    pub subflows: u64,
+    /// The mean of their smoothed round-trip times in microseconds; 0 without a sample.
+    pub srtt_us: u64,
+    /// The least round-trip time of theirs in microseconds; 0 without a sample.
+    pub min_rtt_us: u64,
+    /// Octets per second received over about the last second, headers included.
+    pub rate_in: u64,
+    /// The same sent.
+    pub rate_out: u64,
+    /// Payload octets received since the start, those that came again included.
+    pub bytes_in: u64,
+    /// The same sent.
+    pub bytes_out: u64,
+    /// Octets per second that the peers take of the present subflows, when their congestion windows are full.
+    pub delivery_rate: u64,
+    /// For how many milliseconds those windows were full, over the present subflows.
+    pub cwnd_limited_ms: u64,
+    /// Segments with data that the present subflows sent.
+    pub sent: u64,
+    /// Of those, segments sent again: the path's losses as far as they were noticed.
+    pub resent: u64,
+}
+
+/// What subscribers' connections carried, as many subscribers as were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounts {
+    /// The accounts.
+    pub accounts: Vec<Account>,
+    /// How many subscribers have one, shown or not.
+    pub total: u64,
+}
+
+/// What one subscriber's relayed connections carried since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// An IPv4 address, the first of an IPv6 /64, or `others` for those past the number that is kept apart.
+    pub subscriber: String,
+    /// By access network, those that carried nothing left out.
+    pub paths: Vec<PathTraffic>,
+}
+
+/// What one access network carried of a subscriber's relayed connections: payload octets, retransmissions included.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathTraffic {
+    /// The port's name.
+    pub path: String,
+    /// From the subscriber.
+    pub bytes_up: u64,
+    /// To the subscriber.
+    pub bytes_down: u64,
 }
 
 /// Every named counter.

@@ -85,6 +85,11 @@ fn answer(command: Command) -> Reply {
         Command::ShowCounters => Reply::Counters(Counters {
             counters: [("relays".to_owned(), u64::MAX)].into(),
         }),
+        Command::ShowPaths => Reply::Paths(Paths::default()),
+        Command::ShowAccounts { limit } => Reply::Accounts(Accounts {
+            total: u64::try_from(limit).unwrap(),
+            ..Accounts::default()
+        }),
         Command::Drain => Reply::Status(Status {
             draining: true,
             ..Status::default()
@@ -142,7 +147,7 @@ fn the_lines_are_what_is_documented() {
         (
             b"{\"command\":\"show me\"}\n",
             "{\"status\":\"error\",\"message\":\"unknown command \\\"show me\\\"; there are show ports, show \
-             connections, show counters, show status, drain\"}\n",
+             connections, show paths, show accounts, show counters, show status, drain\"}\n",
         ),
         (
             b"\xff\n",

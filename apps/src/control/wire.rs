@@ -14,15 +14,17 @@ pub const REQUEST_MAX: usize = 4_096;
 pub struct Request {
     /// One of [`COMMANDS`].
     pub command: String,
-    /// For `show connections`: how many rows at most; without it, [`CONNECTIONS_SHOWN_MAX`].
+    /// For `show connections` and `show accounts`: how many rows at most; without it, [`CONNECTIONS_SHOWN_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
 
 /// Every command that can be asked for by name.
-pub const COMMANDS: [&str; 5] = [
+pub const COMMANDS: [&str; 7] = [
     "show ports",
     "show connections",
+    "show paths",
+    "show accounts",
     "show counters",
     "show status",
     "drain",
@@ -50,6 +52,10 @@ impl Request {
         match request.command.as_str() {
             "show ports" => Ok(Command::ShowPorts),
             "show connections" => Ok(Command::ShowConnections {
+                limit: limit.min(CONNECTIONS_SHOWN_MAX),
+            }),
+            "show paths" => Ok(Command::ShowPaths),
+            "show accounts" => Ok(Command::ShowAccounts {
                 limit: limit.min(CONNECTIONS_SHOWN_MAX),
             }),
             "show counters" => Ok(Command::ShowCounters),

@@ -208,9 +208,15 @@ impl EngineConfig {
     /// The smallest MTU of the access networks: subflows run by any of them.
     #[must_use]
     pub fn access_mtu(&self) -> Option<u16> {
-        let access = |port| (self.role(port) == PortRole::Access) != self.edge.is_some();
         let interfaces = self.net.interfaces.iter();
-        interfaces.filter(|i| access(i.port)).map(|i| i.mtu).min()
+        let access = interfaces.filter(|i| self.is_access_network(i.port));
+        access.map(|i| i.mtu).min()
+    }
+
+    /// Whether `port` leads into an access network: the ports that subflows run by.
+    #[must_use]
+    pub fn is_access_network(&self, port: PortId) -> bool {
+        (self.role(port) == PortRole::Access) != self.edge.is_some()
     }
 }
 

@@ -1,9 +1,11 @@
 //! The end of a burst: due timers, then each woken relay once: data moves, segments leave, what has ended is freed.
 
+use super::metering::Carried;
 use super::{Engine, FlowRef, Remains, Timer};
 use crate::Counter;
 use crate::relay::{PIECE_MIN, Relay, Which};
 use mptcp::connection::{Event, SubflowId};
+use stack::buf::chain_len;
 use stack::ip::IpOut;
 use stack::slab::Handle;
 use stack::time::Duration;
@@ -192,7 +194,11 @@ impl<B: PacketBuf> Engine<B> {
     /// Sends all that both legs have to send.
     fn emit(&mut self, now: Instant, handle: Handle, frames: &mut Vec<Frame<B>>) {
         let Self {
-            relays, net, tools, ..
+            relays,
+            net,
+            tools,
+            metering,
+            ..
         } = self;
         let Some(relay) = relays.get_mut(handle) else {
             return;
@@ -202,9 +208,22 @@ impl<B: PacketBuf> Engine<B> {
                 tos: relay.tos(which),
                 ..IpOut::default()
             };
+            let account = relay.account;
             let leg = relay.leg(which);
+            let metered = leg.multipath().is_some();
             while let Some(out) = leg.output(&mut tools.leg(now)) {
+                let before = frames.len();
                 net.send_tcp(&mut tools.cx(now), &out.tuple, ip, out.segment, frames);
+                if metered
+                    && frames.len() > before
+                    && let Some(frame) = frames.last()
+                {
+                    let carried = Carried {
+                        payload: chain_len(&frame.payload),
+                        frame: frame.len(),
+                    };
+                    metering.sent(now, (account, frame.port), carried);
+                }
             }
         }
     }

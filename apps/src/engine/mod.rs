@@ -10,6 +10,7 @@ mod drive;
 mod edge;
 mod icmp;
 mod joins;
+mod metering;
 mod miss;
 mod offer;
 mod open_joins;
@@ -30,6 +31,7 @@ use crate::control::{Command, Reply};
 use crate::relay::{Pending, Relay, Which};
 use addresses::OwnAddresses;
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
+use metering::Metering;
 use mptcp::join::Joining;
 use mptcp::{KeyPools, TokenTable};
 use offer::PlainPeers;
@@ -140,6 +142,7 @@ pub struct Engine<B> {
     next_id: u64,
     ports: Vec<PortReport>,
     worker: WorkerStats,
+    metering: Metering,
 }
 
 impl<B: PacketBuf> Engine<B> {
@@ -185,6 +188,7 @@ impl<B: PacketBuf> Engine<B> {
             next_id: 1,
             ports: Vec::new(),
             worker: WorkerStats::default(),
+            metering: Metering::new(config.ports.len()),
             config,
         })
     }

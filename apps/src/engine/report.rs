@@ -6,7 +6,7 @@ use crate::control::{
     CONNECTIONS_SHOWN_MAX, Command, Connection, ConnectionState, Connections, Counters, Port,
     Ports, Reply, Status, Subflow,
 };
-use crate::relay::{Pending, Relay, SubflowInfo};
+use crate::relay::{Leg, Pending, Relay, SubflowInfo};
 use mptcp::Token;
 use mptcp::connection::Mode;
 use stack::tally::{Counted, Tally};
@@ -25,6 +25,10 @@ impl<B: PacketBuf> Engine<B> {
             Command::ShowPorts => Reply::Ports(self.show_ports()),
             Command::ShowConnections { limit } => {
                 Reply::Connections(self.show_connections(now, limit))
+            },
+            Command::ShowPaths => Reply::Paths(self.show_paths(now)),
+            Command::ShowAccounts { limit } => {
+                Reply::Accounts(self.show_accounts(limit.min(CONNECTIONS_SHOWN_MAX)))
             },
             Command::ShowCounters => Reply::Counters(self.show_counters()),
             Command::ShowStatus => Reply::Status(self.status()),
@@ -125,9 +129,11 @@ impl<B: PacketBuf> Engine<B> {
             _ => ConnectionState::Fallback,
         };
         let mut subflows = Vec::new();
-        relay
-            .client
-            .subflows(&mut |info| subflows.push(self.show_subflow(&info)));
+        let (leg, name) = match (&relay.client, &relay.server) {
+            (Leg::Plain(_), Leg::Multipath(_)) => (&relay.server, "server"),
+            (client, _) => (client, "client"),
+        };
+        leg.subflows(&mut |info| subflows.push(self.show_subflow(&info, name)));
         Connection {
             id: relay.id,
             client: socket(relay.ends.inner.src, relay.ends.inner.src_port),
@@ -142,7 +148,7 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    fn show_subflow(&self, info: &SubflowInfo) -> Subflow {
+    fn show_subflow(&self, info: &SubflowInfo, leg: &str) -> Subflow {
         let Tuple {
             src,
             dst,
@@ -151,9 +157,10 @@ impl<B: PacketBuf> Engine<B> {
         } = info.tuple;
         Subflow {
             id: info.id,
+            leg: leg.to_owned(),
             local: socket(src, src_port),
             remote: socket(dst, dst_port),
-            port: self.port_name(self.net.port_toward(dst)),
+            port: self.port_name(self.path_of(&info.tuple)),
             srtt_us: info.srtt_us,
             cwnd: info.cwnd,
             flight: info.flight,

@@ -76,6 +76,7 @@ impl<B: PacketBuf> Engine<B> {
         let mut relay = Relay::new(self.next_id, ends, legs, opened, tos);
         self.next_id += 1;
         relay.token = token;
+        relay.account = self.metering.account(ends.inner.src);
         let version = relay.multipath().map(|leg| leg.params().version);
         if version == Some(Version::V0) {
             self.tools.apps.count(Counter::OpenedVersion0);

@@ -1,5 +1,6 @@
 //! The walk of a received frame, up to the leg that it belongs to.
 
+use super::metering::Carried;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
 use crate::Counter;
@@ -46,8 +47,7 @@ impl<B: PacketBuf> Engine<B> {
     fn on_segment(&mut self, now: Instant, arrival: TcpArrival<B>, out: &mut Vec<Frame<B>>) {
         let key = self.key_of(&arrival.segment.tuple);
         match self.flows.get(&key) {
-            Some(FlowRef::Leg(handle, which))
-                if self.on_leg(now, handle, which, &arrival.segment) => {},
+            Some(FlowRef::Leg(handle, which)) if self.on_leg(now, handle, which, &arrival) => {},
             Some(FlowRef::Pending(handle)) => {
                 self.on_pending(now, handle, key.side, arrival, out);
             },
@@ -68,11 +68,27 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// Gives a segment to its leg and wakes the relay; whether there still is one.
-    fn on_leg(&mut self, now: Instant, handle: Handle, which: Which, segment: &Segment<B>) -> bool {
+    fn on_leg(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        which: Which,
+        TcpArrival {
+            segment, packet, ..
+        }: &TcpArrival<B>,
+    ) -> bool {
         let pieces_max = self.pieces_max();
         let Some(relay) = self.relays.get_mut(handle) else {
             return false;
         };
+        if relay.leg(which).multipath().is_some() {
+            let carried = Carried {
+                payload: segment.payload.len(),
+                frame: packet.frame.len(),
+            };
+            let by = (relay.account, packet.port);
+            self.metering.received(now, by, carried);
+        }
         if !segment.payload.is_empty() && relay.is_full(which, pieces_max) {
             // What it acknowledges counts; its payload is not acknowledged, and comes again.
             self.tools.apps.count(Counter::BufferRefused);

@@ -1,4 +1,4 @@
-//! What an operator is shown of a TCP connection towards the client.
+//! What an operator is shown of a TCP connection of a leg.
 
 use stack::tcp::Tcb;
 use stack::{PacketBuf, Tuple};

@@ -44,6 +44,8 @@ pub(crate) struct Relay<B> {
     pub(crate) token: Option<Token>,
     /// Addresses and ports of the subflows that joined, as the peer sends.
     pub(crate) joined: Vec<Tuple>,
+    /// Whose octets are counted together with this one's.
+    pub(crate) account: u32,
     /// From the client to the server.
     pub(crate) up: Pump,
     /// From the server to the client.
@@ -87,6 +89,7 @@ impl<B: PacketBuf> Relay<B> {
             client,
             server,
             token: None,
+            account: 0,
             joined: Vec::new(),
             up: Pump::default(),
             down: Pump::default(),
@@ -191,11 +194,14 @@ impl<B: PacketBuf> Relay<B> {
 
     /// A leg that was reset or lost takes the other with it.
     fn cross_ends(&mut self, cx: &mut Cx<'_>) {
+        let multipath = |leg: &Leg<B>| leg.multipath().is_some();
         let why = match (self.client.end(), self.server.end()) {
+            (_, Some(End::Lost)) if multipath(&self.server) => Counter::ClosedAllPathsLost,
+            (Some(End::Lost), _) if multipath(&self.client) => Counter::ClosedAllPathsLost,
             (_, Some(End::Reset)) => Counter::ClosedServerReset,
             (_, Some(End::Lost)) => Counter::ClosedServerLost,
             (Some(End::Reset), _) => Counter::ClosedClientReset,
-            (Some(End::Lost), _) => Counter::ClosedAllPathsLost,
+            (Some(End::Lost), _) => Counter::ClosedClientLost,
             _ => return,
         };
         self.reset(cx, why);
