@@ -118,8 +118,10 @@ pub struct Subflow<B> {
     pub(crate) bare: bool,
     /// Since when data without a mapping has waited.
     pub(crate) uncovered_since: Option<Instant>,
-    /// Its checksum failed while it was alone: its data waits for an infinite mapping (RFC 8684 3.7).
-    pub(crate) failed: bool,
+    /// Its checksum failed at this number while it was alone: its data waits for an infinite mapping (RFC 8684 3.7).
+    pub(crate) failed: Option<DataSeq>,
+    /// When MP_FAIL is to be repeated, as no infinite mapping has come.
+    pub(crate) fail_again_at: Option<Instant>,
     /// It made no progress for so long that its data went to others; until it does.
     pub(crate) stale: bool,
     pub(crate) rate: Rate,
@@ -174,7 +176,8 @@ impl<B: PacketBuf> Subflow<B> {
             verified: false,
             bare: false,
             uncovered_since: None,
-            failed: false,
+            failed: None,
+            fail_again_at: None,
             stale: false,
             rate: Rate::new(),
             busy_since: Instant::ZERO,

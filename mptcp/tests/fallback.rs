@@ -252,6 +252,43 @@ fn m22_a_changed_octet_on_the_only_subflow_means_an_infinite_mapping() {
 }
 
 #[test]
+fn m22_a_lost_mp_fail_is_sent_again() {
+    for losses in [1, 2] {
+        let mut world = one_path(Setup {
+            checksum: true,
+            ..Setup::default()
+        });
+        let (mut changed, mut left) = (false, losses);
+        world.middlebox = Some(Box::new(move |transit| {
+            let segment = transit.segment;
+            if transit.from == A && segment.payload.len() > 100 && !changed {
+                changed = true;
+                let mut octets = segment.payload.bytes().to_vec();
+                octets[50] ^= 0x40;
+                segment.payload = world::slice(octets);
+            }
+            let mut options = parse(&segment.options.mptcp).flatten();
+            let fails = options.any(|option| matches!(option, MpOption::Fail { .. }));
+            let lose = transit.from == B && fails && left > 0;
+            left -= i32::from(lose);
+            !lose
+        }));
+        world.ends[A].send(100_000, true);
+        world.ends[B].send(1_000, true);
+        world.run(MINUTE, World::is_complete);
+        let mut modes = world.ends.iter().map(|end| end.conn.mode());
+        assert!(
+            modes.all(|mode| mode == Mode::Fallback),
+            "{}",
+            world.describe()
+        );
+        let sent = world.ends[B].count(Counter::MpFailTx);
+        assert_eq!(sent, u64::try_from(losses).unwrap() + 1);
+        world.run(MINUTE, World::is_closed);
+    }
+}
+
+#[test]
 fn m22_no_infinite_mapping_over_data_that_a_lost_subflow_carried() {
     let setup = Setup {
         checksum: true,

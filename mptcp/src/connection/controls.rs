@@ -234,6 +234,9 @@ impl<B: PacketBuf> Connection<B> {
             Control::None | Control::Handshake => {},
             Control::Fail => {
                 subflow.fail_due = None;
+                // Nothing acknowledges MP_FAIL but the infinite mapping that it asks for.
+                let waits = subflow.failed.is_some();
+                subflow.fail_again_at = waits.then(|| cx.now + subflow.tcb.rto());
                 cx.mptcp.count(Counter::MpFailTx);
             },
             Control::DataFin => {

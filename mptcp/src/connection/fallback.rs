@@ -53,7 +53,8 @@ impl<B: PacketBuf> Connection<B> {
         let subflow = &mut self.subflows[0];
         subflow.data_fin_due = false;
         subflow.uncovered_since = None;
-        subflow.failed = false;
+        subflow.failed = None;
+        subflow.fail_again_at = None;
         subflow.join_ack_at = None;
         while let Some(slice) = subflow.held.slices.pop_front() {
             self.recv.append(slice);
@@ -152,7 +153,7 @@ impl<B: PacketBuf> Connection<B> {
         }
         cx.mptcp.count(Counter::FallbackChecksum);
         let subflow = &mut self.subflows[at];
-        subflow.failed = true;
+        subflow.failed = Some(dsn);
         subflow.fail_due = Some(dsn);
         subflow.uncovered_since.get_or_insert(cx.now);
     }
@@ -169,7 +170,7 @@ impl<B: PacketBuf> Connection<B> {
             self.fail_subflow(cx, at, dsn);
             return;
         }
-        let asked = self.subflows[at].failed;
+        let asked = self.subflows[at].failed.is_some();
         if !asked {
             self.subflows[at].fail_due = Some(dsn);
         }

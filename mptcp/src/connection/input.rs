@@ -105,7 +105,7 @@ impl<B: PacketBuf> Connection<B> {
                 return;
             };
             if let Some(check) = mapping.check {
-                if subflow.failed {
+                if subflow.failed.is_some() {
                     return;
                 }
                 let Some(sum) = subflow.held.sum_front(mapping.len as usize) else {

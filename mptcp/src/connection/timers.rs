@@ -99,6 +99,7 @@ impl<B: PacketBuf> Connection<B> {
         for subflow in &self.subflows {
             next = earlier(next, subflow.tcb.next_deadline());
             next = earlier(next, subflow.join_ack_at);
+            next = earlier(next, subflow.fail_again_at);
             next = earlier(
                 next,
                 subflow.uncovered_since.map(|since| since + UNCOVERED_MAX),
@@ -156,6 +157,10 @@ impl<B: PacketBuf> Connection<B> {
             subflow.tcb.request_ack();
             subflow.join_acks += 1;
             subflow.join_ack_at = Some(cx.now + subflow.tcb.rto() * (1 << subflow.join_acks));
+        }
+        if subflow.fail_again_at.is_some_and(|due| due <= cx.now) {
+            subflow.fail_again_at = None;
+            subflow.fail_due = subflow.failed;
         }
         if several && subflow.is_usable() && subflow.stale_at().is_some_and(|due| due <= cx.now) {
             subflow.stale = true;
