@@ -61,12 +61,17 @@ struct Shape {
 #[derive(Arbitrary, Debug)]
 enum Mptcp {
     None,
-    CapableSyn,
+    /// With a key it is version 0's.
+    CapableSyn {
+        key: Option<[u8; 8]>,
+    },
     CapableAck {
+        version: bool,
         key: [u8; 8],
         with_data: bool,
     },
     JoinSyn {
+        version: bool,
         token_from: bool,
     },
     Dss {
@@ -83,9 +88,15 @@ impl Mptcp {
     fn bytes(&self, theirs: &OptBytes, payload: u16) -> OptBytes {
         let bytes: Vec<u8> = match self {
             Self::None => vec![],
-            Self::CapableSyn => vec![30, 4, 0x01, 0x01],
-            Self::CapableAck { key, with_data } => {
-                let mut option = vec![30, if *with_data { 22 } else { 20 }, 0x01, 0x01];
+            Self::CapableSyn { key: None } => vec![30, 4, 0x01, 0x01],
+            Self::CapableSyn { key: Some(key) } => [&[30, 12, 0x00, 0x01], &key[..]].concat(),
+            Self::CapableAck {
+                version,
+                key,
+                with_data,
+            } => {
+                let len = if *with_data { 22 } else { 20 };
+                let mut option = vec![30, len, u8::from(*version), 0x01];
                 option.extend_from_slice(key);
                 option.extend_from_slice(theirs.get(4..12).unwrap_or(&[0; 8]));
                 if *with_data {
@@ -93,17 +104,20 @@ impl Mptcp {
                 }
                 option
             },
-            Self::JoinSyn { token_from } => {
+            Self::JoinSyn {
+                version,
+                token_from,
+            } => {
                 let key = mptcp::Key::new(
                     theirs
                         .get(4..12)
                         .and_then(|k| k.try_into().ok())
                         .unwrap_or_default(),
                 );
-                let token = if *token_from {
-                    key.token(mptcp::Version::V1).0
-                } else {
-                    5
+                let token = match (token_from, version) {
+                    (false, _) => 5,
+                    (true, false) => key.token(mptcp::Version::V0).0,
+                    (true, true) => key.token(mptcp::Version::V1).0,
                 };
                 let mut option = vec![30, 12, 0x10, 2];
                 option.extend_from_slice(&token.to_be_bytes());
