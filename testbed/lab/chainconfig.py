@@ -139,9 +139,11 @@ def _hcpe(setup: Setup) -> dict[str, Any]:
     wans = _ports(setup, "w", 2, "wan")
     for number, port in enumerate(wans, start=1):
         port["role"] = "primary" if number == 1 else "secondary"
-        if number > 1:
+        if number > 2:
             port["gateway"] = [f"10.{number}.0.1"] * ("4" in setup.secondary) + [f"fd00:{number}::1"] * ("6" in setup.secondary)
     routes = [{"to": "0.0.0.0/0", "via": "10.1.0.1"}] * ("4" in setup.primary) + [{"to": "::/0", "via": "fd00:1::1"}] * ("6" in setup.primary)
+    routes += [{"to": f"{V4.announced}/32", "via": "10.2.0.1"}] * ("4" in setup.secondary)
+    routes += [{"to": f"{V6.announced}/128", "via": "fd00:2::1"}] * ("6" in setup.secondary)
     return _common("hcpe-lab", 1) | {
         "ports": [lan, *wans],
         "routes": routes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from .capture import ACK, SYN, tcp_options
+from .capture import ACK, RST, SYN, tcp_options
 
 Out = list[tuple[str, float, bytes]]
 """Frames to pass on: the end they came in by (forged answers name the other one), delay in seconds, octets."""
@@ -216,6 +216,89 @@ class EarlySynAck(Rule):
         return [(source, delay, frame)]
 
 
+class Lose(Rule):
+    """Loses one packet of the connections of a port, the first of its kind."""
+
+    KINDS = ("syn", "synack", "ack", "data", "add-addr", "fourth", "answer")
+    """From the left: SYN, third ACK, first data. From the right: SYN+ACK, ADD_ADDR, ACK of a join's third ACK, first data."""
+
+    def __init__(self, kind: str, port: int) -> None:
+        if kind not in self.KINDS:
+            raise ValueError(f"no kind of packet is called {kind}")
+        self._kind = kind
+        self._port = port
+        self._left = 1
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        if self._left:
+            segment = Segment(frame)
+            if self._port in struct.unpack_from("!HH", segment.tcp) and self._kind in self._kinds(source, segment):
+                self._left -= 1
+                return []
+        return [(source, delay, frame)]
+
+    @staticmethod
+    def _kinds(source: str, segment: Segment) -> set[str]:
+        subtypes = {data[0] >> 4 for kind, data in tcp_options(bytes(segment.options)) if kind == 30 and data}
+        opening = segment.flags & (SYN | ACK)
+        if source == "left":
+            if opening == SYN:
+                return {"syn"}
+            return {"data"} if segment.payload else {"ack"}
+        if opening == SYN | ACK:
+            return {"synack"}
+        found = {"add-addr"} if 3 in subtypes else set()
+        return found | ({"answer"} if segment.payload else {"fourth"})
+
+
+class StripAfter(Rule):
+    """Removes MPTCP options from everything that comes after the first `count` segments of a connection, as a middlebox
+    does that was restarted (NOPs in their place)."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._seen: dict[bytes, int] = {}
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        ports = bytes(segment.tcp[0:4]) if source == "left" else bytes(segment.tcp[2:4] + segment.tcp[0:2])
+        self._seen[ports] = self._seen.get(ports, 0) + 1
+        if self._seen[ports] <= self._count:
+            return [(source, delay, frame)]
+        while place := segment.option30():
+            at, length = place
+            segment.options[at : at + length] = b"\x01" * length
+        return [(source, delay, segment.frame())]
+
+
+class ResetAfter(Rule):
+    """After so many segments with payload somebody on the path resets the connection in both directions, once each."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._seen: dict[bytes, int] = {}
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        if not segment.payload:
+            return [(source, delay, frame)]
+        flow = bytes(segment.tcp[0:4])
+        self._seen[flow] = self._seen.get(flow, 0) + 1
+        out = [(source, delay, frame)]
+        if self._seen[flow] == self._count:
+            acknowledged = bytes(segment.tcp[8:12])
+            after = (struct.unpack_from("!I", segment.tcp, 4)[0] + len(segment.payload)) & 0xFFFF_FFFF
+            onward, back = Segment(frame), Segment(frame)
+            back.turn_round()
+            back.tcp[4:8] = acknowledged
+            onward.tcp[4:8] = struct.pack("!I", after)
+            for forged, end in ((onward, source), (back, "left" if source == "right" else "right")):
+                forged.tcp[13] = RST | ACK
+                forged.options, forged.payload = bytearray(), bytearray()
+                out.append((end, delay, forged.frame()))
+        return out
+
+
 def _is_join(segment: Segment) -> bool:
     return any(kind == 30 and data and data[0] >> 4 == 1 for kind, data in tcp_options(bytes(segment.options)))
 
@@ -240,4 +323,11 @@ def rule(text: str) -> Rule:
             return LeakCapable()
         case "early-synack":
             return EarlySynAck()
+        case "lose":
+            kind, _, port = value.partition(":")
+            return Lose(kind, int(port))
+        case "strip-after":
+            return StripAfter(int(value))
+        case "reset-after":
+            return ResetAfter(int(value))
     raise ValueError(f"no rule is called {name}")

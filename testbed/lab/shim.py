@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from .mangle import Rule, rule
 from .netns import Namespace
 from .shell import wait_until
+from .chain import Chain
 from .topology import Line, Scene
 
 ETH_P_ALL = 3
@@ -86,7 +87,7 @@ class Wire:
 
 
 @contextmanager
-def shim(made: Scene, line: Line, *rules: str) -> Iterator[None]:
+def shim(made: Scene | Chain, line: Line, *rules: str) -> Iterator[None]:
     """Puts a shim with these rules into a line while the block runs."""
     space: Namespace = made.line(line)
     made.cut(line, dead=True)

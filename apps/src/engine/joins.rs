@@ -113,13 +113,13 @@ impl<B: PacketBuf> Engine<B> {
         let Some(half_open) = self.joinings.get_mut(handle) else {
             return;
         };
-        let tuple = half_open.tuple.reversed();
+        let (tuple, relay) = (half_open.tuple.reversed(), half_open.relay);
         let segment = half_open.joining.syn_ack(now);
         let again = half_open.joining.next_deadline();
         let expires = half_open.opened + self.config.timeouts.joining;
         let at = again.map_or(expires, |at| at.min(expires));
         self.arm(now, Timer::Joining(handle), at);
-        self.send(now, &tuple, segment, out);
+        self.send_join(now, relay, &tuple, segment, out);
     }
 
     /// The timer of a half-open join: answers once more, or gives up.

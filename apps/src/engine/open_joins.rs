@@ -238,7 +238,7 @@ impl<B: PacketBuf> Engine<B> {
             path.state = State::Opening(Some(join));
         }
         self.arm(now, Timer::OpenJoin(join), again.unwrap_or(now));
-        self.send(now, &tuple, syn, out);
+        self.send_join(now, handle, &tuple, syn, out);
     }
 
     /// The join itself, if there is room and the connection takes one more subflow.
@@ -323,7 +323,7 @@ impl<B: PacketBuf> Engine<B> {
             },
         };
         if let Some(answer) = answer {
-            self.send(now, &segment.tuple.reversed(), answer, out);
+            self.send_join(now, relay, &segment.tuple.reversed(), answer, out);
         }
     }
 
@@ -362,7 +362,7 @@ impl<B: PacketBuf> Engine<B> {
         let syn = outbound.open.syn(now);
         let again = outbound.open.next_deadline();
         self.arm(now, Timer::OpenJoin(handle), again.unwrap_or(now));
-        self.send(now, &tuple, syn, out);
+        self.send_join(now, relay, &tuple, syn, out);
     }
 
     /// Gives a join of ours up; its place in its connection is free again.

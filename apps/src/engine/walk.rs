@@ -4,7 +4,7 @@ use super::metering::Carried;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
 use crate::Counter;
-use crate::relay::Which;
+use crate::relay::{Relay, Which};
 use dataplane::Received;
 use stack::ip::{Ingress, IpOut, Opaque, TcpArrival};
 use stack::slab::Handle;
@@ -137,11 +137,38 @@ impl<B: PacketBuf> Engine<B> {
         segment: OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
+        self.send_as(now, tuple, IpOut::default(), segment, out);
+    }
+
+    /// Sends a segment of a join, in the traffic class of the relay that it joins.
+    pub(super) fn send_join(
+        &mut self,
+        now: Instant,
+        relay: Handle,
+        tuple: &Tuple,
+        segment: OutSegment<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let ip = IpOut {
+            tos: self.relays.get(relay).map_or(0, Relay::multipath_tos),
+            ..IpOut::default()
+        };
+        self.send_as(now, tuple, ip, segment, out);
+    }
+
+    fn send_as(
+        &mut self,
+        now: Instant,
+        tuple: &Tuple,
+        ip: IpOut,
+        segment: OutSegment<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
         let cx = &mut self.tools.cx(now);
         if segment.flags.has(Flags::RST) {
             cx.counters.count(stack::Counter::TcpResetSent);
         }
-        self.net.send_tcp(cx, tuple, IpOut::default(), segment, out);
+        self.net.send_tcp(cx, tuple, ip, segment, out);
     }
 }
 

@@ -177,6 +177,14 @@ impl<B: PacketBuf> Relay<B> {
         }
     }
 
+    /// The traffic class of what leaves by the Multipath TCP leg.
+    pub(crate) const fn multipath_tos(&self) -> u8 {
+        match self.client {
+            Leg::Multipath(_) => self.tos_down,
+            Leg::Plain(_) => self.tos_up,
+        }
+    }
+
     /// Runs due timers, passes the end of one leg to the other, moves data. Each direction may hold `room` octets.
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>, room: u32, timeouts: &Timeouts) {
         for leg in [&mut self.client, &mut self.server] {
