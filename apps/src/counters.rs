@@ -65,6 +65,7 @@ stack::counters! {
         NatStrayError "nat_stray_error" "ICMP errors dropped: they quote nothing that was translated.",
         NatUnsolicited "nat_unsolicited" "Packets to the public address dropped: no host behind it asked for them.",
         FirewallDropped "firewall_dropped" "Packets to hosts dropped: nobody inside asked for them, and no rule allows them.",
+        UnsolicitedRefused "unsolicited_refused" "SYNs that nobody asked for, answered with an ICMP error six seconds later.",
         FirewallSource "firewall_source" "Packets dropped whose source is on the other side of the firewall (RFC 6092 REC-5 and REC-6).",
         FirewallRouting "firewall_routing" "Packets with a routing header of type 0 dropped (RFC 6092 REC-4).",
         FragmentLost "fragment_lost" "Fragments dropped because the first of their packet did not come.",

@@ -16,6 +16,7 @@ crate::counters! {
         DropMartian "drop_martian" "Packets with a source address that no host may use.",
         DropScope "drop_scope" "Packets from or to a link-local address that would have left their link.",
         DropIsolated "drop_isolated" "Packets that came by an isolated port for another address than its own, or for its address by another port.",
+        DropPrivate "drop_private" "Packets from outside to a network that only its own hosts may address, as it is behind a translator.",
         Fragmented "fragmented" "Transit IPv4 packets that were sent on in fragments.",
         NeighborConflict "neighbor_conflict" "ARP or NDP messages in which somebody else claims one of our addresses.",
         IcmpSent "icmp_sent" "ICMP and ICMPv6 errors and answers sent.",

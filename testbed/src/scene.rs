@@ -92,6 +92,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         limits,
         timeouts: Timeouts::default(),
         seed: [7; 32],
+        ..EngineConfig::default()
     };
     Engine::new(config).expect("the scene resolves")
 }

@@ -35,6 +35,7 @@ impl Config {
             limits: self.limits,
             timeouts: self.timeouts,
             seed,
+            ..EngineConfig::default()
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an engine is built from: plain values, checked by whoever read them from a file.
 
+use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
 use ipnet::IpNet;
 use mptcp::Versions;
 use stack::PortId;
@@ -29,6 +30,14 @@ pub struct EngineConfig {
     pub join: JoinSettings,
     /// The versions of Multipath TCP that are spoken: answered as the SYN asks, asked for in this order.
     pub versions: Versions,
+    /// Hosts behind one public IPv4 address.
+    pub nat: Option<NatSettings>,
+    /// The filter before hosts; none lets everything in.
+    pub firewall: Option<FirewallSettings>,
+    /// Bounds on the state of both.
+    pub mapping_limits: MappingLimits,
+    /// How long their state is kept.
+    pub mapping_timeouts: MappingTimeouts,
     /// Whether the DSS checksum is asked for (RFC 8684 3.3.0); a peer that asks for it gets it anyway.
     pub checksum: bool,
     /// Bond connections from the Internet to subscribers, whose boxes are then offered Multipath TCP.
@@ -233,6 +242,10 @@ impl Default for EngineConfig {
             edge: None,
             join: JoinSettings::default(),
             versions: Versions::V1,
+            nat: None,
+            firewall: None,
+            mapping_limits: MappingLimits::default(),
+            mapping_timeouts: MappingTimeouts::default(),
             checksum: false,
             inbound: false,
             accept_plain: false,

@@ -35,6 +35,7 @@ impl<B: PacketBuf> Engine<B> {
         if self.net.next_deadline().is_some_and(|at| at <= now) {
             self.net.advance(&mut self.tools.cx(now), out);
         }
+        self.run_gate(now, out);
         let mut due = core::mem::take(&mut self.due);
         self.timers.expired(now, &mut due);
         for timer in due.drain(..) {
@@ -255,6 +256,7 @@ impl<B: PacketBuf> Engine<B> {
         for key in relay.ends.keys() {
             self.flows.remove(&key);
         }
+        self.release(Some(now), &relay.ends);
         for tuple in core::mem::take(&mut relay.joined) {
             let key = self.key_of(&tuple);
             self.flows.remove(&key);

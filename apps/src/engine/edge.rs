@@ -2,9 +2,10 @@
 //! Multipath TCP, or of the Internet's with such an offer, which the box in the network made.
 
 use super::policy::{Asks, Syn, syn_reason};
-use super::{Engine, PortRole};
+use super::{Engine, PortRole, passage};
 use crate::Counter;
-use crate::relay::{Ends, Kind};
+use crate::nat::Passage;
+use crate::relay::Kind;
 use mptcp::handshake::capable;
 use stack::ip::TcpArrival;
 use stack::{Frame, Instant, PacketBuf, Side};
@@ -18,7 +19,8 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let segment = &arrival.segment;
-        if arrival.local {
+        let shared = self.is_shared(segment.tuple.dst);
+        if arrival.local && !shared {
             return self.refuse(now, segment, Counter::NotOursReset, out);
         }
         let options = &segment.options;
@@ -33,7 +35,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         let config = &self.config;
         let from_host = config.is_subscriber(syn.tuple.src);
-        let to_host = config.is_subscriber(syn.tuple.dst);
+        let to_host = config.is_subscriber(syn.tuple.dst) || shared;
         if to_host && !from_host {
             return self.on_internet_syn(now, arrival, syn, out);
         }
@@ -47,7 +49,13 @@ impl<B: PacketBuf> Engine<B> {
             return self.bypass(now, arrival, false, None, out);
         }
         match syn_reason(config, &syn, &self.load(&syn)) {
-            None => self.begin_offer(now, arrival, &Ends::outbound(syn.tuple), out),
+            None => match self.judge(now, &arrival.packet) {
+                Passage::Pass(to) => {
+                    let ends = passage::outbound(syn.tuple, &to);
+                    self.begin_offer(now, arrival, &ends, out);
+                },
+                stopped => self.stop(now, arrival.packet.clone(), stopped, out),
+            },
             why => self.bypass(now, arrival, false, why, out),
         }
     }
@@ -61,9 +69,15 @@ impl<B: PacketBuf> Engine<B> {
         syn: Syn,
         out: &mut Vec<Frame<B>>,
     ) {
+        // RFC 6092: whom strangers may ask for is settled before anything else.
+        let ends = match self.judge(now, &arrival.packet) {
+            Passage::Pass(to) => passage::inbound(syn.tuple, &to),
+            stopped => return self.stop(now, arrival.packet.clone(), stopped, out),
+        };
         let options = &arrival.segment.options.mptcp;
         let syn = Syn {
             opener: Side::Core,
+            tuple: ends.inner.reversed(),
             ..syn
         };
         let Ok(request) = capable::request(options, self.config.versions) else {
@@ -74,7 +88,6 @@ impl<B: PacketBuf> Engine<B> {
         match syn_reason(&self.config, &syn, &self.load(&syn)) {
             None => {
                 self.tools.mptcp.count(mptcp::Counter::MpCapableSynRx);
-                let ends = Ends::inbound(syn.tuple);
                 self.begin(now, arrival, &ends, Kind::Capable(request), out);
             },
             why => self.bypass(now, arrival, true, why, out),

@@ -41,12 +41,10 @@ impl<B: PacketBuf> Engine<B> {
             ) => {
                 self.tools.apps.count(Counter::IcmpStray);
             },
-            None if self.net.is_own(arrival.packet.dst) => {
+            None if self.net.is_own(arrival.packet.dst) && !self.is_shared(arrival.packet.dst) => {
                 self.tools.apps.count(Counter::IcmpStray);
             },
-            None => self
-                .net
-                .forward(&mut self.tools.cx(now), arrival.packet, out),
+            None => self.pass(now, arrival.packet, out),
         }
     }
 
@@ -74,7 +72,6 @@ impl<B: PacketBuf> Engine<B> {
             self.tools.apps.count(Counter::PendingUnreachable);
             self.drop_pending(handle);
         }
-        self.net
-            .forward(&mut self.tools.cx(now), arrival.packet, out);
+        self.pass(now, arrival.packet, out);
     }
 }

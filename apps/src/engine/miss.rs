@@ -23,15 +23,14 @@ impl<B: PacketBuf> Engine<B> {
         let flags = arrival.segment.flags;
         if flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !flags.has(Flags::RST) {
             self.on_first_syn(now, &arrival, out);
-        } else if arrival.local {
+        } else if arrival.local && !self.is_shared(arrival.packet.dst) {
             self.refuse(now, &arrival.segment, Counter::NotOursReset, out);
         } else if flags.has(Flags::SYN) {
             self.pass_answer(now, &arrival, out);
         } else if self.is_mid_stream(&arrival) {
             self.refuse_mid_stream(now, &arrival.segment, out);
         } else {
-            self.net
-                .forward(&mut self.tools.cx(now), arrival.packet, out);
+            self.pass(now, arrival.packet, out);
         }
     }
 
@@ -115,8 +114,7 @@ impl<B: PacketBuf> Engine<B> {
             strip_mptcp,
             ..SynEdit::default()
         };
-        self.net
-            .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
+        self.pass_syn(now, arrival, edit, out);
     }
 
     /// A SYN+ACK of a flow that is not split: between a subscriber and the Internet nobody was offered MP_CAPABLE, and so

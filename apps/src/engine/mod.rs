@@ -14,6 +14,7 @@ mod metering;
 mod miss;
 mod offer;
 mod open_joins;
+mod passage;
 mod policy;
 mod report;
 mod setup;
@@ -28,9 +29,11 @@ pub use config::{
 };
 
 use crate::control::{Command, Reply};
+use crate::nat::Gate;
 use crate::relay::{Pending, Relay, Which};
 use addresses::OwnAddresses;
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
+use ipnet::IpNet;
 use metering::Metering;
 use mptcp::join::Joining;
 use mptcp::{KeyPools, TokenTable};
@@ -45,6 +48,7 @@ use stack::time::earlier;
 use stack::wheel::Wheel;
 use stack::{Frame, Instant, PacketBuf, PortId, Rng, Side, Tuple};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use tools::Tools;
 use versions::PeerVersions;
 
@@ -139,6 +143,8 @@ pub struct Engine<B> {
     /// Packet buffers in use, in thousandths.
     buffers_used: u32,
     draining: bool,
+    /// Between hosts and the Internet, at the customer's edge.
+    gate: Option<Gate<B>>,
     next_id: u64,
     ports: Vec<PortReport>,
     worker: WorkerStats,
@@ -151,12 +157,19 @@ impl<B: PacketBuf> Engine<B> {
         let mut rng = Rng::from_seed(config.seed);
         let mut secret = [0; 16];
         rng.fill(&mut secret);
+        let gate = Self::gate(&config, &mut rng);
+        let mut net = config.net_with_isolation();
+        if let Some(nat) = &config.nat {
+            net.shared.push(IpAddr::V4(nat.address));
+            net.private
+                .extend(nat.inside.iter().map(|net| IpNet::V4(*net)));
+        }
         let limits = &config.limits;
         let time_waits = limits.relays;
         // Two keys for each relay and each pending flow, one for each joined subflow (two a relay on average) and TIME-WAIT.
         let keys = limits.relays * 4 + limits.pending * 2 + limits.joining * 2 + time_waits;
         Ok(Self {
-            net: Net::new(config.net_with_isolation())?,
+            net: Net::new(net)?,
             own: OwnAddresses::new(&config),
             flows: FlowTable::new(keys, rng.u64()),
             pendings: Slab::with_capacity(limits.pending),
@@ -185,12 +198,22 @@ impl<B: PacketBuf> Engine<B> {
             held: 0,
             buffers_used: 0,
             draining: false,
+            gate,
             next_id: 1,
             ports: Vec::new(),
             worker: WorkerStats::default(),
             metering: Metering::new(config.ports.len()),
             config,
         })
+    }
+
+    fn gate(config: &EngineConfig, rng: &mut Rng) -> Option<Gate<B>> {
+        if config.nat.is_none() && config.firewall.is_none() {
+            return None;
+        }
+        let bounds = (config.mapping_limits, config.mapping_timeouts);
+        let (nat, firewall) = (config.nat.clone(), config.firewall.clone());
+        Gate::new(&config.subscribers, nat, firewall, bounds, rng.u64())
     }
 
     /// What it was built from.
@@ -211,6 +234,7 @@ impl<B: PacketBuf> Engine<B> {
             tokens: self.tokens.len(),
             time_waits: self.remains.len(),
             timers: self.timers.len(),
+            mappings: self.gate_use().mappings,
             held: self.held,
             pieces: self.relays.iter().map(|(_, relay)| relay.pieces()).sum(),
         }
@@ -245,6 +269,8 @@ pub struct Occupancy {
     pub time_waits: usize,
     /// Entries in the timer wheel.
     pub timers: usize,
+    /// Mappings of hosts, static forwards among them.
+    pub mappings: usize,
     /// Octets held for either end of all relays.
     pub held: u64,
     /// Slices that these octets lie in: each pins a packet buffer.
@@ -277,7 +303,9 @@ impl<B: PacketBuf> App<B> for Engine<B> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        earlier(self.timers.next_deadline(), self.net.next_deadline())
+        let gate = self.gate.as_ref().and_then(Gate::next_deadline);
+        let net = earlier(self.net.next_deadline(), gate);
+        earlier(self.timers.next_deadline(), net)
     }
 
     fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Frame<B>>) -> Reply {

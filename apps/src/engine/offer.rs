@@ -127,8 +127,7 @@ impl<B: PacketBuf> Engine<B> {
             add_mptcp,
             ..SynEdit::default()
         };
-        self.net
-            .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
+        self.pass_syn(now, arrival, edit, out);
     }
 
     /// What we ask for: our own first address takes no joins, as it is the host's.

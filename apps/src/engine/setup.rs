@@ -44,6 +44,7 @@ impl<B: PacketBuf> Engine<B> {
             let count = Some(Counter::BypassLimitRelays);
             return self.bypass(now, arrival, true, count, out);
         }
+        self.hold(ends);
         let subscriber = (ends.opener, subscriber_key(ends.inner.src));
         *self.pending_by_subscriber.entry(subscriber).or_insert(0) += 1;
         let expires = now + self.config.timeouts.pending;
@@ -87,8 +88,7 @@ impl<B: PacketBuf> Engine<B> {
             add_mptcp: OptBytes::new(),
             ..SynEdit::default()
         };
-        self.net
-            .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
+        self.pass_syn(now, arrival, edit, out);
     }
 
     /// Octets of payload and TCP options of a segment towards `to`: on the side of Multipath TCP at most what every access
@@ -328,9 +328,7 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         match &pending.answered {
-            None => self
-                .net
-                .forward(&mut self.tools.cx(now), arrival.packet.clone(), out),
+            None => self.pass(now, arrival.packet.clone(), out),
             Some(answered) => {
                 let reset = reset(answered.accepting.iss() + 1, Some(pending.iss + 1));
                 let to_opener = pending.ends().opener_sends().reversed();
@@ -358,9 +356,7 @@ impl<B: PacketBuf> Engine<B> {
                 self.tools.apps.count(Counter::PendingClientReset);
                 self.drop_pending(handle);
             }
-            return self
-                .net
-                .forward(&mut self.tools.cx(now), arrival.packet, out);
+            return self.pass(now, arrival.packet, out);
         };
         let verdict = answered
             .accepting
@@ -402,6 +398,7 @@ impl<B: PacketBuf> Engine<B> {
         for key in pending.ends().keys() {
             self.flows.remove(&key);
         }
+        self.release(None, &pending.ends());
         if let Some(key) = pending.answered.as_ref().and_then(|a| a.key) {
             self.tokens.remove(key.token);
         }

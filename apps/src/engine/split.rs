@@ -88,6 +88,7 @@ impl<B: PacketBuf> Engine<B> {
         let Ok(handle) = self.relays.insert(relay) else {
             return;
         };
+        self.hold(&ends);
         // The pending flow's keys and token were just freed, so there is room for these.
         self.enter(
             &ends,

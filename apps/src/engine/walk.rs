@@ -25,7 +25,7 @@ impl<B: PacketBuf> Engine<B> {
         let ingress = self.net.input(cx, port, frame, checksum, out);
         match ingress {
             Ingress::Done => {},
-            Ingress::Transit(packet) => self.net.forward(cx, packet, out),
+            Ingress::Transit(packet) => self.pass(now, packet, out),
             Ingress::IcmpError(arrival) => self.on_icmp_error(now, arrival, out),
             Ingress::Tcp(arrival) => self.on_segment(now, arrival, out),
             Ingress::Opaque(opaque) => self.on_opaque(now, opaque, out),
@@ -36,11 +36,10 @@ impl<B: PacketBuf> Engine<B> {
     /// hear the other behind the relay's back.
     fn on_opaque(&mut self, now: Instant, opaque: Opaque<B>, out: &mut Vec<Frame<B>>) {
         let split = self.flows.get(&self.key_of(&opaque.tuple)).is_some();
-        let cx = &mut self.tools.cx(now);
         if split {
-            cx.counters.count(opaque.why);
+            self.tools.stack.count(opaque.why);
         } else {
-            self.net.forward(cx, opaque.packet, out);
+            self.pass(now, opaque.packet, out);
         }
     }
 

@@ -333,10 +333,10 @@ impl<B: PacketBuf> Gate<B> {
         }
     }
 
-    /// A relayed flow that left from `port` has ended.
-    pub fn release(&mut self, now: Instant, port: u16) {
+    /// A relayed flow that left from `port` has ended, or is passed on from now.
+    pub fn release(&mut self, ended: Option<Instant>, port: u16) {
         if let Some(handle) = self.tcp_behind(port) {
-            self.table.release(now, handle);
+            self.table.release(ended, handle);
         }
     }
 

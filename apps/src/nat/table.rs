@@ -272,11 +272,14 @@ impl Table {
         }
     }
 
-    /// A relayed flow has ended. What is still on its way has four minutes to find its host (RFC 5382 REQ-5).
-    pub(super) fn release(&mut self, now: Instant, handle: Handle) {
+    /// A relayed flow is none any more. What is still on its way to one that has ended has four minutes to find its host
+    /// (RFC 5382 REQ-5).
+    pub(super) fn release(&mut self, ended: Option<Instant>, handle: Handle) {
         if let Some(mapping) = self.mappings.get_mut(handle) {
             mapping.holds = mapping.holds.saturating_sub(1);
-            mapping.until = mapping.until.max(now + self.timeouts.tcp_transitory);
+            if let Some(now) = ended {
+                mapping.until = mapping.until.max(now + self.timeouts.tcp_transitory);
+            }
         }
     }
 

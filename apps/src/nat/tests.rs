@@ -223,7 +223,7 @@ fn a_relayed_flow_keeps_its_port_and_four_minutes_more() {
         table.advance(at(secs));
     }
     assert_eq!(table.len(), 1);
-    table.release(at(20_000), handle);
+    table.release(Some(at(20_000)), handle);
     table.advance(at(20_239));
     assert_eq!(table.len(), 1);
     for secs in 20_240..20_500 {
@@ -273,6 +273,7 @@ impl Bed {
             own: vec![],
             shared: vec![IpAddr::V4(PUBLIC)],
             isolated: Vec::new(),
+            private: vec![],
         };
         let nat = NatSettings {
             inside: vec!["192.168.1.0/24".parse().unwrap()],

@@ -91,6 +91,7 @@ impl Customer {
         Self::of(&edge_config(edge))
     }
 
+    /// The site behind a box of this configuration.
     pub fn of(config: &EngineConfig) -> Self {
         let info = |port: usize| PortInfo {
             name: config.ports[port].name.clone(),

@@ -100,7 +100,7 @@ pub fn sim_of<N: Node>(config: EngineConfig, hosts: Vec<N>, links: Vec<Link>, se
     let info = |port: usize| PortInfo {
         name: config.ports[port].name.clone(),
         device: "memory".into(),
-        mac: port_mac(port),
+        mac: config.net.interfaces[port].mac,
         mtu: 1500,
     };
     let (ports, wires) = (0..config.ports.len())
@@ -159,10 +159,39 @@ pub fn plain_sim_with(config: EngineConfig, seed: u64) -> Sim<Host> {
     sim_of(config, vec![client(), server()], links, seed)
 }
 
-/// A host that answers ARP for whatever address is asked for, and else does nothing.
+/// The answer to a neighbor solicitation, by the station `mac`.
+fn advertisement(solicitation: &[u8], mac: [u8; 6]) -> Option<Vec<u8>> {
+    let asked = solicitation[12..14] == [0x86, 0xdd] && solicitation[20] == 58;
+    if !asked || solicitation.get(54) != Some(&135) {
+        return None;
+    }
+    let address = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).unwrap();
+    let (from, target) = (
+        address(&solicitation[22..38]),
+        address(&solicitation[62..78]),
+    );
+    let mut message = [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &target, &[2, 1], &mac].concat();
+    let sum = raw::checksum(&[&target, &from, &[0, 0, 0, 32, 0, 0, 0, 58], &message]);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let to = solicitation[6..12].try_into().unwrap();
+    let addresses = (target.into(), from.into());
+    Some(raw::ip_frame(mac, to, addresses, (0, 255), 58, &message))
+}
+
+/// A host that answers ARP and NDP for whatever address is asked for, and else does nothing.
 pub struct Dumb {
     macs: Vec<[u8; 6]>,
     answers: Vec<(usize, Vec<u8>)>,
+}
+
+impl Dumb {
+    /// With these Ethernet addresses, one for each card.
+    pub fn new(macs: &[[u8; 6]]) -> Self {
+        Self {
+            macs: macs.to_vec(),
+            answers: Vec::new(),
+        }
+    }
 }
 
 impl Node for Dumb {
@@ -176,6 +205,9 @@ impl Node for Dumb {
             reply.extend(&frame[38..42]);
             reply.extend(&frame[22..32]);
             self.answers.push((nic, reply));
+        }
+        if let Some(answer) = advertisement(&frame, self.macs[nic]) {
+            self.answers.push((nic, answer));
         }
     }
 
@@ -193,10 +225,7 @@ pub const MAC_AT: [[u8; 6]; 3] = [CLIENT_MAC, CLIENT_MAC_2, SERVER_MAC];
 
 /// The box with nobody at its ports who says anything by himself.
 pub fn raw_sim(config: EngineConfig) -> Sim<Dumb> {
-    let host = Dumb {
-        macs: MAC_AT.to_vec(),
-        answers: Vec::new(),
-    };
+    let host = Dumb::new(&MAC_AT);
     let links = vec![link(0, 0, 1), link(0, 1, 1), link(0, 2, 1)];
     sim_of(config, vec![host], links, 1)
 }

@@ -108,13 +108,32 @@ impl<B: PacketBuf> Net<B> {
             // RFC 1122 3.3.6: nor for a host to accept, if its IP destination is not a group.
             return Err(Counter::DropGroup);
         }
+        let private = self.is_private(dst);
+        if private && !self.is_behind(port) {
+            return Err(Counter::DropPrivate);
+        }
         if self.is_local(port, dst) {
+            // Our answer would carry that address outside.
+            let inside = |from: super::Target| self.is_behind(from.port);
+            if private && !self.routes.get(src).is_some_and(inside) {
+                return Err(Counter::DropPrivate);
+            }
             return Ok(Whose::Ours);
         }
         if self.domain_at(port).is_some() || self.domain_of(dst).is_some() {
             return Err(Counter::DropIsolated);
         }
         Ok(Whose::Transit)
+    }
+
+    fn is_private(&self, addr: IpAddr) -> bool {
+        self.private.iter().any(|net| net.contains(&addr))
+    }
+
+    /// Whether a port is of a private network.
+    fn is_behind(&self, port: PortId) -> bool {
+        let mut nets = self.interface(port).into_iter().flat_map(|i| &i.addresses);
+        nets.any(|net| self.is_private(net.addr()))
     }
 
     /// Whether `addr` is ours as seen from `port`: an isolated port's addresses are its own alone, and no others are there.

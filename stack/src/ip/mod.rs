@@ -38,6 +38,7 @@ use crate::time::Instant;
 use crate::{Counter, Cx};
 use address::{AddressSet, Interface};
 use core::net::IpAddr;
+use ipnet::IpNet;
 use isolated::Isolated;
 use limit::TokenBucket;
 use neighbor::Neighbors;
@@ -58,6 +59,8 @@ pub struct Net<B> {
     own: AddressSet,
     /// Those of them behind which there are other hosts.
     shared: AddressSet,
+    /// Networks that no port outside them reaches.
+    private: Vec<IpNet>,
     /// The broadcast address of every network that we are on.
     broadcasts: AddressSet,
     /// Of all packets but those from isolated ports' addresses.
@@ -79,6 +82,7 @@ impl<B: PacketBuf> Net<B> {
             interfaces: Vec::new(),
             own: AddressSet::default(),
             shared: AddressSet::default(),
+            private: config.private,
             broadcasts: AddressSet::default(),
             routes: Routes::default(),
             isolated: Vec::new(),
