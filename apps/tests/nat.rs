@@ -755,3 +755,33 @@ fn noise_from_all_sides_is_survived_and_no_inner_address_leaves() {
     sim.idle(Duration::from_secs(10_000));
     assert_eq!(sim.worker.app().occupancy().mappings, 1);
 }
+
+#[test]
+fn a_bonded_flow_from_outside_reaches_the_host_behind_a_forward() {
+    let mut sim = alone(config(Some(Inbound::Drop)));
+    let syn = Tcp {
+        dst_port: 8080,
+        ..Tcp::capable_syn(FAR, 9_000, PUBLIC)
+    };
+    let heard = Tcp::parse(&put_tcp(&mut sim, WAN, &syn)[0].1).unwrap();
+    assert_eq!(
+        (heard.src, heard.dst, heard.dst_port),
+        (ip(FAR), ip(H1), 80)
+    );
+    assert_eq!(heard.option(30), None);
+    assert_eq!(sim.worker.app().occupancy().pending, 1);
+    let mut answer = heard.answer(SYN | ACK, 5);
+    answer.options = common::raw::SYN_OPTIONS.to_vec();
+    let (port, frame) = put_tcp(&mut sim, LAN, &answer).remove(0);
+    let accepted = Tcp::parse(&frame).unwrap();
+    assert_eq!(port, WAN);
+    assert_eq!((accepted.src, accepted.src_port), (ip(PUBLIC), 8080));
+    assert_eq!(accepted.dst_port, 9_000);
+    assert!(accepted.option(30).is_some(), "bonded");
+    // A port that leads nowhere is as silent to a bonded SYN as to any other.
+    let stray = Tcp {
+        dst_port: 8081,
+        ..syn
+    };
+    assert_eq!(put_tcp(&mut sim, WAN, &stray), []);
+}

@@ -12,6 +12,7 @@ use super::types::{BoxKind, Device};
 use crate::engine::PortRole;
 
 mod edge;
+mod gate;
 
 /// Checks what was readable, and notes what does not fit.
 pub(super) fn check(reader: &mut Reader, draft: &Draft, is_directory: &dyn Fn(&Path) -> bool) {
@@ -25,6 +26,9 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft, is_directory: &dyn Fn(&P
     announced(reader, draft);
     if let Some(hag) = &draft.hag {
         edge::check(reader, draft, hag);
+    }
+    if let Some(gate) = &draft.gate {
+        gate::check(reader, draft, gate);
     }
     let socket = &draft.control.value.socket;
     let parent = socket.parent().unwrap_or(Path::new("/"));

@@ -21,11 +21,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use reader::{Found, Reader};
+use core::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::nat::{FirewallSettings, NatSettings};
+use reader::{At, Found, Reader};
 use sections::Draft;
 pub use types::{
-    BoxKind, Config, Control, Device, Drain, Hag, Hugepages, Mistake, Mptcp, Polling, Port, Route,
-    Worker,
+    BoxKind, Config, Control, Device, Drain, Gate, Hag, Hugepages, Mistake, Mptcp, Polling, Port,
+    Route, Worker,
 };
 
 /// The largest configuration file that is read, in octets.
@@ -124,6 +129,10 @@ impl Draft {
                 addresses: hag.addresses.into_iter().map(|at| at.value).collect(),
                 prefixes: hag.prefixes.into_iter().map(|at| at.value).collect(),
             }),
+            gate: match self.gate {
+                Some(gate) => Some(gate.finish()?),
+                None => None,
+            },
             mptcp: Mptcp {
                 announce: self.announce.into_iter().map(|at| at.value).collect(),
                 versions: self.versions,
@@ -133,6 +142,38 @@ impl Draft {
             timeouts: self.timeouts,
             control: self.control.value,
             drain: self.drain,
+        })
+    }
+}
+
+impl sections::GateDraft {
+    /// The gate; `None` if a part was not readable.
+    fn finish(self) -> Option<Gate> {
+        let nat = |nat: sections::NatDraft| {
+            let v4 = |at: At<IpNet>| match at.value {
+                IpNet::V4(net) => Some(net),
+                IpNet::V6(_) => None,
+            };
+            let IpAddr::V4(address) = nat.address?.value else {
+                return None;
+            };
+            Some(NatSettings {
+                inside: nat.inside.into_iter().map(v4).collect::<Option<_>>()?,
+                address,
+                forwards: nat.forwards.into_iter().map(|at| at.value).collect(),
+            })
+        };
+        Some(Gate {
+            nat: match self.nat {
+                Some(draft) => Some(nat(draft)?),
+                None => None,
+            },
+            firewall: FirewallSettings {
+                inbound: self.inbound,
+                allow: self.allow.into_iter().map(|at| at.value).collect(),
+            },
+            limits: self.limits,
+            timeouts: self.timeouts,
         })
     }
 }

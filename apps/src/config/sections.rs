@@ -13,9 +13,11 @@ use super::tree::Node;
 use super::types::{BoxKind, Control, Drain, Hugepages, Polling, Worker};
 use crate::engine::{Limits, Timeouts};
 pub(super) use edge::HagDraft;
+pub(super) use gate::{GateDraft, NatDraft};
 pub(super) use ports::PortDraft;
 
 mod edge;
+mod gate;
 mod ports;
 
 /// What was readable of a file; [`super::cross`] checks how it fits together.
@@ -30,6 +32,8 @@ pub(super) struct Draft {
     /// At the customer's edge.
     pub(super) hag: Option<HagDraft>,
     pub(super) inbound: bool,
+    /// At the customer's edge.
+    pub(super) gate: Option<GateDraft>,
     pub(super) announce: Vec<At<IpAddr>>,
     pub(super) versions: Versions,
     pub(super) checksum: bool,
@@ -62,8 +66,8 @@ const HAG: &[&str] = &[
 
 /// The sections of a file for hcpe.
 const HCPE: &[&str] = &[
-    "name", "worker", "ports", "routes", "hosts", "hag", "mptcp", "limits", "timeouts", "control",
-    "drain",
+    "name", "worker", "ports", "routes", "hosts", "nat", "firewall", "mappings", "hag", "mptcp",
+    "limits", "timeouts", "control", "drain",
 ];
 
 const fn sections(kind: BoxKind) -> &'static [&'static str] {
@@ -93,9 +97,17 @@ const DRAIN: &[&str] = &["grace"];
 /// Every key that a file may have.
 #[cfg(test)]
 pub(super) fn every_key(kind: BoxKind) -> Vec<&'static str> {
-    let own: [&[&str]; 2] = match kind {
-        BoxKind::Hag => [MPTCP_HAG, &[]],
-        BoxKind::Hcpe => [MPTCP_HCPE, edge::HAG],
+    let own: &[&[&str]] = match kind {
+        BoxKind::Hag => &[MPTCP_HAG],
+        BoxKind::Hcpe => &[
+            MPTCP_HCPE,
+            edge::HAG,
+            gate::NAT,
+            gate::FORWARD,
+            gate::FIREWALL,
+            gate::ALLOW,
+            gate::MAPPINGS,
+        ],
     };
     let shared = [
         sections(kind),
@@ -145,6 +157,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         None => kind == BoxKind::Hag,
     };
     let hag = (kind == BoxKind::Hcpe).then(|| edge::hag(reader, &root));
+    let gate = (kind == BoxKind::Hcpe).then(|| gate::gate(reader, &root));
     let (announce, versions, checksum) = mptcp(reader, &root);
     Some(Draft {
         name,
@@ -156,6 +169,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         subscribers,
         hag,
         inbound,
+        gate,
         announce,
         versions,
         checksum,

@@ -6,6 +6,7 @@ use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
 
 use super::types::{Config, Device, Polling, Port, Route};
 use crate::engine::{EdgeSettings, EngineConfig, JoinSettings, PortSettings};
+use crate::nat::{MappingLimits, MappingTimeouts};
 
 impl Config {
     /// What the engine of the one worker is built from. `macs` are the Ethernet addresses of the ports, in their order;
@@ -27,6 +28,16 @@ impl Config {
                 hag: hag.addresses.clone(),
                 hag_prefixes: hag.prefixes.clone(),
             }),
+            nat: self.gate.as_ref().and_then(|gate| gate.nat.clone()),
+            firewall: self.gate.as_ref().map(|gate| gate.firewall.clone()),
+            mapping_limits: self
+                .gate
+                .as_ref()
+                .map_or_else(MappingLimits::default, |gate| gate.limits),
+            mapping_timeouts: self
+                .gate
+                .as_ref()
+                .map_or_else(MappingTimeouts::default, |gate| gate.timeouts),
             join: JoinSettings::default(),
             versions: self.mptcp.versions,
             checksum: self.mptcp.checksum,
@@ -35,7 +46,6 @@ impl Config {
             limits: self.limits,
             timeouts: self.timeouts,
             seed,
-            ..EngineConfig::default()
         }
     }
 

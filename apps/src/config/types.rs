@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use mptcp::Versions;
 
 use crate::engine::{Limits, PortRole, Timeouts};
+use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
 
 /// Which of the two boxes a configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct Config {
     pub inbound: bool,
     /// At the customer's edge: the box in the network that it bonds with.
     pub hag: Option<Hag>,
+    /// At the customer's edge: what stands between the hosts and the Internet.
+    pub gate: Option<Gate>,
     /// Multipath TCP.
     pub mptcp: Mptcp,
     /// What may be held at once.
@@ -182,6 +185,19 @@ pub struct Hag {
     pub addresses: Vec<IpAddr>,
     /// Announced addresses are joined if they lie in one of these.
     pub prefixes: Vec<IpNet>,
+}
+
+/// What stands between hosts and the Internet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// Hosts behind one public IPv4 address.
+    pub nat: Option<NatSettings>,
+    /// The filter before hosts.
+    pub firewall: FirewallSettings,
+    /// Bounds on the state of both.
+    pub limits: MappingLimits,
+    /// How long their state is kept.
+    pub timeouts: MappingTimeouts,
 }
 
 /// The control socket.

@@ -114,8 +114,8 @@ pub struct MappingLimits {
 impl Default for MappingLimits {
     fn default() -> Self {
         Self {
-            mappings: 131_072,
-            mappings_per_host: 65_536,
+            mappings: 100_000,
+            mappings_per_host: 8_192,
         }
     }
 }

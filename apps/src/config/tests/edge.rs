@@ -39,6 +39,11 @@ fn the_example_is_right_and_shows_every_key_with_its_default() {
     assert_eq!(example.limits, small.limits);
     assert_eq!(example.control, small.control);
     assert_eq!(example.drain, small.drain);
+    let gates = [&example, &small].map(|config| config.gate.clone().unwrap());
+    assert_eq!(gates[0].limits, gates[1].limits);
+    assert_eq!(gates[0].timeouts, gates[1].timeouts);
+    assert_eq!(gates[0].firewall.inbound, gates[1].firewall.inbound);
+    assert_eq!(gates[1].nat, None);
     assert_eq!(example.mptcp.checksum, small.mptcp.checksum);
     assert_eq!(example.mptcp.versions, small.mptcp.versions);
     assert_eq!(small.name, "hcpe");
@@ -174,4 +179,98 @@ fn one_segment_fits_the_narrowest_access_network() {
     assert_eq!(engine.access_mtu(), Some(1400));
     assert!(engine.is_bonded_side("10.9.0.2".parse().unwrap()));
     assert!(!engine.is_bonded_side("10.10.0.2".parse().unwrap()));
+}
+
+/// A right file whose hosts are translated.
+const NAT: &str = "\
+nat:
+  inside: [10.10.0.0/24]
+  address: 10.1.0.2
+  forwards: [{ protocol: tcp, port: 8080, to: '10.10.0.2:80' }]
+firewall: { inbound: drop, allow: [{ to: 'fd00:10::/64', protocol: icmp }] }
+mappings: { total: 1000, udp: 2m }
+";
+
+#[test]
+fn translation_and_firewall_reach_the_engine() {
+    let source = SMALL.replace("hosts: [", "hosts: ['fd00:10::/64', ") + NAT;
+    let source = source.replace("10.10.0.1/24]", "10.10.0.1/24, 'fd00:10::1/64']");
+    assert_eq!(told(&source), "");
+    let config = parse(BoxKind::Hcpe, &source).unwrap();
+    let engine = config.engine(&[[2; 6]; 3], [0; 32]);
+    let nat = engine.nat.unwrap();
+    assert_eq!(nat.inside, ["10.10.0.0/24".parse().unwrap()]);
+    assert_eq!(nat.address.to_string(), "10.1.0.2");
+    assert_eq!(nat.forwards.len(), 1);
+    assert_eq!((nat.forwards[0].port, nat.forwards[0].to.port), (8080, 80));
+    assert_eq!(engine.firewall.unwrap().allow.len(), 1);
+    assert_eq!(engine.mapping_limits.mappings, 1_000);
+    assert_eq!(engine.mapping_timeouts.udp, Duration::from_secs(120));
+    // Without a word of it the firewall is up.
+    let engine = parse(BoxKind::Hcpe, SMALL)
+        .unwrap()
+        .engine(&[[2; 6]; 3], [0; 32]);
+    assert_eq!(engine.nat, None);
+    assert_eq!(engine.firewall.unwrap().inbound, crate::nat::Inbound::Drop);
+}
+
+#[test]
+fn what_cannot_be_translated_is_told() {
+    let allow = "allow: [{ to: 'fd00:10::/64', protocol: icmp }]";
+    let source = SMALL.to_owned() + &NAT.replace(allow, "allow: []");
+    assert_eq!(told(&source), "");
+    for (from, to, expected) in [
+        (
+            "inside: [10.10.0.0/24]",
+            "inside: [10.11.0.0/24]",
+            "8: nat.inside[0]: 10.11.0.0/24 is not among the hosts; write it under hosts, too\n\
+             10: nat.forwards[0]: 10.10.0.2 is no address inside; forward to a host in one of nat.inside",
+        ),
+        (
+            "inside: [10.10.0.0/24]",
+            "inside: [10.10.0.0/24, 'fd00:10::/64']",
+            "8: nat.inside[1]: fd00:10::/64 is IPv6, which is not translated; leave it out here",
+        ),
+        (
+            "address: 10.1.0.2",
+            "address: 10.2.0.2",
+            "9: nat.address: 10.2.0.2 is no IPv4 address of the primary port; write one of the primary port's addresses",
+        ),
+        (
+            "'10.10.0.2:80' }",
+            "'10.10.0.2:80' }, { protocol: tcp, port: 8080, to: '10.10.0.3:80' }",
+            "10: nat.forwards[1]: tcp port 8080 is forwarded twice; forward each port once",
+        ),
+        (
+            "'10.10.0.2:80' }",
+            "'10.10.0.2:80' }, { protocol: tcp, port: 8081, to: '10.10.0.2:80' }",
+            "10: nat.forwards[1]: tcp 10.10.0.2:80 is already behind another port, and what it sends can leave from one \
+             alone; forward one port to it",
+        ),
+        (
+            "'10.10.0.2:80'",
+            "10.10.0.2",
+            "10: nat.forwards[0].to: \"10.10.0.2\" is no IPv4 address with a port from 1 to 65535; write the host's \
+             address and port in quotes: \"192.168.1.10:80\"",
+        ),
+        (
+            "allow: []",
+            "allow: [{ to: 10.10.0.2/32, protocol: tcp, port: 80 }]",
+            "11: firewall.allow[0]: 10.10.0.2/32 is translated, so nobody outside can name it; write a forward under nat",
+        ),
+        (
+            "allow: []",
+            "allow: [{ to: 10.9.0.0/24, port: 80 }]",
+            "11: firewall.allow[0].port: only tcp and udp have ports; give the rule \"protocol: tcp\" or \"protocol: udp\"\n\
+             11: firewall.allow[0]: 10.9.0.0/24 is none of the hosts'; name a prefix or an address of the hosts",
+        ),
+        (
+            "udp: 2m",
+            "udp: 1m",
+            "12: mappings.udp: \"1m\" is no time that fits here; write a time with its unit (ms, s, m, h) from 2m to 168h, such as \
+             10s",
+        ),
+    ] {
+        assert_eq!(told(&source.replace(from, to)), expected, "{from}: {to}");
+    }
 }
