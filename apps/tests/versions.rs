@@ -6,17 +6,22 @@ mod common;
 
 use apps::control::{Command, ConnectionState, Reply};
 use apps::engine::{EngineConfig, Occupancy};
-use common::customer::{edge_config, hag_config};
+use common::customer::{LAN_HOST, edge_config, hag_config};
 use common::site::{
     Site, announced, close, configured, connect, edge_counter, held_at_edge, large, network_of,
     transfer,
 };
 use common::{ACCESS1, ACCESS2, CORE, S, S6, Sim, Way, counter};
 use mptcp::{Version, Versions};
+use smoltcp::iface::SocketHandle;
 use stack::time::Duration;
 
 /// Boxes that speak `edge` and `hag`, asking for checksums or not.
 fn boxes(edge: Versions, hag: Versions, checksum: (bool, bool)) -> Sim<Site> {
+    boxes_with(edge, hag, checksum, false)
+}
+
+fn boxes_with(edge: Versions, hag: Versions, checksum: (bool, bool), inbound: bool) -> Sim<Site> {
     let edge = EngineConfig {
         versions: edge,
         checksum: checksum.0,
@@ -25,6 +30,7 @@ fn boxes(edge: Versions, hag: Versions, checksum: (bool, bool)) -> Sim<Site> {
     let hag = EngineConfig {
         versions: hag,
         checksum: checksum.1,
+        inbound,
         ..hag_config()
     };
     network_of(&edge, hag)
@@ -46,6 +52,21 @@ fn one(sim: &mut Sim<Site>, version: Option<Version>) {
 
 fn one_to(sim: &mut Sim<Site>, to: &str, version: Option<Version>) {
     let sockets = connect(sim, to);
+    check(sim, sockets, version);
+}
+
+/// The same, opened by the server as a client of the customer's host.
+fn one_in(sim: &mut Sim<Site>, version: Option<Version>) {
+    let host = sim.hosts[0].host().listen(80);
+    let client = sim.hosts[1].host().connect(40_000, (LAN_HOST, 80));
+    let up = sim.run(Duration::from_secs(10), |sim| {
+        sim.hosts[0].host().tcp(host).may_send() && sim.hosts[1].host().tcp(client).may_send()
+    });
+    assert!(up, "no connection");
+    check(sim, [host, client], version);
+}
+
+fn check(sim: &mut Sim<Site>, sockets: [SocketHandle; 2], version: Option<Version>) {
     transfer(sim, sockets, 0, 100_000);
     sim.idle(Duration::from_secs(1));
     let expected = version.map(|version| (ConnectionState::Mptcp, Some(version.wire())));
@@ -141,6 +162,32 @@ fn mixed_boxes_settle_on_what_both_speak() {
     }
 }
 
+/// The box in the network opens these, so it is its order that counts; it remembers for each subscriber.
+#[test]
+fn connections_from_the_internet_settle_likewise() {
+    use Version::{V0, V1};
+    let rows: [(Versions, Versions, [Option<Version>; 3]); 6] = [
+        (Versions::V1ThenV0, Versions::V1ThenV0, [Some(V1); 3]),
+        (Versions::V1ThenV0, Versions::V0ThenV1, [Some(V0); 3]),
+        (Versions::V1ThenV0, Versions::V0, [Some(V0); 3]),
+        (Versions::V0, Versions::V1ThenV0, [None, Some(V0), Some(V0)]),
+        (Versions::V1, Versions::V0ThenV1, [None, Some(V1), Some(V1)]),
+        (Versions::V0, Versions::V1, [None; 3]),
+    ];
+    for (edge, hag, expected) in rows {
+        let mut sim = boxes_with(edge, hag, (true, false), true);
+        for version in expected {
+            one_in(&mut sim, version);
+        }
+        let changed = u64::from(expected[0].is_none() && expected[1].is_some());
+        assert_eq!(
+            counter(&mut sim, "version_changed"),
+            changed,
+            "{edge:?} {hag:?}"
+        );
+    }
+}
+
 #[test]
 fn version_0_alone_beside_version_1_alone_is_plain_tcp() {
     let mut sim = boxes(Versions::V0, Versions::V1, (true, false));
@@ -171,7 +218,7 @@ fn each_packet_of_a_version_0_handshake_may_be_lost() {
 }
 
 /// Connects while the primary loses what crosses it in the `lost`-th eighth of the handshake's time.
-fn connect_without(sim: &mut Sim<Site>, lost: u64) -> [smoltcp::iface::SocketHandle; 2] {
+fn connect_without(sim: &mut Sim<Site>, lost: u64) -> [SocketHandle; 2] {
     let server = sim.hosts[1].host().listen(80);
     let client = sim.hosts[0].host().connect(40_000, (S, 80));
     // 10 ms on the primary and 5 ms on the core, each way.

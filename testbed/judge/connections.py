@@ -146,7 +146,9 @@ class Tracker:
 
     def _capable_answer(self, flow: Flow, packet: Packet, capable: Capable) -> None:
         asked = flow.last_syn_capable
+        # Version 0 needs the key in the SYN (RFC 6824 3.1), so it is no answer to version 1's.
         holds = asked is not None and capable.version <= asked.version and len(capable.keys) == 1
+        holds = holds and (capable.version > 0 or len(asked.keys) == 1)
         self.verdict.judge("capable_answer", holds, f"{packet.where}: MP_CAPABLE answers no such SYN")
         if asked is None or not holds or flow.connection is not None:
             return

@@ -188,6 +188,11 @@ class EachCheckFails(Temporary):
         script.down(1, option(b"\x01\x01" + KEY_B), flags=SYN | ACK)
         self.assert_fails("capable_answer", self.script(script))
 
+    def test_fails_capable_answer__version_0_without_the_key(self) -> None:
+        script = Script().up(0, option(b"\x01\x01"), flags=SYN)
+        script.down(1, option(b"\x00\x01" + KEY_B), flags=SYN | ACK)
+        self.assert_fails("capable_answer", self.script(script))
+
     def test_fails_checksum_form(self) -> None:
         for checksum, given in ((False, 0x1234), (True, None)):
             script = Script(checksum=checksum).begin()
