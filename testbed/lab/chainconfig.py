@@ -148,6 +148,8 @@ def _hcpe(setup: Setup) -> dict[str, Any]:
         "ports": [lan, *wans],
         "routes": routes,
         "hosts": ["10.10.0.0/24", "fd00:10::/64"],
+        # So that the server can open connections, too; rows about the firewall raise it.
+        "firewall": {"inbound": "accept"},
         "hag": {"addresses": _announced(setup), "prefixes": ["10.99.0.0/24", "fd00:99::/64"]},
         "mptcp": {},
     }
