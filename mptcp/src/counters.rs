@@ -48,6 +48,8 @@ stack::counters! {
         EchoAddRx "echo_add_rx" "ADD_ADDR echoes received.",
         RemoveAddrTx "remove_addr_tx" "REMOVE_ADDRs sent.",
         RemoveAddrRx "remove_addr_rx" "REMOVE_ADDRs received.",
+        RemoveAddrAnswered "remove_addr_answered" "Subflows kept although their address was withdrawn, as the peer still answered there.",
+        SubflowWithdrawn "subflow_withdrawn" "Subflows reset as their address was withdrawn and nobody answered there.",
         MpPrioRx "mp_prio_rx" "MP_PRIOs received.",
         MpPrioTx "mp_prio_tx" "MP_PRIOs sent.",
         MpFailRx "mp_fail_rx" "MP_FAILs received.",

@@ -143,10 +143,21 @@ pub struct Subflow<B> {
     pub(crate) announced_once: bool,
     /// A DATA_FIN is to be sent on it.
     pub(crate) data_fin_due: bool,
+    /// The peer withdrew its address, and whether it still answers there is being found out.
+    pub(crate) withdrawal: Option<Withdrawal>,
     /// MP_FAIL with this number is to be sent on it.
     pub(crate) fail_due: Option<DataSeq>,
     /// MP_PRIO is to be sent on it: whether as backup.
     pub(crate) prio_due: Option<bool>,
+}
+
+/// A probe of a subflow whose address the peer withdrew (RFC 8684 3.4.2).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Withdrawal {
+    /// What arrives from here on answers it: earlier than the path's round trip nothing can.
+    pub(crate) answered_from: Instant,
+    /// Without an answer until here, the subflow is reset.
+    pub(crate) until: Instant,
 }
 
 impl<B: PacketBuf> Subflow<B> {
@@ -189,6 +200,7 @@ impl<B: PacketBuf> Subflow<B> {
             announced: 0,
             announced_once: false,
             data_fin_due: false,
+            withdrawal: None,
             fail_due: None,
             prio_due: None,
         }

@@ -431,6 +431,65 @@ fn m20_a_withdrawn_address_closes_its_subflows_and_loses_nothing() {
 }
 
 #[test]
+fn m20_a_withdrawn_address_that_answers_is_kept() {
+    for load in [0, 8_000_000] {
+        let mut world = World::new(Setup::default(), paths(2));
+        world.join_all(&[1]);
+        world.ends[A].send(load, false);
+        world.pass(Duration::from_millis(500));
+        let mut forged = false;
+        world.middlebox = Some(Box::new(move |transit| {
+            let segment = transit.segment;
+            if transit.from == A && transit.path == 0 && segment.payload.is_empty() && !forged {
+                forged = true;
+                let ids = [AddrId(1)].into_iter().collect();
+                segment.options.mptcp = MpOption::RemoveAddr(ids).into();
+            }
+            true
+        }));
+        world.ends[B].send(2_000_000, false);
+        world.run(MINUTE, |w| w.ends[B].count(Counter::RemoveAddrRx) == 1);
+        world.pass(Duration::from_secs(20));
+        assert_eq!(world.ends[B].count(Counter::RemoveAddrAnswered), 1);
+        assert_eq!(
+            world.ends[B].conn.subflows().count(),
+            2,
+            "{}",
+            world.describe()
+        );
+        let before = world.paths[1][B].carried();
+        world.ends[B].send(2_000_000, false);
+        world.run(MINUTE, |w| w.ends[A].received == 4_000_000);
+        assert!(
+            world.paths[1][B].carried() - before > 200_000,
+            "it is used again"
+        );
+    }
+}
+
+#[test]
+fn m20_a_withdrawn_address_that_is_silent_is_reset_soon() {
+    for load in [0, 3_000_000] {
+        let mut world = World::new(Setup::default(), paths(2));
+        world.join_all(&[1]);
+        world.ends[B].send(load, false);
+        world.pass(Duration::from_millis(200));
+        world.paths[1]
+            .iter_mut()
+            .for_each(|link| link.set_down(true));
+        let (now, rng) = (world.now, &mut world.rng);
+        world.ends[A].with(now, rng, |conn, cx| conn.withdraw(cx, AddrId(1)));
+        let took = world.run(MINUTE, |w| w.ends[B].conn.subflows().count() == 1);
+        assert!(took < Duration::from_secs(4), "{took:?}");
+        assert_eq!(world.ends[B].count(Counter::SubflowWithdrawn), 1);
+        world.ends[B].send(1_000_000, true);
+        world.ends[A].send(0, true);
+        world.run(MINUTE, World::is_complete);
+        world.ends[A].assert_intact();
+    }
+}
+
+#[test]
 fn bug17_the_peers_backup_flag_is_obeyed_and_taken_back() {
     let mut world = World::new(Setup::default(), paths(2));
     world.join_all(&[1]);

@@ -254,6 +254,7 @@ impl<B: PacketBuf> Connection<B> {
         let subflow = &mut self.subflows[at];
         if !subflow.finishing {
             subflow.finishing = true;
+            subflow.withdrawal = None;
             subflow.tcb.finish();
             self.dirty = true;
         }

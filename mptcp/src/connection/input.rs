@@ -36,8 +36,17 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     fn on_accepted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, acked: u32) {
-        if acked > 0 {
-            self.subflows[at].stale = false;
+        let subflow = &mut self.subflows[at];
+        match subflow.withdrawal {
+            Some(withdrawal) if withdrawal.answered_from <= cx.now => {
+                // It works: the withdrawal may be forged, and if not, its owner ends the subflow (RFC 8684 3.4.2).
+                cx.mptcp.count(Counter::RemoveAddrAnswered);
+                subflow.withdrawal = None;
+                subflow.stale = false;
+            },
+            Some(_) => {},
+            None if acked > 0 => subflow.stale = false,
+            None => {},
         }
         if self.mode != Mode::Fallback {
             let seen = self.on_options(cx, at, seg);

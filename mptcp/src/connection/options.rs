@@ -9,11 +9,16 @@ use crate::option::{
     AddAddr, AddAddrProof, CapableForm, Dss, Mapped, Mapping, MpOption, Prio, ResetReason, parse,
 };
 use crate::send_queue::DataAcked;
+use crate::subflow::Withdrawal;
 use crate::types::{AddrId, Version, WireSeq};
 use crate::{Cx, DataSeq};
 use stack::PacketBuf;
 use stack::checksum::Sum;
+use stack::time::Duration;
 use stack::wire::tcp::Segment;
+
+/// Least wait for an answer to the probe of a withdrawn address.
+const WITHDRAWAL_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// Which signs of MPTCP a segment carried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -224,7 +229,8 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// RFC 8684 3.4.2: the subflows from the address are closed, unless no other would be left.
+    /// RFC 8684 3.4.2: the subflows from the address are probed, and reset if nobody answers, unless no other would be
+    /// left. A forged withdrawal so costs no path; one that works its owner ends by itself, with a FIN.
     fn on_remove_addr(&mut self, cx: &mut Cx<'_>, ids: &[AddrId]) {
         cx.mptcp.count(Counter::RemoveAddrRx);
         for &id in ids {
@@ -234,11 +240,27 @@ impl<B: PacketBuf> Connection<B> {
                 .any(|s| s.remote_id != id && s.is_usable());
             for at in 0..self.subflows.len() {
                 if self.subflows[at].remote_id == id && others {
-                    self.close_subflow(cx, at);
+                    self.probe_withdrawn(cx, at);
                 }
             }
             self.tell(Event::AddressRemoved { id });
         }
+    }
+
+    /// Asks whether the peer is still there on subflow `at`. Until it answers, data takes other ways.
+    fn probe_withdrawn(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let subflow = &mut self.subflows[at];
+        if subflow.finishing || subflow.withdrawal.is_some() || !subflow.is_live() {
+            return;
+        }
+        subflow.tcb.request_probe();
+        subflow.stale = true;
+        subflow.withdrawal = Some(Withdrawal {
+            answered_from: cx.now + subflow.srtt() / 2,
+            until: cx.now + (subflow.base_rto() * 3).max(WITHDRAWAL_WAIT_MIN),
+        });
+        self.dirty = true;
+        self.reinject_carried_alone();
     }
 
     /// RFC 8684 3.3.8; version 0 may name an address instead of the subflow that carries the option.

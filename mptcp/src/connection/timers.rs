@@ -100,6 +100,7 @@ impl<B: PacketBuf> Connection<B> {
             next = earlier(next, subflow.tcb.next_deadline());
             next = earlier(next, subflow.join_ack_at);
             next = earlier(next, subflow.fail_again_at);
+            next = earlier(next, subflow.withdrawal.map(|withdrawal| withdrawal.until));
             next = earlier(
                 next,
                 subflow.uncovered_since.map(|since| since + UNCOVERED_MAX),
@@ -161,6 +162,15 @@ impl<B: PacketBuf> Connection<B> {
         if subflow.fail_again_at.is_some_and(|due| due <= cx.now) {
             subflow.fail_again_at = None;
             subflow.fail_due = subflow.failed;
+        }
+        if subflow
+            .withdrawal
+            .is_some_and(|withdrawal| withdrawal.until <= cx.now)
+        {
+            subflow.withdrawal = None;
+            cx.mptcp.count(Counter::SubflowWithdrawn);
+            self.reset_subflow(cx, at, RstReason::MPTCP_SPECIFIC);
+            return;
         }
         if several && subflow.is_usable() && subflow.stale_at().is_some_and(|due| due <= cx.now) {
             subflow.stale = true;

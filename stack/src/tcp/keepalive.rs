@@ -40,6 +40,11 @@ impl<B: PacketBuf> Tcb<B> {
         });
     }
 
+    /// Probes the peer once, now: whoever waits for the answer says for how long.
+    pub fn request_probe(&mut self) {
+        self.rare.get_or_insert_default().probe = true;
+    }
+
     fn keepalive(&mut self) -> Option<&mut Keepalive> {
         self.rare.as_mut()?.keepalive.as_mut()
     }
@@ -86,8 +91,14 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// RFC 9293 3.8.4: a segment at SND.NXT - 1 without payload, which the peer must answer.
     pub(super) fn output_keepalive(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
-        let keepalive = self.keepalive().filter(|keepalive| keepalive.due)?;
-        keepalive.due = false;
+        let rare = self.rare.as_mut()?;
+        let mut due = core::mem::take(&mut rare.probe);
+        if let Some(keepalive) = &mut rare.keepalive {
+            due |= core::mem::take(&mut keepalive.due);
+        }
+        if !due {
+            return None;
+        }
         cx.counters.count(Counter::TcpKeepalive);
         let options = Options {
             ts: self.timestamps(cx.now),

@@ -12,6 +12,8 @@ pub(super) struct Rare {
     pub(super) suspicion: Option<Suspicion>,
     /// Where the owner asked for probes.
     pub(super) keepalive: Option<Keepalive>,
+    /// The owner asked for one probe.
+    pub(super) probe: bool,
 }
 
 impl Rare {
