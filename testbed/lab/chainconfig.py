@@ -168,6 +168,6 @@ def _hag(setup: Setup) -> dict[str, Any]:
     return _common("hag-lab", 0) | {
         "ports": [*ports, core],
         "routes": routes,
-        "subscribers": ["10.10.0.0/24", "10.1.0.2/32", "fd00:10::/64"],
+        "subscribers": ["10.10.0.0/24", "10.1.0.2/32"] * ("4" in setup.primary) + ["fd00:10::/64"] * ("6" in setup.primary),
         "mptcp": {"announce": _announced(setup)},
     }

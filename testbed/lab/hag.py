@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .live import RttSource
 from .running import Running as Hag
 from .running import runs
-from .shell import LabError
 from .topology import V4, V6, Scene
 
 CONFIG = """\
@@ -35,33 +32,3 @@ def hag(made: Scene, *, checksum: bool = False, grace: str = "10s") -> Iterator[
     config = CONFIG.format(v4=V4, v6=V6, socket=made.work / "hag.sock", checksum="true" if checksum else "false", grace=grace)
     with runs(made.hag, "hag", config, made.work) as running:
         yield running
-
-
-class HagRtt(RttSource):
-    """Round trips of the subflows as the HAG measures them: in a download the client, which only receives, measures none.
-
-    In an upload (`sending` is false) it is the HAG that only receives: it then counts subflows alone.
-    """
-
-    def __init__(self, running: Hag, ports: dict[str, int], *, sending: bool) -> None:
-        self._hag = running
-        self._sending = sending
-        self._ports = ports
-        self._known: dict[int, float] = {}
-        self.subflows_seen = 0
-
-    def refresh(self) -> None:
-        """Asks `braidctl show connections`."""
-        try:
-            subflows = [subflow for connection in self._hag.connections() for subflow in connection["subflows"]]
-        except (LabError, json.JSONDecodeError):
-            return
-        self.subflows_seen = max(self.subflows_seen, len(subflows))
-        for subflow in subflows:
-            path = self._ports.get(subflow["port"])
-            if path and subflow["srtt_us"]:
-                self._known[path] = subflow["srtt_us"] / 1e3
-
-    def of(self, path: int) -> float | None:
-        """Round-trip time of a path in ms, if known."""
-        return self._known.get(path) if self._sending else None

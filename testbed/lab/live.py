@@ -1,58 +1,35 @@
-"""The live view: once in a while, what the client's kernel says of each subflow, as one line that is refreshed in place."""
+"""The live view: once in a while, what each access network carries, as one line that is refreshed in place."""
 
 from __future__ import annotations
 
-import re
+import json
 import sys
 import threading
 import time
-from dataclasses import dataclass
 
-from .netns import Namespace
+from .chain import LINKS, Chain
+from .shell import LabError
 
 PERIOD_S = 0.25
 PLAIN_EVERY = 8
 """Without a terminal one sample in so many is printed."""
 
-_FIELD = {name: re.compile(rf"\b{name}:([\d.]+)") for name in ("bytes_received", "bytes_acked", "rtt")}
-
-
-@dataclass
-class Reading:
-    """One subflow in one sample."""
-
-    path: int
-    down: int
-    up: int
-    rtt_ms: float
-
-
-def readings(client: Namespace, paths: dict[str, int]) -> list[Reading]:
-    """Subflows of the client's established MPTCP connections; `paths` maps local addresses to path numbers."""
-    found: list[Reading] = []
-    for line in client.run("ss", "-tinOH", "state", "established", check=False).splitlines():
-        fields = line.split()
-        if "tcp-ulp-mptcp" not in line or len(fields) < 4:
-            continue
-        local = fields[2].rsplit(":", 1)[0].strip("[]").removeprefix("::ffff:")
-        if local in paths:
-            values = {name: (match.group(1) if (match := pattern.search(line)) else "0") for name, pattern in _FIELD.items()}
-            found.append(Reading(paths[local], int(values["bytes_received"]), int(values["bytes_acked"]), float(values["rtt"])))
-    return found
-
 
 class Live:
-    """Samples in a thread while a transfer runs: `with Live(...)`."""
+    """Samples in a thread while a transfer runs: `with Live(...)`.
 
-    def __init__(self, title: str, client: Namespace, paths: dict[str, int], rtts: "RttSource | None" = None) -> None:
+    Octets are the link emulators' counts; round trips are those of the box that sends: who only receives measures none.
+    """
+
+    def __init__(self, title: str, made: Chain, direction: str) -> None:
         self._title = title
-        self._client = client
-        self._paths = paths
-        self._rtts = rtts
+        self._made = made
+        self._direction = direction
+        self._sender = made.boxes.get("hag" if direction == "down" else "hcpe")
+        self._port = "access" if direction == "down" else "wan"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._in_place = sys.stdout.isatty()
-        self.subflows_seen = 0
 
     def __enter__(self) -> "Live":
         self._thread.start()
@@ -64,40 +41,33 @@ class Live:
         if self._in_place:
             print(flush=True)
 
+    def _octets(self) -> dict[int, int]:
+        links = LINKS[: len(self._made.setup.links)]
+        return {number: self._made.carried(line)[self._direction]["sent_octets"] for number, line in enumerate(links, start=1)}
+
+    def _rtts(self) -> dict[int, float]:
+        if not self._sender:
+            return {}
+        subflows = [subflow for connection in self._sender.connections() for subflow in connection["subflows"]]
+        return {int(subflow["port"].removeprefix(self._port)): subflow["srtt_us"] / 1e3 for subflow in subflows if subflow["port"].startswith(self._port)}
+
     def _loop(self) -> None:
         begin = last = time.monotonic()
-        before: dict[int, int] = {}
+        before = self._octets()
         count = 0
         while not self._stop.wait(PERIOD_S):
+            try:
+                octets, rtts = self._octets(), self._rtts()
+            except (LabError, json.JSONDecodeError):
+                continue
             now = time.monotonic()
-            sample = readings(self._client, self._paths)
-            self.subflows_seen = max(self.subflows_seen, len(sample))
-            totals = {reading.path: reading.down + reading.up for reading in sample}
-            if self._rtts:
-                self._rtts.refresh()
-            rates = {path: max(0, totals[path] - before.get(path, 0)) * 8 / (now - last) / 1e6 for path in totals}
-            before, last, count = totals, now, count + 1
+            rates = {path: (octets[path] - before[path]) * 8 / (now - last) / 1e6 for path in octets}
+            before, last, count = octets, now, count + 1
             if self._in_place or count % PLAIN_EVERY == 0:
-                self._show(now - begin, rates, {reading.path: reading.rtt_ms for reading in sample})
+                self._show(now - begin, rates, rtts)
 
     def _show(self, seconds: float, rates: dict[int, float], rtts: dict[int, float]) -> None:
         whole = sum(rates.values())
-        parts = []
-        for path in sorted(set(self._paths.values())):
-            rate = rates.get(path, 0.0)
-            rtt = self._rtts.of(path) if self._rtts else None
-            shown_rtt = rtt if rtt is not None else rtts.get(path, 0.0)
-            parts.append(f"access{path} {rate:5.1f} Mbit/s {shown_rtt:5.1f} ms {rate / whole * 100 if whole else 0:3.0f} %")
+        parts = [f"access{path} {rate:5.1f} Mbit/s {rtts.get(path, 0.0):5.1f} ms {rate / whole * 100 if whole else 0:3.0f} %" for path, rate in rates.items()]
         line = f"  {self._title:<8} {seconds:4.1f} s  {whole:5.1f} Mbit/s | " + " | ".join(parts)
         print(f"\r{line}" if self._in_place else line, end="" if self._in_place else "\n", flush=True)
-
-
-class RttSource:
-    """Where better round trips come from than the client, which measures none while it only receives."""
-
-    def refresh(self) -> None:
-        """Reads them anew."""
-
-    def of(self, path: int) -> float | None:
-        """Round-trip time of a path in ms, if known."""
-        raise NotImplementedError

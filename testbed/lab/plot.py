@@ -27,6 +27,8 @@ set xlabel 'seconds'
 set xrange [0:{seconds}]
 set arrow 1 from 0,{limit} to {seconds},{limit} nohead dashtype 2 lc rgb '#444444'
 set label 1 'both links: {limit:.1f}' at {seconds},{limit} right offset -0.5,0.6 textcolor rgb '#444444'
+set arrow 2 from 0,{off} to {seconds},{off} nohead dashtype 3 lc rgb '#ffffff' front
+set label 2 'bonding off: {off:.1f}' at {seconds},{off} right offset -0.5,0.6 textcolor rgb '#ffffff' front
 plot '{data}' using 1:($2+$3) with filledcurves x1 lc rgb '#e08214' title 'access 2', \\
      '{data}' using 1:2 with filledcurves x1 lc rgb '#2166ac' title 'access 1'
 """
@@ -39,6 +41,8 @@ class Panel:
     title: str
     paths: tuple[PathTraffic, PathTraffic]
     limit_mbps: float
+    off_mbps: float
+    """What one path alone carried, without bonding."""
 
 
 def draw(svg: Path, panels: list[Panel]) -> None:
@@ -50,6 +54,6 @@ def draw(svg: Path, panels: list[Panel]) -> None:
         # The last bin is cut by the transfer's end: it would show a fall that is none.
         rows = [(index * BIN_S, *(path.mbps(index) for path in panel.paths)) for index in range(last)]
         data.write_text("".join(f"{at:.2f} {one:.3f} {two:.3f}\n" for at, one, two in rows))
-        parts.append(PANEL.format(title=panel.title, data=data, limit=panel.limit_mbps, seconds=max(1.0, (last - 1) * BIN_S)))
+        parts.append(PANEL.format(title=panel.title, data=data, limit=panel.limit_mbps, off=panel.off_mbps, seconds=max(1.0, (last - 1) * BIN_S)))
     top = max(panel.limit_mbps for panel in panels) * 1.25
     run(["gnuplot"], stdin=SCRIPT.format(svg=svg, top=top, panels="".join(parts)))

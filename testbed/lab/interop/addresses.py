@@ -13,15 +13,8 @@ from ..capture import SYN, read
 from ..chain import CORE, LINK1, LINK2, Chain
 from ..chainconfig import V4, V6, WIRE, Ends, Link, Setup
 from ..frames import frames
+from ..verdicts import foreign_sources
 from .rows import PLAIN, row
-
-HOSTS = (ip_network("10.10.0.0/24"), ip_network("fd00:10::/64"))
-
-
-def is_host(address: str) -> bool:
-    """Whether it is one of the customer's own addresses."""
-    return any(ip_address(address) in network for network in HOSTS)
-
 
 def sources(file, *, of=lambda frame: True) -> set[str]:  # noqa: ANN001
     """Source addresses of the IP packets of a capture; link-local ones are the neighbors' own business."""
@@ -104,18 +97,11 @@ def no_foreign_sources(made: Chain) -> int:
         for thread in threads:
             thread.join(60)
     assert not failed, f"{len(failed)} connections failed: {failed[0]}"
-    bad = judge_sources(files["w1"], files["w2"])
+    bad = foreign_sources(files["w1"], files["w2"])
     assert not bad, f"{len(bad)} packets, first {bad[0]}"
     joins = sum(bool(packet.flags & SYN) for packet in read(files["w2"]))
     assert joins > 2, f"only {joins} SYNs on X: nothing was put to the test"
     return len(bad)
-
-
-def judge_sources(on_p, on_x) -> list[str]:  # noqa: ANN001
-    """Packets that carry another network's source (BCP 38): H's on X, the HCPE's secondary address on P."""
-    bad = [f"{frame.src} > {frame.dst} on X" for frame in frames(on_x) if is_host(frame.src)]
-    bad += [f"{frame.src} > {frame.dst} on P" for frame in frames(on_p) if frame.src in (V4.hcpe2, V6.hcpe2)]
-    return bad
 
 
 # A narrow primary, so that X is needed.
