@@ -56,6 +56,7 @@ fn config(inbound: Option<Inbound>) -> EngineConfig {
     let edge = EdgeSettings {
         hag: Vec::new(),
         hag_prefixes: vec!["10.99.0.0/24".parse().unwrap()],
+        ..EdgeSettings::default()
     };
     let mut config = edge_config(edge);
     config.net.interfaces[LAN].addresses[0] = "10.11.0.1/16".parse().unwrap();

@@ -27,6 +27,7 @@ impl Config {
             edge: self.hag.as_ref().map(|hag| EdgeSettings {
                 hag: hag.addresses.clone(),
                 hag_prefixes: hag.prefixes.clone(),
+                ..EdgeSettings::default()
             }),
             nat: self.gate.as_ref().and_then(|gate| gate.nat.clone()),
             firewall: self.gate.as_ref().map(|gate| gate.firewall.clone()),

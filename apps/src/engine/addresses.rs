@@ -59,7 +59,7 @@ impl OwnAddresses {
     }
 
     /// Those on `port`; `None` for those on no port.
-    pub(super) fn on(&self, port: Option<PortId>) -> impl Iterator<Item = &OwnAddress> {
+    pub(super) fn on(&self, port: Option<PortId>) -> impl Iterator<Item = &OwnAddress> + Clone {
         self.all.iter().filter(move |own| own.port == port)
     }
 

@@ -59,6 +59,12 @@ pub struct EdgeSettings {
     pub hag: Vec<IpAddr>,
     /// Announced addresses are joined if they lie in one of these.
     pub hag_prefixes: Vec<IpNet>,
+    /// Whether the addresses of the secondary ports are announced, so that the other box can join them: not where these
+    /// are translated on their way.
+    pub announce: bool,
+    /// How long a subflow by a port may be silent before it is probed: less than what translates addresses there
+    /// remembers. Ports without an entry are never probed.
+    pub keepalive: Vec<(PortId, Duration)>,
 }
 
 /// Which further subflows the box in the network opens, besides those that it accepts.

@@ -6,7 +6,7 @@ use super::{Engine, PortRole, passage};
 use crate::Counter;
 use crate::nat::Passage;
 use crate::relay::Kind;
-use mptcp::handshake::capable;
+use mptcp::handshake::{capable, join};
 use stack::ip::TcpArrival;
 use stack::{Frame, Instant, PacketBuf, Side};
 
@@ -19,6 +19,10 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let segment = &arrival.segment;
+        let ours = self.own.find(segment.tuple.dst).is_some();
+        if arrival.local && ours && join::request(&segment.options.mptcp).is_ok() {
+            return self.on_join(now, segment, out);
+        }
         let shared = self.is_shared(segment.tuple.dst);
         if arrival.local && !shared {
             return self.refuse(now, segment, Counter::NotOursReset, out);

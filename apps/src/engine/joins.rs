@@ -3,8 +3,8 @@
 
 use super::{Engine, FlowRef, HalfOpen, Timer, TokenRef};
 use crate::Counter;
-use crate::relay::{Ends, Relay, State};
-use mptcp::connection::SubflowId;
+use crate::relay::{By, Ends, Relay, State};
+use mptcp::connection::{Subflow, SubflowId};
 use mptcp::handshake::join;
 use mptcp::join::{JoinRefusal, Joined};
 use stack::ip::TcpArrival;
@@ -165,7 +165,7 @@ impl<B: PacketBuf> Engine<B> {
                 let relay = half_open.relay;
                 self.joinings.remove(handle);
                 self.tools.apps.count(Counter::JoinAccepted);
-                self.enter_subflow(now, relay, id, segment.tuple);
+                self.enter_subflow(now, relay, id, (segment.tuple, false));
             },
             Joined::Waiting(answer) => self.send_if_any(now, &segment.tuple, answer, out),
             Joined::Refused(why, answer) => {
@@ -201,7 +201,7 @@ impl<B: PacketBuf> Engine<B> {
         now: Instant,
         handle: Handle,
         id: SubflowId,
-        tuple: Tuple,
+        (tuple, ours): (Tuple, bool),
     ) {
         let by = self.path_between(tuple.dst, tuple.src);
         let key = self.key_of(&tuple);
@@ -212,12 +212,48 @@ impl<B: PacketBuf> Engine<B> {
         let leg = FlowRef::Leg(handle, relay.multipath_leg(id));
         self.flows.insert(key, leg).ok();
         relay.joined.push(tuple);
-        let was = relay.occupy(by, tuple, now);
-        if let Some(State::Opening(Some(ours))) = was {
+        let was = relay.occupy(by, tuple, ours, now);
+        match was {
             // The peer was faster: one subflow is enough.
-            self.give_up_open(ours);
+            Some((State::Opening(Some(open)), _)) if !ours => self.give_up_open(open),
+            // The customer's box opened one although ours had come to life: its own stays.
+            Some((State::Live(surplus, _), true)) if !ours => {
+                self.close_surplus(now, handle, surplus);
+            },
+            _ => {},
         }
+        self.keep_alive(now, handle, id, by);
         self.wake(handle);
+    }
+
+    /// Ends the subflow that receives `tuple` in good order: there is another on its path.
+    fn close_surplus(&mut self, now: Instant, handle: Handle, tuple: Tuple) {
+        let relay = self.relays.get_mut(handle);
+        let Some(connection) = relay.and_then(Relay::multipath_mut) else {
+            return;
+        };
+        let id = connection
+            .subflows()
+            .find(|s| s.tuple() == tuple)
+            .map(Subflow::id);
+        if let Some(id) = id {
+            self.tools.apps.count(Counter::JoinSurplusClosed);
+            connection.close_surplus(&mut self.tools.leg(now), id);
+        }
+    }
+
+    /// Has a subflow probed while it is silent, if its port says so.
+    fn keep_alive(&mut self, now: Instant, handle: Handle, id: SubflowId, by: By) {
+        let (Some(edge), By::Port(port)) = (&self.config.edge, by) else {
+            return;
+        };
+        let interval = edge.keepalive.iter().find(|(kept, _)| *kept == port);
+        let relay = self.relays.get_mut(handle);
+        if let (Some(&(_, interval)), Some(connection)) =
+            (interval, relay.and_then(Relay::multipath_mut))
+        {
+            connection.keep_alive(now, id, interval);
+        }
     }
 
     /// Forgets a half-open join.

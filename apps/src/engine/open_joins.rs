@@ -303,7 +303,7 @@ impl<B: PacketBuf> Engine<B> {
             Initiated::Established(id) => {
                 self.open_joins.remove(handle);
                 self.tools.apps.count(Counter::JoinOpened);
-                self.enter_subflow(now, relay, id, segment.tuple);
+                self.enter_subflow(now, relay, id, (segment.tuple, true));
                 None
             },
             Initiated::Waiting(answer) => answer,
@@ -411,10 +411,19 @@ impl<B: PacketBuf> Relay<B> {
         }
     }
 
-    /// The subflow that receives `tuple` lives on this path; what was there before.
-    pub(super) fn occupy(&mut self, by: By, tuple: Tuple, now: Instant) -> Option<State> {
+    /// The subflow that receives `tuple` lives on this path, opened by us or not; what was there before, and by whom.
+    pub(super) fn occupy(
+        &mut self,
+        by: By,
+        tuple: Tuple,
+        ours: bool,
+        now: Instant,
+    ) -> Option<(State, bool)> {
         let path = self.paths.as_mut()?.of(by)?;
-        Some(core::mem::replace(&mut path.state, State::Live(tuple, now)))
+        let was = (path.state, path.ours);
+        path.state = State::Live(tuple, now);
+        path.ours = ours;
+        Some(was)
     }
 
     /// Whether a join could be proven to the peer, and would still be of use.

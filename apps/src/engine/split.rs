@@ -198,11 +198,33 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Tells the client where else it can reach us: at addresses of the flow's own family, at once.
     fn announce(&self, now: Instant, relay: &mut Relay<B>) {
+        if let Some(edge) = &self.config.edge {
+            if edge.announce {
+                self.announce_paths(relay);
+            }
+            return;
+        }
         let ipv6 = relay.ends.inner.dst.is_ipv6();
         if announce_family(&self.config.announce, relay, ipv6) {
             relay.announce_other_at = Some(now + OTHER_FAMILY_AFTER);
         } else {
             announce_family(&self.config.announce, relay, !ipv6);
+        }
+    }
+
+    /// Tells the box in the network where it can reach us: at one address of each secondary port, of the flow's own family
+    /// if there is one, so that one access brings one subflow.
+    fn announce_paths(&self, relay: &mut Relay<B>) {
+        let ipv6 = relay.ends.outer.dst.is_ipv6();
+        for port in self.own.ports() {
+            let mut own = self.own.on(Some(port));
+            let own = own
+                .clone()
+                .find(|own| own.addr.is_ipv6() == ipv6)
+                .or_else(|| own.next());
+            if let (Some(own), Some(connection)) = (own, relay.multipath_mut()) {
+                connection.announce(own.id, own.addr, None);
+            }
         }
     }
 

@@ -66,6 +66,8 @@ pub(crate) struct Path {
     pub(crate) choice: u8,
     /// Rounds of all choices that came to nothing in a row.
     rounds: u8,
+    /// The subflow that lives was opened by us.
+    pub(crate) ours: bool,
 }
 
 /// The paths of a relay.
@@ -84,6 +86,7 @@ impl Paths {
                 state,
                 choice: 0,
                 rounds: 0,
+                ours: false,
             });
         }
     }

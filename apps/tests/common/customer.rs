@@ -10,7 +10,7 @@ use stack::{Instant, PortId};
 
 pub const LAN_HOST: &str = "10.11.0.2";
 
-/// The site; its card 0 is the primary access and 1 the secondary one.
+/// The site; its card 0 is the primary access, the others are the secondary ones.
 pub struct Customer {
     pub host: Host,
     pub worker: Worker<MemPort, Engine<MemBuf>>,
@@ -91,7 +91,7 @@ impl Customer {
         Self::of(&edge_config(edge))
     }
 
-    /// The site behind a box of this configuration.
+    /// A site whose box has a LAN port and then as many accesses as `config` says.
     pub fn of(config: &EngineConfig) -> Self {
         let info = |port: usize| PortInfo {
             name: config.ports[port].name.clone(),
@@ -99,7 +99,9 @@ impl Customer {
             mac: config.net.interfaces[port].mac,
             mtu: 1500,
         };
-        let (ports, wires) = (0..3).map(|port| MemPort::with_wire(info(port))).unzip();
+        let (ports, wires) = (0..config.ports.len())
+            .map(|port| MemPort::with_wire(info(port)))
+            .unzip();
         let (_, inbox) = mailbox(1);
         let engine = Engine::new(config.clone()).expect("the network resolves");
         let host = Host::new(
@@ -138,7 +140,7 @@ impl Node for Customer {
                 self.host.deliver(now, 0, linear(&frame));
                 moved += 1;
             }
-            for nic in 0..2 {
+            for nic in 0..self.wires.len() - 1 {
                 while let Some(frame) = self.wires[nic + 1].take() {
                     out.push((nic, linear(&frame)));
                 }

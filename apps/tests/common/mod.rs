@@ -6,6 +6,7 @@
     reason = "each test file uses its part"
 )]
 
+pub mod accesses;
 pub mod customer;
 pub mod host;
 pub mod mp;

@@ -52,13 +52,14 @@ pub fn announced() -> EdgeSettings {
             "10.99.0.0/24".parse().unwrap(),
             "fd00:99::/64".parse().unwrap(),
         ],
+        ..EdgeSettings::default()
     }
 }
 
 pub fn configured() -> EdgeSettings {
     EdgeSettings {
         hag: vec!["10.99.0.2".parse().unwrap()],
-        hag_prefixes: Vec::new(),
+        ..EdgeSettings::default()
     }
 }
 

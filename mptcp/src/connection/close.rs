@@ -7,6 +7,7 @@ use crate::option::{MpOption, ResetReason as RstReason, TcpRst, parse};
 use crate::types::Version;
 use stack::PacketBuf;
 use stack::tcp::State;
+use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes, OutSegment, Segment};
 
 impl<B: PacketBuf> Connection<B> {
@@ -247,6 +248,23 @@ impl<B: PacketBuf> Connection<B> {
     /// Whether nothing more is to come but acknowledgments: the owner may still have to take it.
     fn has_all(&self) -> bool {
         self.remote_fin_accepted || self.remote_fin == Some(self.recv.next())
+    }
+
+    /// Has subflow `id` probed while it is silent for `period`, and given up if it does not answer: what translates
+    /// addresses on its path forgets a connection that says nothing for long (RFC 5382 5).
+    pub fn keep_alive(&mut self, now: stack::Instant, id: super::SubflowId, period: Duration) {
+        if let Some(subflow) = self.subflow_mut(id) {
+            subflow.tcb.set_keepalive(now, period);
+        }
+    }
+
+    /// Ends subflow `id` in good order, if it is not the only one: what it carries is finished on it.
+    pub fn close_surplus(&mut self, cx: &mut Cx<'_>, id: super::SubflowId) {
+        if let Some(at) = self.index(id)
+            && self.usable() > 1
+        {
+            self.close_subflow(cx, at);
+        }
     }
 
     /// Ends a subflow in good order; what it carries is finished on it.

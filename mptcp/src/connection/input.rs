@@ -195,6 +195,8 @@ impl<B: PacketBuf> Connection<B> {
         let window = self.window();
         for subflow in &mut self.subflows {
             subflow.tcb.set_recv_room(window);
+            // No ACK could tell the rest of it (RFC 7323 2.3).
+            let window = window.min(u32::from(u16::MAX) << subflow.tcb.rcv_wscale());
             // A subflow that last announced far less would keep the peer waiting.
             let smallest = 2 * u32::from(subflow.tcb.smss());
             if self.mode != Mode::Fallback

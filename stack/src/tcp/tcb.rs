@@ -183,7 +183,9 @@ impl<B: PacketBuf> Tcb<B> {
     pub fn set_recv_room(&mut self, bytes: u32) {
         let window = &mut self.rcv.window;
         window.set_room(self.rcv.queue.taken(), bytes);
-        if window.update_due(u32::from(self.rcv.mss)) && self.rcv.fin.is_none() {
+        if window.update_due(self.rcv.queue.nxt(), u32::from(self.rcv.mss))
+            && self.rcv.fin.is_none()
+        {
             self.rcv.ack.request();
         }
     }

@@ -48,8 +48,16 @@ impl RecvWindow {
 
     /// Whether the edge has moved far enough that the peer should be told at once: two segments, or half of the largest
     /// window (RFC 9293 3.8.6.2.2 says one segment or half; two are what an ACK stands for).
-    pub(in crate::tcp) fn update_due(&self, mss: u32) -> bool {
-        self.news() >= (2 * mss).min(self.largest / 2).max(1)
+    /// An edge beyond what the field can say from `nxt` on is no news: no ACK would tell it.
+    pub(in crate::tcp) fn update_due(&self, nxt: SeqNum, mss: u32) -> bool {
+        let sayable = nxt + (u32::from(u16::MAX) << self.wscale);
+        let edge = self.edge.min(sayable);
+        let news = if edge > self.offered {
+            edge - self.offered
+        } else {
+            0
+        };
+        news >= (2 * mss).min(self.largest / 2).max(1)
     }
 
     fn news(&self) -> u32 {
@@ -99,17 +107,32 @@ mod tests {
         window.set_room(SeqNum(999), 10_000);
         assert_eq!(window.announce(SeqNum(999), 1000), 9_001);
         window.set_room(SeqNum(1_000), 10_000);
-        assert!(!window.update_due(1000));
+        assert!(!window.update_due(SeqNum(0), 1000));
         assert_eq!(window.announce(SeqNum(1_000), 1000), 10_000);
         window.set_room(SeqNum(3_000), 10_000);
-        assert!(window.update_due(1000));
+        assert!(window.update_due(SeqNum(0), 1000));
+    }
+
+    #[test]
+    fn t13_what_the_field_cannot_say_is_no_news() {
+        // Without scaling, an owner that can hold more than 65,535 octets would ask for an ACK at every look.
+        let mut window = RecvWindow::new(SeqNum(0), 65_535, 0);
+        window.set_room(SeqNum(0), 4 << 20);
+        assert!(!window.update_due(SeqNum(0), 1460));
+        assert_eq!(window.announce(SeqNum(0), 1460), 65_535);
+        assert!(window.update_due(SeqNum(2_920), 1460));
+        let mut scaled = RecvWindow::new(SeqNum(0), 65_535, 1);
+        scaled.set_room(SeqNum(0), 4 << 20);
+        assert!(scaled.update_due(SeqNum(0), 1460));
+        assert_eq!(scaled.announce(SeqNum(0), 1460), 65_535);
+        assert!(!scaled.update_due(SeqNum(0), 1460));
     }
 
     #[test]
     fn t13_half_the_buffer_is_a_step_too() {
         let mut window = RecvWindow::new(SeqNum(0), 1_000, 0);
         window.set_room(SeqNum(500), 1_000);
-        assert!(window.update_due(1460));
+        assert!(window.update_due(SeqNum(0), 1460));
         assert_eq!(window.announce(SeqNum(1_000), 1460), 500);
     }
 
