@@ -1,6 +1,8 @@
 //! The HAG of the lab's scene, in memory and with every random choice fixed.
 
-use apps::engine::{Engine, EngineConfig, JoinSettings, Limits, PortRole, PortSettings, Timeouts};
+use apps::engine::{
+    Engine, EngineConfig, JoinSettings, Limits, PortRole, PortSettings, Select, Timeouts,
+};
 use dataplane::memory::{MemBuf, linear};
 use ipnet::IpNet;
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
@@ -89,6 +91,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         join: JoinSettings::default(),
         inbound: false,
         accept_plain: false,
+        select: Select::default(),
         limits,
         timeouts: Timeouts::default(),
         seed: [7; 32],

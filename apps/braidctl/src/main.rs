@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use apps::control::client::ask;
 use apps::control::wire::Request;
-use apps::control::{Accounts, Connections, Counters, Paths, Ports, Status};
+use apps::control::{Accounts, Connections, Counters, Paths, Ports, Rules, Status};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -75,6 +75,12 @@ enum Show {
     },
     /// The access networks: round trips, rates, losses, and what each carries.
     Paths {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The rules that say which flows are bonded, and how many flows each decided.
+    Rules {
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -151,6 +157,9 @@ fn show(arguments: &Arguments, what: &Show) -> anyhow::Result<String> {
         },
         Show::Paths { json } => {
             fetch::<Paths>(arguments, &Request::new("show paths"), *json, table::paths)
+        },
+        Show::Rules { json } => {
+            fetch::<Rules>(arguments, &Request::new("show rules"), *json, table::rules)
         },
         Show::Accounts { json, limit } => {
             let request = Request {

@@ -1,6 +1,8 @@
 //! Answers as aligned tables.
 
-use apps::control::{Accounts, Connection, Connections, Counters, Paths, Ports, Status, explain};
+use apps::control::{
+    Accounts, Connection, Connections, Counters, Paths, Ports, Rules, Status, explain,
+};
 
 /// Which way a column's cells are pushed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -218,6 +220,27 @@ pub(crate) fn paths(answer: &Paths) -> String {
 fn megabits(octets: u64) -> String {
     let hundredths = u128::from(octets) * 8 / 10_000;
     format!("{}.{:02} Mbit/s", hundredths / 100, hundredths % 100)
+}
+
+pub(crate) fn rules(answer: &Rules) -> String {
+    if answer.rules.is_empty() {
+        return "There is no rule: every flow may be bonded.\n".to_owned();
+    }
+    let columns = [
+        ("LIST", Left),
+        ("RULE", Right),
+        ("MATCHES", Left),
+        ("FLOWS", Right),
+    ];
+    let row = |rule: &apps::control::Rule| {
+        vec![
+            rule.list.clone(),
+            rule.position.to_string(),
+            rule.rule.clone(),
+            rule.flows.to_string(),
+        ]
+    };
+    lay_out(&columns, &answer.rules.iter().map(row).collect::<Vec<_>>())
 }
 
 pub(crate) fn accounts(answer: &Accounts) -> String {

@@ -142,6 +142,7 @@ impl Draft {
             timeouts: self.timeouts,
             control: self.control.value,
             drain: self.drain,
+            select: self.select,
         })
     }
 }

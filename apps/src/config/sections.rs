@@ -11,7 +11,7 @@ use super::place::Place;
 use super::reader::{At, Reader, Table};
 use super::tree::Node;
 use super::types::{BoxKind, Control, Drain, Hugepages, Polling, Worker};
-use crate::engine::{Limits, Timeouts};
+use crate::engine::{Limits, Select, Timeouts};
 pub(super) use edge::HagDraft;
 pub(super) use gate::{GateDraft, NatDraft};
 pub(super) use ports::PortDraft;
@@ -19,6 +19,7 @@ pub(super) use ports::PortDraft;
 mod edge;
 mod gate;
 mod ports;
+mod select;
 
 /// What was readable of a file; [`super::cross`] checks how it fits together.
 pub(super) struct Draft {
@@ -41,6 +42,7 @@ pub(super) struct Draft {
     pub(super) timeouts: Timeouts,
     pub(super) control: At<Control>,
     pub(super) drain: Drain,
+    pub(super) select: Select,
 }
 
 /// What was readable of a route.
@@ -62,12 +64,13 @@ const HAG: &[&str] = &[
     "timeouts",
     "control",
     "drain",
+    "select",
 ];
 
 /// The sections of a file for hcpe.
 const HCPE: &[&str] = &[
     "name", "worker", "ports", "routes", "hosts", "nat", "firewall", "mappings", "hag", "mptcp",
-    "limits", "timeouts", "control", "drain",
+    "limits", "timeouts", "control", "drain", "select",
 ];
 
 const fn sections(kind: BoxKind) -> &'static [&'static str] {
@@ -98,9 +101,10 @@ const DRAIN: &[&str] = &["grace"];
 #[cfg(test)]
 pub(super) fn every_key(kind: BoxKind) -> Vec<&'static str> {
     let own: &[&[&str]] = match kind {
-        BoxKind::Hag => &[MPTCP_HAG],
+        BoxKind::Hag => &[MPTCP_HAG, select::SELECT_HAG],
         BoxKind::Hcpe => &[
             MPTCP_HCPE,
+            select::SELECT_HCPE,
             edge::HAG,
             gate::NAT,
             gate::FORWARD,
@@ -112,6 +116,7 @@ pub(super) fn every_key(kind: BoxKind) -> Vec<&'static str> {
     let shared = [
         sections(kind),
         ports::PORT,
+        select::RULE,
         WORKER,
         ROUTE,
         LIMITS,
@@ -176,6 +181,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         timeouts: timeouts(reader, &root),
         control: control(reader, &root),
         drain: drain(reader, &root),
+        select: select::select(reader, &root),
     })
 }
 

@@ -46,6 +46,7 @@ impl Config {
             accept_plain: false,
             limits: self.limits,
             timeouts: self.timeouts,
+            select: self.select.clone(),
             seed,
         }
     }

@@ -161,7 +161,7 @@ colour: blue
 29: timeouts.idle: 10 is no time that fits here; write a time with its unit (ms, s, m, h) from 1m to 168h, such as 10s
 31: control.socket: "run/hag.sock" is no absolute path; write an absolute path such as /run/hag/hag.sock
 32: drain.grace: 10 is no time that fits here; write a time with its unit (ms, s, m, h) from 0s to 24h, such as 10s
-33: colour: unknown key; the keys here are name, worker, ports, routes, subscribers, inbound, mptcp, limits, timeouts, control, drain"#;
+33: colour: unknown key; the keys here are name, worker, ports, routes, subscribers, inbound, mptcp, limits, timeouts, control, drain, select"#;
     assert_eq!(told(source), expected);
 }
 
@@ -596,4 +596,26 @@ fn versions_are_each_written_once_in_the_order_of_asking() {
     }
     let mistakes = read("[2]").unwrap_err();
     assert_eq!(mistakes[0].path, "mptcp.versions[0]");
+}
+
+#[test]
+fn rules_are_read_and_their_mistakes_told() {
+    let rules = "select:\n  include: [{ port: 443 }, { port: '8000-8100', dscp: 0 }]\n  exclude: [{ prefix: 10.9.0.0/16 }]\n";
+    let select = parse(BoxKind::Hag, &format!("{SMALL}{rules}"))
+        .unwrap()
+        .select;
+    let shown: Vec<_> = select.include.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["port 443", "port 8000-8100 dscp 0"]);
+    assert_eq!(select.exclude[0].to_string(), "prefix 10.9.0.0/16");
+    let wrong = "select:\n  include: [{ port: 90-80 }, {}]\n  exclude: [{ dscp: 64 }, { prefix: 10.9.0.1/16 }]\n  native: pass\n";
+    assert_eq!(
+        told(&format!("{SMALL}{wrong}")),
+        "6: select.include[0].port: \"90-80\" is no range of ports; write a port such as 443, or a range such as \
+         \"8000-8100\"\n\
+         6: select.include[1]: a rule without a key matches every flow; write a list of rules: - { prefix: 10.9.0.0/16, \
+         port: 443, dscp: 46 }, each with one of these keys at least\n\
+         7: select.exclude[0].dscp: 64 is too large; write a whole number from 0 to 63\n\
+         7: select.exclude[1].prefix: 10.9.0.1/16 has bits set behind its prefix; write \"10.9.0.0/16\"\n\
+         8: select.native: unknown key; the keys here are include, exclude"
+    );
 }

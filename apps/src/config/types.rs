@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use mptcp::Versions;
 
-use crate::engine::{Limits, PortRole, Timeouts};
+use crate::engine::{Limits, PortRole, Select, Timeouts};
 use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
 
 /// Which of the two boxes a configuration is for.
@@ -87,6 +87,8 @@ pub struct Config {
     pub control: Control,
     /// How to stop.
     pub drain: Drain,
+    /// Which flows are bonded.
+    pub select: Select,
 }
 
 /// Cores, polling and memory.

@@ -16,7 +16,7 @@ pub(crate) mod tests;
 
 pub use reply::{
     Account, Accounts, Connection, ConnectionState, Connections, Counters, Path, PathTraffic,
-    Paths, Port, Ports, Reply, Status, Subflow,
+    Paths, Port, Ports, Reply, Rule, Rules, Status, Subflow,
 };
 
 /// The largest number of connections in one answer to [`Command::ShowConnections`]: the worker makes that answer
@@ -35,6 +35,8 @@ pub enum Command {
     },
     /// The access networks: what they carry and how they fare. Answered by [`Reply::Paths`].
     ShowPaths,
+    /// The rules that say which flows are bonded, each with the flows it decided. Answered by [`Reply::Rules`].
+    ShowRules,
     /// What each subscriber's relayed connections carried by each access network: the first `limit` of them. Answered by
     /// [`Reply::Accounts`].
     ShowAccounts {

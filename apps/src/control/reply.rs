@@ -14,6 +14,8 @@ pub enum Reply {
     Connections(Connections),
     /// To `show paths`.
     Paths(Paths),
+    /// To `show rules`.
+    Rules(Rules),
     /// To `show accounts`.
     Accounts(Accounts),
     /// To `show counters`.
@@ -191,6 +193,26 @@ pub struct Path {
     pub sent: u64,
     /// Of those, segments sent again: the path's losses as far as they were noticed.
     pub resent: u64,
+}
+
+/// The operator's rules, in the order of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule of `select`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// `include` or `exclude`.
+    pub list: String,
+    /// Its place in the list, from 1.
+    pub position: u64,
+    /// What it matches.
+    pub rule: String,
+    /// SYNs that it was the first of its list to match.
+    pub flows: u64,
 }
 
 /// What subscribers' connections carried, as many subscribers as were asked for.

@@ -85,6 +85,7 @@ fn answer(command: Command) -> Reply {
         Command::ShowCounters => Reply::Counters(Counters {
             counters: [("relays".to_owned(), u64::MAX)].into(),
         }),
+        Command::ShowRules => Reply::Rules(Rules::default()),
         Command::ShowPaths => Reply::Paths(Paths::default()),
         Command::ShowAccounts { limit } => Reply::Accounts(Accounts {
             total: u64::try_from(limit).unwrap(),
@@ -147,7 +148,7 @@ fn the_lines_are_what_is_documented() {
         (
             b"{\"command\":\"show me\"}\n",
             "{\"status\":\"error\",\"message\":\"unknown command \\\"show me\\\"; there are show ports, show \
-             connections, show paths, show accounts, show counters, show status, drain\"}\n",
+             connections, show paths, show accounts, show rules, show counters, show status, drain\"}\n",
         ),
         (
             b"\xff\n",

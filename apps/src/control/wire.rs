@@ -20,11 +20,12 @@ pub struct Request {
 }
 
 /// Every command that can be asked for by name.
-pub const COMMANDS: [&str; 7] = [
+pub const COMMANDS: [&str; 8] = [
     "show ports",
     "show connections",
     "show paths",
     "show accounts",
+    "show rules",
     "show counters",
     "show status",
     "drain",
@@ -54,6 +55,7 @@ impl Request {
             "show connections" => Ok(Command::ShowConnections {
                 limit: limit.min(CONNECTIONS_SHOWN_MAX),
             }),
+            "show rules" => Ok(Command::ShowRules),
             "show paths" => Ok(Command::ShowPaths),
             "show accounts" => Ok(Command::ShowAccounts {
                 limit: limit.min(CONNECTIONS_SHOWN_MAX),

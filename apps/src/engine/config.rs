@@ -1,5 +1,6 @@
 //! What an engine is built from: plain values, checked by whoever read them from a file.
 
+use super::select::Select;
 use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
 use ipnet::IpNet;
 use mptcp::Versions;
@@ -44,6 +45,8 @@ pub struct EngineConfig {
     pub inbound: bool,
     /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
     pub accept_plain: bool,
+    /// Which flows are bonded.
+    pub select: Select,
     /// Bounds on what is held.
     pub limits: Limits,
     /// How long each state is kept.
@@ -255,6 +258,7 @@ impl Default for EngineConfig {
             checksum: false,
             inbound: false,
             accept_plain: false,
+            select: Select::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             seed: [0; 32],

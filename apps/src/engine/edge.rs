@@ -1,6 +1,7 @@
 //! The box at the customer's edge, asked by a SYN without a flow: of one of its hosts, which goes on with an offer of
 //! Multipath TCP, or of the Internet's with such an offer, which the box in the network made.
 
+use super::Native;
 use super::policy::{Asks, Syn, syn_reason};
 use super::{Engine, PortRole, passage};
 use crate::Counter;
@@ -48,19 +49,34 @@ impl<B: PacketBuf> Engine<B> {
             .net
             .port_toward(syn.tuple.dst)
             .map(|port| config.role(port));
-        if !outbound || !options.mptcp.is_empty() || primary != Some(PortRole::Core) {
-            // Hosts that speak it themselves are served by the box in the network.
+        if !outbound || primary != Some(PortRole::Core) || join::request(&options.mptcp).is_ok() {
+            // A join belongs to a connection that did not come this way.
             return self.bypass(now, arrival, false, None, out);
         }
-        match syn_reason(config, &syn, &self.load(&syn)) {
-            None => match self.judge(now, &arrival.packet) {
-                Passage::Pass(to) => {
-                    let ends = passage::outbound(syn.tuple, &to);
-                    self.begin_offer(now, arrival, &ends, out);
-                },
-                stopped => self.stop(now, arrival.packet.clone(), stopped, out),
+        let speaks = !options.mptcp.is_empty();
+        let native = config.select.native;
+        let why = match self.deselected(&syn.tuple, segment.tos) {
+            None if speaks && native == Native::Pass => {
+                return self.bypass(now, arrival, false, Some(Counter::NativePassed), out);
             },
-            why => self.bypass(now, arrival, false, why, out),
+            None if speaks && native == Native::Strip => Some(Counter::NativeStripped),
+            None if self.eats_option(now, syn.tuple.dst) => Some(Counter::BypassOptionEaten),
+            None => syn_reason(&self.config, &syn, &self.load(&syn)),
+            why => why,
+        };
+        if why.is_some() {
+            // There are never two owners of one MP_CAPABLE.
+            return self.bypass(now, arrival, speaks, why, out);
+        }
+        if speaks {
+            self.tools.apps.count(Counter::NativeTerminated);
+        }
+        match self.judge(now, &arrival.packet) {
+            Passage::Pass(to) => {
+                let ends = passage::outbound(syn.tuple, &to);
+                self.begin_offer(now, arrival, &ends, out);
+            },
+            stopped => self.stop(now, arrival.packet.clone(), stopped, out),
         }
     }
 

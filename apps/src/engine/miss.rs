@@ -59,7 +59,16 @@ impl<B: PacketBuf> Engine<B> {
             plain: syn.opener == Side::Core && self.plain_peers.knows(now, peer),
             ..self.load(&syn)
         };
-        match judge(&self.config, &syn, &load) {
+        let verdict = match judge(&self.config, &syn, &load) {
+            verdict @ (Verdict::Split | Verdict::Offer) => {
+                match self.deselected(&syn.tuple, segment.tos) {
+                    None => verdict,
+                    count => Verdict::Forward { strip: true, count },
+                }
+            },
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Split => {
                 if capable.is_ok() {
                     self.tools.mptcp.count(mptcp::Counter::MpCapableSynRx);

@@ -17,6 +17,7 @@ mod open_joins;
 mod passage;
 mod policy;
 mod report;
+mod select;
 mod setup;
 mod split;
 mod tools;
@@ -27,6 +28,7 @@ pub use config::{
     EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, PortRole, PortSettings,
     Timeouts,
 };
+pub use select::{Native, Rule, Select};
 
 use crate::control::{Command, Reply};
 use crate::nat::Gate;
@@ -39,6 +41,7 @@ use mptcp::join::Joining;
 use mptcp::{KeyPools, TokenTable};
 use offer::PlainPeers;
 use open_joins::Outbound;
+use select::RuleHits;
 use stack::flow_table::FlowTable;
 use stack::ip::{Net, NetError};
 use stack::slab::{Handle, Slab};
@@ -127,6 +130,9 @@ pub struct Engine<B> {
     pending_by_subscriber: BTreeMap<(Side, u128), usize>,
     /// Who answered an offer of Multipath TCP without.
     plain_peers: PlainPeers,
+    /// At the customer's edge: where SYNs with MP_CAPABLE are not answered.
+    option_eaters: PlainPeers,
+    rule_hits: RuleHits,
     relays: Slab<Relay<B>>,
     joinings: Slab<HalfOpen>,
     open_joins: Slab<Outbound>,
@@ -192,6 +198,8 @@ impl<B: PacketBuf> Engine<B> {
             tools: Tools::new(rng),
             pending_by_subscriber: BTreeMap::new(),
             plain_peers: PlainPeers::default(),
+            option_eaters: PlainPeers::default(),
+            rule_hits: RuleHits::new(&config.select),
             timers: Wheel::new(),
             due: Vec::new(),
             woken: Vec::new(),

@@ -26,6 +26,7 @@ impl<B: PacketBuf> Engine<B> {
             Command::ShowConnections { limit } => {
                 Reply::Connections(self.show_connections(now, limit))
             },
+            Command::ShowRules => Reply::Rules(self.show_rules()),
             Command::ShowPaths => Reply::Paths(self.show_paths(now)),
             Command::ShowAccounts { limit } => {
                 Reply::Accounts(self.show_accounts(limit.min(CONNECTIONS_SHOWN_MAX)))

@@ -1,0 +1,208 @@
+//! The box at the customer's edge, asked with raw frames and judged by what leaves each port.
+#![allow(missing_docs)]
+
+mod common;
+
+use apps::engine::{EdgeSettings, EngineConfig, Native, Rule, Select};
+use common::customer::edge_config;
+use common::raw::{ACK, SYN, Tcp};
+use common::{Dumb, MAC_AT, S, Sim, Way, counter, port_mac, raw_sim};
+use stack::time::Duration;
+
+const LAN: usize = 0;
+const PRIMARY: usize = 1;
+const HOST: &str = "10.11.0.2";
+
+fn config() -> EngineConfig {
+    let mut config = edge_config(EdgeSettings::default());
+    for (port, interface) in config.net.interfaces.iter_mut().enumerate() {
+        interface.mac = port_mac(port);
+    }
+    config
+}
+
+fn selecting(select: Select) -> Sim<Dumb> {
+    raw_sim(EngineConfig { select, ..config() })
+}
+
+/// Sends `segment` into `port`, lets it go through, and returns what left by `at` since.
+fn send(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Vec<Tcp> {
+    let before = sim.seen.len();
+    sim.inject(port, segment.frame(MAC_AT[port], port_mac(port)));
+    sim.idle(Duration::from_millis(20));
+    let out = sim.seen[before..]
+        .iter()
+        .filter(|s| s.port == at && s.way == Way::FromBox);
+    out.filter_map(|s| Tcp::parse(&s.frame)).collect()
+}
+
+/// The one segment that left by `at` when `segment` came in by `port`.
+fn passes(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Tcp {
+    let out = send(sim, port, segment, at);
+    assert_eq!(out.len(), 1, "{out:?}");
+    out[0].clone()
+}
+
+fn port(port: u16) -> Rule {
+    Rule {
+        port: Some((port, port)),
+        ..Rule::default()
+    }
+}
+
+#[test]
+fn a_selected_syn_leaves_verbatim_but_for_the_option_and_its_mss() {
+    let mut sim = raw_sim(config());
+    let syn = Tcp::plain_syn(HOST, 1000, S);
+    let out = passes(&mut sim, LAN, &syn, PRIMARY);
+    assert_eq!(
+        (out.src, out.dst, out.src_port, out.dst_port),
+        (syn.src, syn.dst, 1000, 80)
+    );
+    assert_eq!((out.seq, out.wnd, out.ttl), (syn.seq, syn.wnd, syn.ttl - 1));
+    for kind in [3, 4, 8] {
+        assert_eq!(out.option(kind), syn.option(kind), "option {kind}");
+    }
+    assert_eq!(
+        out.option(30).map(<[u8]>::len),
+        Some(2),
+        "MP_CAPABLE without a key"
+    );
+    assert!(
+        send(&mut sim, LAN, &syn, LAN).is_empty(),
+        "nothing is answered before the server has"
+    );
+}
+
+#[test]
+fn rules_keep_flows_from_being_bonded_and_count_each() {
+    let by_dscp = Rule {
+        dscp: Some(46),
+        ..Rule::default()
+    };
+    let by_prefix = Rule {
+        prefix: Some("10.9.0.0/16".parse().unwrap()),
+        ..Rule::default()
+    };
+    let excluding = |rule| Select {
+        exclude: vec![rule],
+        ..Select::default()
+    };
+    let including = |rule| Select {
+        include: vec![rule],
+        ..Select::default()
+    };
+    for (select, bonded, count) in [
+        (excluding(port(80)), false, "bypass_excluded"),
+        (excluding(by_dscp), false, "bypass_excluded"),
+        (excluding(by_prefix), false, "bypass_excluded"),
+        (excluding(port(81)), true, "pending_opened"),
+        (including(port(81)), false, "bypass_not_included"),
+        (including(by_prefix), true, "pending_opened"),
+    ] {
+        let mut sim = selecting(select.clone());
+        let mut syn = Tcp::plain_syn(HOST, 1000, S);
+        syn.tos = 46 << 2;
+        let out = passes(&mut sim, LAN, &syn, PRIMARY);
+        assert_eq!(out.option(30).is_some(), bonded, "{select:?}");
+        assert_eq!(out.tos, syn.tos);
+        assert_eq!(counter(&mut sim, count), 1, "{select:?}");
+        let kept = sim.worker.app().occupancy().pending;
+        assert_eq!(kept, usize::from(bonded), "{select:?}");
+    }
+}
+
+#[test]
+fn an_excluded_subscribers_mp_capable_is_removed_in_the_network_too() {
+    let mut sim = raw_sim(EngineConfig {
+        select: Select {
+            exclude: vec![port(80)],
+            ..Select::default()
+        },
+        ..common::config()
+    });
+    let syn = Tcp::capable_syn(common::H, 1000, S);
+    let out = passes(&mut sim, common::ACCESS1, &syn, common::CORE);
+    assert_eq!(out.option(30), None);
+    assert_eq!(out.option(2), syn.option(2), "it is not relayed");
+    assert_eq!(counter(&mut sim, "bypass_excluded"), 1);
+    assert_eq!(sim.worker.app().occupancy().pending, 0);
+}
+
+#[test]
+fn a_hosts_own_mp_capable_is_terminated_stripped_or_passed() {
+    for (native, option, pending, count) in [
+        (
+            Native::Terminate,
+            Some(vec![1, 0x21]),
+            1,
+            "native_terminated",
+        ),
+        (Native::Strip, None, 0, "native_stripped"),
+        (Native::Pass, Some(vec![1, 1]), 0, "native_passed"),
+    ] {
+        let mut sim = selecting(Select {
+            native,
+            ..Select::default()
+        });
+        let syn = Tcp::capable_syn(HOST, 1000, S);
+        let out = passes(&mut sim, LAN, &syn, PRIMARY);
+        assert_eq!(out.option(30).map(<[u8]>::to_vec), option, "{native:?}");
+        let count = counter(&mut sim, count);
+        assert_eq!(count, 1, "{native:?}");
+        assert_eq!(sim.worker.app().occupancy().pending, pending, "{native:?}");
+        if native == Native::Strip {
+            continue;
+        }
+        // What the server answers with MP_CAPABLE reaches only a host that was let through.
+        let mut answer = out.answer(SYN | ACK, 77_000);
+        answer.options = [
+            &[2, 4, 5, 0xb4][..],
+            &[30, 12, 1, 0x21, 1, 2, 3, 4, 5, 6, 7, 8],
+        ]
+        .concat();
+        let answer = passes(&mut sim, PRIMARY, &answer, LAN);
+        assert_eq!(
+            answer.option(30).is_some(),
+            native == Native::Pass,
+            "{native:?}"
+        );
+    }
+}
+
+#[test]
+fn where_the_option_is_not_answered_the_next_flow_goes_without_it() {
+    let mut sim = raw_sim(config());
+    let syn = Tcp::plain_syn(HOST, 1000, S);
+    let mut with_option = 0;
+    for _ in 0..3 {
+        let out = passes(&mut sim, LAN, &syn, PRIMARY);
+        with_option += usize::from(out.option(30).is_some());
+        sim.idle(Duration::from_secs(1));
+    }
+    assert_eq!(
+        with_option, 2,
+        "only the first two SYNs of a host's carry it"
+    );
+    let answer = syn.answer(SYN | ACK, 5_000);
+    let answer = passes(&mut sim, PRIMARY, &answer, LAN);
+    assert_eq!(
+        answer.seq, 5_000,
+        "the server's own number: the box is out of the way"
+    );
+    assert_eq!(
+        sim.worker.app().occupancy().flows,
+        0,
+        "nothing is kept of it"
+    );
+
+    // The neighbors of that server too, and not the rest of the world.
+    for (to, option) in [("10.9.0.77", false), ("10.9.1.2", true)] {
+        let out = passes(&mut sim, LAN, &Tcp::plain_syn(HOST, 1001, to), PRIMARY);
+        assert_eq!(out.option(30).is_some(), option, "{to}");
+    }
+    assert_eq!(counter(&mut sim, "bypass_option_eaten"), 1);
+    sim.idle(Duration::from_secs(301));
+    let out = passes(&mut sim, LAN, &Tcp::plain_syn(HOST, 1002, S), PRIMARY);
+    assert!(out.option(30).is_some(), "it is not remembered for ever");
+}
