@@ -10,10 +10,11 @@ from pathlib import Path
 
 from .. import peer
 from ..capture import tshark
-from ..chain import Chain
+from ..chain import LINK2, Chain
 from ..chainconfig import V4
 from ..judge import judge
 from ..shell import run
+from ..shim import shim
 from .rows import PLAIN, row, rust_test
 
 SIZE = 2_000_000
@@ -82,6 +83,17 @@ def _judged(made: Chain, port: int, *extra: str) -> None:
 def version_0_with_checksums(made: Chain) -> str:
     _judged(made, 8200, "checksum_form", "dss_checksum")
     return "all hold"
+
+
+@row("I-VER", "joins of version 0 with an HMAC of which one bit was turned on the way: each refused, the judge notices, and the data comes by the primary", goal=">= 1", unit="joins", on=VERSION_0, fresh=True)
+def a_wrong_hmac_of_version_0(made: Chain) -> int:
+    with shim(made, LINK2, "wrong-hmac"), made.capture("w1", "w2", only="tcp") as files:
+        assert _both_ways(made, 8203) == 0
+    refused = made.boxes["hcpe"].counters()["mpjoin_syn_ack_hmac_failure"]
+    assert refused, "the HCPE refused none"
+    verdict = judge([files["w1"], files["w2"]])
+    assert not verdict.ok and "join_hmac_b" in verdict.text, f"the judge says: {verdict.text or 'all is well'}"
+    return refused
 
 
 @row("I-VER", "version 0 without checksums, asked of a HAG that prefers version 1", goal="all hold", on=NO_CHECKSUM)
