@@ -69,6 +69,11 @@ impl<V: Copy> FlowTable<V> {
         Some(value)
     }
 
+    /// Takes out everything; the memory stays.
+    pub fn clear(&mut self) {
+        self.table.clear();
+    }
+
     /// Flows in the table.
     #[must_use]
     pub fn len(&self) -> usize {

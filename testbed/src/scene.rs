@@ -79,6 +79,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         })
         .collect();
     let config = EngineConfig {
+        bridge: None,
         core: 0,
         core_bits: 0,
         net: net(),

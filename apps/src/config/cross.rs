@@ -18,6 +18,7 @@ mod gate;
 pub(super) fn check(reader: &mut Reader, draft: &Draft, is_directory: &dyn Fn(&Path) -> bool) {
     names_and_devices(reader, &draft.ports);
     roles(reader, &draft.ports);
+    bridge(reader, draft);
     addresses(reader, &draft.ports);
     if draft.addresses_known {
         routes(reader, draft);
@@ -105,6 +106,31 @@ fn roles(reader: &mut Reader, ports: &[PortDraft]) {
                 format!("give one port \"role: {name}\""),
             );
         }
+    }
+}
+
+/// The two ends of a bump in the wire: one towards subscribers, one towards the Internet.
+fn bridge(reader: &mut Reader, draft: &Draft) {
+    let mut roles = Vec::new();
+    for name in &draft.bridge {
+        let named = |port: &&PortDraft| port.name.as_ref().is_some_and(|n| n.value == name.value);
+        let Some(port) = draft.ports.iter().find(named) else {
+            let what = format!("{} is the name of no port", quoted(&name.value));
+            reader.wrong(
+                &name.place,
+                what,
+                "write the names of two ports of this file",
+            );
+            return;
+        };
+        roles.extend(port.role);
+    }
+    if let ([first, ..], [one, other]) = (&*draft.bridge, &*roles)
+        && one == other
+    {
+        let what = format!("both ends are of role {}", one.name(false));
+        let instead = "join an access port to a core port: a flow passes from one to the other";
+        reader.wrong(&first.place, what, instead);
     }
 }
 

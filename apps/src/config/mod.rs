@@ -100,6 +100,18 @@ pub fn check(kind: BoxKind, source: &[u8], is_directory: &dyn Fn(&Path) -> bool)
 }
 
 impl Draft {
+    /// The places of the ports that are a bump in the wire.
+    fn bridged(&self) -> Option<[usize; 2]> {
+        let named = |name: &At<String>| {
+            let mut names = self.ports.iter().map(|port| port.name.as_ref());
+            names.position(|port| port.is_some_and(|port| port.value == name.value))
+        };
+        match &*self.bridge {
+            [one, other] => Some([named(one)?, named(other)?]),
+            _ => None,
+        }
+    }
+
     /// The configuration; `None` if a part was not readable, which has been noted as a mistake.
     fn finish(self, kind: BoxKind) -> Option<Config> {
         let port = |port: sections::PortDraft| {
@@ -109,6 +121,7 @@ impl Draft {
                 role: port.role?,
                 addresses: port.addresses.into_iter().map(|at| at.value).collect(),
                 mtu: port.mtu?.value,
+                vlan: port.vlan,
             })
         };
         let route = |route: sections::RouteDraft| {
@@ -117,8 +130,10 @@ impl Draft {
                 via: route.via?.value,
             })
         };
+        let bridge = self.bridged();
         Some(Config {
             kind,
+            bridge,
             name: self.name?,
             worker: self.worker?,
             ports: self.ports.into_iter().map(port).collect::<Option<_>>()?,

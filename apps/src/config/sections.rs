@@ -28,6 +28,8 @@ pub(super) struct Draft {
     pub(super) ports: Vec<PortDraft>,
     /// Whether every address of every port was readable: else a route that does not resolve may be no mistake.
     pub(super) addresses_known: bool,
+    /// The names of two ports that are a bump in the wire; else empty.
+    pub(super) bridge: Vec<At<String>>,
     pub(super) routes: Vec<RouteDraft>,
     pub(super) subscribers: Vec<At<IpNet>>,
     /// At the customer's edge.
@@ -56,6 +58,7 @@ const HAG: &[&str] = &[
     "name",
     "worker",
     "ports",
+    "bridge",
     "routes",
     "subscribers",
     "inbound",
@@ -154,6 +157,11 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         let path = found.place.to_string();
         path == "ports" || path.contains("address")
     });
+    let bridge = if kind == BoxKind::Hag {
+        bridge(reader, &root)
+    } else {
+        Vec::new()
+    };
     let routes = routes(reader, &root);
     let subscribers = subscribers(reader, &root);
     let inbound = match root.find("inbound") {
@@ -170,6 +178,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         worker,
         ports,
         addresses_known,
+        bridge,
         routes,
         subscribers,
         hag,
@@ -365,6 +374,22 @@ fn versions(reader: &mut Reader, at: &At<&Node>) -> Option<Versions> {
             None
         },
     }
+}
+
+fn bridge(reader: &mut Reader, root: &Table<'_>) -> Vec<At<String>> {
+    let instead = "write the names of an access port and a core port: [access1, core], or []";
+    let Some(at) = root.find("bridge") else {
+        return Vec::new();
+    };
+    let place = at.place.clone();
+    let items = reader.list(&at, instead);
+    if !matches!(items.len(), 0 | 2) {
+        let what = format!("a bump in the wire has two ends, not {}", items.len());
+        reader.wrong(&place, what, instead);
+        return Vec::new();
+    }
+    let items = items.into_iter();
+    items.filter_map(|at| reader.text(at, instead)).collect()
 }
 
 fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>, ports: usize) -> Limits {

@@ -2,7 +2,7 @@
 
 use dataplane::Idle;
 use stack::PortId;
-use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
+use stack::ip::{InterfaceConfig, NetConfig, RouteConfig, VlanConfig};
 
 use super::types::{Config, Device, Polling, Port, Route};
 use crate::engine::{EdgeSettings, EngineConfig, JoinSettings, PortSettings};
@@ -22,6 +22,10 @@ impl Config {
             core_bits: 0,
             net: self.net(macs),
             ports: self.ports.iter().map(port).collect(),
+            bridge: self.bridge.and_then(|ends| {
+                let [one, other] = ends.map(u8::try_from);
+                Some([PortId(one.ok()?), PortId(other.ok()?)])
+            }),
             subscribers: self.subscribers.clone(),
             announce: self.mptcp.announce.clone(),
             edge: self.hag.as_ref().map(|hag| EdgeSettings {
@@ -64,7 +68,15 @@ impl Config {
             to: route.to,
             via: route.via,
         };
+        let vlans = (0..=u8::MAX)
+            .zip(&self.ports)
+            .filter(|(_, port)| !port.vlan.is_empty());
+        let vlan = |(id, port): (u8, &Port)| VlanConfig {
+            port: PortId(id),
+            ids: port.vlan.clone(),
+        };
         NetConfig {
+            vlans: vlans.map(vlan).collect(),
             interfaces: interfaces.map(interface).collect(),
             routes: self.routes.iter().map(route).collect(),
             own: self.mptcp.announce.clone(),

@@ -67,6 +67,8 @@ pub struct Config {
     pub worker: Worker,
     /// The ports; a port's place here is its [`PortId`](stack::PortId).
     pub ports: Vec<Port>,
+    /// Two ports that are a bump in the wire, by their place.
+    pub bridge: Option<[usize; 2]>,
     /// Static routes. Each resolves to a connected network of one port.
     pub routes: Vec<Route>,
     /// Whose flows are relayed: prefixes of the client side. At the customer's edge the hosts behind it.
@@ -139,6 +141,8 @@ pub struct Port {
     pub addresses: Vec<IpNet>,
     /// The largest IP packet on it, in octets.
     pub mtu: u16,
+    /// The virtual network that its frames are tagged with, within that of a service if there are two.
+    pub vlan: Vec<u16>,
 }
 
 /// What is behind a port.

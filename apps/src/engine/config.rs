@@ -20,6 +20,9 @@ pub struct EngineConfig {
     pub net: NetConfig,
     /// One entry per port, in the order of [`PortId`].
     pub ports: Vec<PortSettings>,
+    /// Two ports that are a bump in the wire: what comes by one leaves by the other as it came, but for the flows that are
+    /// split.
+    pub bridge: Option<[PortId; 2]>,
     /// Prefixes whose flows are split: H@ lies in one of them.
     pub subscribers: Vec<IpNet>,
     /// HAG@2: our addresses announced to clients (ADD_ADDR) and at which joins are accepted.
@@ -246,6 +249,7 @@ impl Default for EngineConfig {
             core_bits: 0,
             net: NetConfig::default(),
             ports: Vec::new(),
+            bridge: None,
             subscribers: Vec::new(),
             announce: Vec::new(),
             edge: None,

@@ -102,7 +102,9 @@ impl<B: PacketBuf> Engine<B> {
                 .copied()
                 .unwrap_or(0),
             draining: self.draining,
-            routed: routed(syn.tuple.src) && routed(syn.tuple.dst),
+            // Over a bump in the wire what goes on needs no route.
+            routed: self.net.paired(syn.port).is_some()
+                || (routed(syn.tuple.src) && routed(syn.tuple.dst)),
             plain: false,
         }
     }

@@ -174,8 +174,12 @@ impl<B: PacketBuf> Engine<B> {
         let time_waits = limits.relays;
         // Two keys for each relay and each pending flow, one for each joined subflow (two a relay on average) and TIME-WAIT.
         let keys = limits.relays * 4 + limits.pending * 2 + limits.joining * 2 + time_waits;
+        let mut net = Net::new(net)?;
+        if let Some(ends) = config.bridge {
+            net.bridge(ends, limits.relays + limits.pending, rng.u64());
+        }
         Ok(Self {
-            net: Net::new(net)?,
+            net,
             own: OwnAddresses::new(&config),
             flows: FlowTable::new(keys, rng.u64()),
             pendings: Slab::with_capacity(limits.pending),

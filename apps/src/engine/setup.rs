@@ -49,6 +49,7 @@ impl<B: PacketBuf> Engine<B> {
         *self.pending_by_subscriber.entry(subscriber).or_insert(0) += 1;
         let expires = now + self.config.timeouts.pending;
         self.arm(now, Timer::Pending(handle), expires);
+        self.net.learn_way(&arrival.packet, &segment.tuple);
         self.tools.apps.count(Counter::PendingOpened);
         self.forward_split_syn(now, arrival, (kind, 1), out);
     }

@@ -45,7 +45,11 @@ impl<B: PacketBuf> Engine<B> {
 
     fn on_segment(&mut self, now: Instant, arrival: TcpArrival<B>, out: &mut Vec<Frame<B>>) {
         let key = self.key_of(&arrival.segment.tuple);
-        match self.flows.get(&key) {
+        let flow = self.flows.get(&key);
+        if flow.is_some() {
+            self.net.learn_way(&arrival.packet, &key.tuple);
+        }
+        match flow {
             Some(FlowRef::Leg(handle, which)) if self.on_leg(now, handle, which, &arrival) => {},
             Some(FlowRef::Pending(handle)) => {
                 self.on_pending(now, handle, key.side, arrival, out);

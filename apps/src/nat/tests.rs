@@ -262,6 +262,7 @@ impl Bed {
             via: ip(via),
         };
         let net = NetConfig {
+            vlans: Vec::new(),
             interfaces: vec![
                 interface(LAN, ["192.168.1.1/24", "2001:db8:1::1/64"]),
                 interface(WAN, ["198.51.100.2/24", "2001:db8:2::2/64"]),

@@ -1,6 +1,7 @@
 //! Which addresses are what: ours, a host's, a group's, or nobody's.
 
 use super::config::{InterfaceConfig, NetError};
+use super::link::Tags;
 use crate::buf::PortId;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
@@ -60,10 +61,12 @@ pub(super) struct Interface {
     pub(super) addresses: Vec<IpNet>,
     /// Formed from the Ethernet address (RFC 4291 appendix A); every port answers for it.
     pub(super) link_local: Ipv6Addr,
+    /// Of every frame on it.
+    pub(super) tags: Tags,
 }
 
 impl Interface {
-    pub(super) fn new(config: InterfaceConfig) -> Result<Self, NetError> {
+    pub(super) fn new(config: InterfaceConfig, tags: Tags) -> Result<Self, NetError> {
         let InterfaceConfig {
             port,
             mac,
@@ -89,6 +92,7 @@ impl Interface {
             mtu,
             addresses,
             link_local: link_local_of(mac),
+            tags,
         })
     }
 

@@ -3,8 +3,8 @@
 use super::Net;
 use super::address::{Interface, is_host, is_station};
 use super::neighbor::{Hearsay, Solicit};
-use crate::buf::{Frame, Header, PacketBuf, PortId, Slice};
-use crate::wire::ip::{ETHERNET, ETHERTYPE_ARP};
+use crate::buf::{Frame, Header, PacketBuf, PortId};
+use crate::wire::ip::ETHERTYPE_ARP;
 use crate::{Counter, Cx};
 use core::net::{IpAddr, Ipv4Addr};
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
@@ -16,10 +16,9 @@ impl<B: PacketBuf> Net<B> {
         &mut self,
         cx: &mut Cx<'_>,
         port: PortId,
-        frame: &Slice<B>,
+        bytes: &[u8],
         out: &mut Vec<Frame<B>>,
     ) {
-        let bytes = frame.bytes().get(ETHERNET..).unwrap_or(&[]);
         let parsed = ArpPacket::new_checked(bytes).and_then(|packet| ArpRepr::parse(&packet));
         let Ok(ArpRepr::EthernetIpv4 {
             operation,
@@ -96,7 +95,13 @@ fn arp<B: PacketBuf>(
         target_protocol_addr: target,
     };
     let mut header = Header::default();
-    super::output::push_ethernet(&mut header, to, interface.mac, ETHERTYPE_ARP);
+    super::output::push_ethernet(
+        &mut header,
+        to,
+        interface.mac,
+        interface.tags,
+        ETHERTYPE_ARP,
+    );
     repr.emit(&mut ArpPacket::new_unchecked(
         header.reserve(repr.buffer_len()),
     ));

@@ -44,6 +44,17 @@ pub struct NetConfig {
     /// Destinations that only ports with an address in one of these may ask for: networks behind a translator, our own
     /// addresses there included.
     pub private: Vec<IpNet>,
+    /// Ports whose frames are tagged.
+    pub vlans: Vec<VlanConfig>,
+}
+
+/// The virtual network that a port is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VlanConfig {
+    /// The port.
+    pub port: PortId,
+    /// Its number, 1 to 4094; before it that of the service's network that carries it, if there is one.
+    pub ids: Vec<u16>,
 }
 
 /// A port for its own addresses alone (BCP 38).
@@ -113,6 +124,12 @@ pub enum NetError {
         /// What was asked for.
         mtu: u16,
     },
+    /// A number that no virtual network may have.
+    #[error("VLAN {0} is not between 1 and 4094")]
+    BadVlan(u16),
+    /// More tags than frames have.
+    #[error("a port is on one VLAN, or on one within another: two numbers at most")]
+    TooManyTags,
     /// An Ethernet address that no port may have.
     #[error("port {}: its Ethernet address is a group address or zero", .0.0)]
     BadMac(PortId),

@@ -8,7 +8,7 @@ use super::packet::{Packet, Unreachable};
 use super::translate::HEAD_MAX;
 use crate::buf::{Frame, Header, PacketBuf};
 use crate::checksum::Sum;
-use crate::wire::ip::{ETHERNET, IPV4_MIN};
+use crate::wire::ip::IPV4_MIN;
 use crate::{Counter, Cx};
 use arrayvec::ArrayVec;
 use core::net::IpAddr;
@@ -40,6 +40,9 @@ impl<B: PacketBuf> Net<B> {
         changed: Option<&Onward>,
         out: &mut Vec<Frame<B>>,
     ) {
+        if let Some(other) = self.crossing(&packet) {
+            return self.cross(cx, other, &packet.frame, out);
+        }
         let dst = changed.map_or(packet.dst, |changed| changed.dst);
         let Some(hop) = self.way_on(cx, &packet, dst, out) else {
             return;
@@ -60,7 +63,7 @@ impl<B: PacketBuf> Net<B> {
         let mut header = Header::default();
         push_link(&mut header, &hop, dst);
         header.push(ip);
-        decrement_ttl(&mut header.bytes_mut()[ETHERNET..]);
+        decrement_ttl(&mut header.bytes_mut()[hop.link_len()..]);
         header.push(head);
         let data = packet.l4_slice();
         let rest = head.len()..data.len();
@@ -80,6 +83,9 @@ impl<B: PacketBuf> Net<B> {
         dst: IpAddr,
         out: &mut Vec<Frame<B>>,
     ) -> Option<Hop> {
+        if let Some(other) = self.crossing(packet) {
+            return self.hop_across(packet, other);
+        }
         if is_link_scoped(packet.src) || is_link_scoped(dst) {
             cx.counters.count(Counter::DropScope);
             return None;
@@ -132,7 +138,7 @@ impl<B: PacketBuf> Net<B> {
             let mut header = Header::default();
             push_link(&mut header, hop, dst);
             header.push(ip);
-            let bytes = &mut header.bytes_mut()[ETHERNET..];
+            let bytes = &mut header.bytes_mut()[hop.link_len()..];
             bytes[2..4].copy_from_slice(&length(ip.len() + part.len()));
             let more = if more_after || !last { 0x2000 } else { 0 };
             // An offset past the field's 13 bits stands only in packets longer than any may be; it wraps.

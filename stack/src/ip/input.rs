@@ -1,6 +1,7 @@
 //! A received frame: Ethernet, IP, and whom it is for.
 
 use super::address::{is_group, is_host};
+use super::link::{Tags, link_len};
 use super::packet::{Ingress, Opaque, Packet, TcpArrival};
 use super::{Net, RxChecksum};
 use crate::buf::{Frame, PacketBuf, PortId, Slice};
@@ -36,25 +37,44 @@ impl<B: PacketBuf> Net<B> {
         let Some(ethernet) = frame.bytes().first_chunk::<ETHERNET>() else {
             return drop_as(cx, Counter::DropMalformed);
         };
-        let group = ethernet[0] & 1 != 0;
-        if !group && ethernet[..6] != interface.mac {
-            return drop_as(cx, Counter::DropNotOurs);
-        }
         if ethernet[6] & 1 != 0 {
             return drop_as(cx, Counter::DropMalformed);
         }
-        let parsed = match u16::from_be_bytes([ethernet[12], ethernet[13]]) {
-            ETHERTYPE_IPV4 => parse_ipv4(port, frame),
-            ETHERTYPE_IPV6 => parse_ipv6(port, frame),
-            ETHERTYPE_ARP => {
-                self.input_arp(cx, port, &frame, out);
-                return Ingress::Done;
-            },
-            _ => return drop_as(cx, Counter::DropNotOurs),
-        };
-        match parsed {
-            Ok(packet) => self.input_ip(cx, packet, group, checksum, out),
-            Err(counter) => drop_as(cx, counter),
+        let ours = ethernet[..6] == interface.mac;
+        if let (false, Some(other)) = (ours, self.paired(port)) {
+            return self.input_bridged(cx, (port, other), &frame, checksum, out);
+        }
+        let group = ethernet[0] & 1 != 0;
+        if !group && !ours {
+            return drop_as(cx, Counter::DropNotOurs);
+        }
+        let tags = Tags::of_frame(frame.bytes());
+        if !interface.tags.is_same(&tags) {
+            return drop_as(cx, Counter::DropVlan);
+        }
+        if ethertype(&frame, tags) == Some(ETHERTYPE_ARP) {
+            let bytes = frame.bytes().get(link_len(tags)..).unwrap_or(&[]);
+            self.input_arp(cx, port, bytes, out);
+            return Ingress::Done;
+        }
+        match Self::parse_ip(port, frame, tags) {
+            Some(Ok(packet)) => self.input_ip(cx, packet, group, checksum, out),
+            Some(Err(counter)) => drop_as(cx, counter),
+            None => drop_as(cx, Counter::DropNotOurs),
+        }
+    }
+
+    /// The IP packet behind `tags`; `None` if it is something else.
+    pub(super) fn parse_ip(
+        port: PortId,
+        frame: Slice<B>,
+        tags: Tags,
+    ) -> Option<Result<Packet<B>, Counter>> {
+        let at = link_len(tags);
+        match ethertype(&frame, tags) {
+            Some(ETHERTYPE_IPV4) => Some(parse_ipv4(port, frame, at)),
+            Some(ETHERTYPE_IPV6) => Some(parse_ipv6(port, frame, at)),
+            _ => None,
         }
     }
 
@@ -143,7 +163,7 @@ impl<B: PacketBuf> Net<B> {
         self.is_own(addr) && served() || self.interface(port).is_some_and(link_local)
     }
 
-    fn input_tcp(
+    pub(super) fn input_tcp(
         cx: &mut Cx<'_>,
         packet: Packet<B>,
         checksum: RxChecksum,
@@ -184,12 +204,20 @@ pub(super) fn drop_as<B>(cx: &mut Cx<'_>, counter: Counter) -> Ingress<B> {
     Ingress::Done
 }
 
+/// What follows the Ethernet header and its tags.
+fn ethertype<B: PacketBuf>(frame: &Slice<B>, tags: Tags) -> Option<u16> {
+    let end = link_len(tags);
+    let &[a, b] = frame.bytes().get(end - 2..end)?.first_chunk()?;
+    Some(u16::from_be_bytes([a, b]))
+}
+
 /// RFC 1122 3.2.1.1 to 3.2.1.2: version, lengths and header checksum.
-fn parse_ipv4<B: PacketBuf>(port: PortId, frame: Slice<B>) -> Result<Packet<B>, Counter> {
-    let bytes = frame
-        .bytes()
-        .get(ETHERNET..)
-        .ok_or(Counter::DropMalformed)?;
+fn parse_ipv4<B: PacketBuf>(
+    port: PortId,
+    frame: Slice<B>,
+    at: usize,
+) -> Result<Packet<B>, Counter> {
+    let bytes = frame.bytes().get(at..).ok_or(Counter::DropMalformed)?;
     let fixed: &[u8; IPV4_MIN] = bytes.first_chunk().ok_or(Counter::DropMalformed)?;
     let header_len = usize::from(fixed[0] & 0xf) * 4;
     let total = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
@@ -207,18 +235,19 @@ fn parse_ipv4<B: PacketBuf>(port: PortId, frame: Slice<B>) -> Result<Packet<B>, 
         tos: fixed[1],
         ttl: fixed[8],
         protocol: fixed[9],
-        l3: offset(ETHERNET),
-        l4: offset(ETHERNET + header_len),
-        frame: frame.narrow(0..ETHERNET + total),
+        l3: offset(at),
+        l4: offset(at + header_len),
+        frame: frame.narrow(0..at + total),
     })
 }
 
 /// RFC 8200 3.
-fn parse_ipv6<B: PacketBuf>(port: PortId, frame: Slice<B>) -> Result<Packet<B>, Counter> {
-    let bytes = frame
-        .bytes()
-        .get(ETHERNET..)
-        .ok_or(Counter::DropMalformed)?;
+fn parse_ipv6<B: PacketBuf>(
+    port: PortId,
+    frame: Slice<B>,
+    at: usize,
+) -> Result<Packet<B>, Counter> {
+    let bytes = frame.bytes().get(at..).ok_or(Counter::DropMalformed)?;
     let fixed: &[u8; IPV6] = bytes.first_chunk().ok_or(Counter::DropMalformed)?;
     let total = IPV6 + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
     if fixed[0] >> 4 != 6 || total > bytes.len() {
@@ -235,9 +264,9 @@ fn parse_ipv6<B: PacketBuf>(port: PortId, frame: Slice<B>) -> Result<Packet<B>, 
         tos: (fixed[0] << 4) | (fixed[1] >> 4),
         ttl: fixed[7],
         protocol: fixed[6],
-        l3: offset(ETHERNET),
-        l4: offset(ETHERNET + IPV6),
-        frame: frame.narrow(0..ETHERNET + total),
+        l3: offset(at),
+        l4: offset(at + IPV6),
+        frame: frame.narrow(0..at + total),
     })
 }
 

@@ -107,7 +107,9 @@ impl<B: PacketBuf> Net<B> {
     /// Most octets of an IP packet from `src` on the link towards `dst`.
     #[must_use]
     pub fn mtu_from(&self, src: IpAddr, dst: IpAddr) -> Option<u16> {
-        let port = self.port_from(src, dst)?;
+        let Some(port) = self.port_from(src, dst) else {
+            return self.bridged_mtu();
+        };
         Some(self.interface(port)?.mtu)
     }
 }

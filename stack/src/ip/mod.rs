@@ -7,6 +7,7 @@
 
 mod address;
 mod arp;
+mod bridge;
 mod config;
 mod contents;
 mod error;
@@ -15,6 +16,7 @@ mod icmp;
 mod input;
 mod isolated;
 mod limit;
+mod link;
 mod ndp;
 mod neighbor;
 mod output;
@@ -26,7 +28,7 @@ mod tests;
 mod translate;
 
 pub use crate::buf::RxChecksum;
-pub use config::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig};
+pub use config::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig, VlanConfig};
 pub use contents::{Contents, FragmentId, Ports, Quoted};
 pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
@@ -37,10 +39,12 @@ use crate::buf::{Frame, PacketBuf, PortId};
 use crate::time::Instant;
 use crate::{Counter, Cx};
 use address::{AddressSet, Interface};
+use bridge::Bridge;
 use core::net::IpAddr;
 use ipnet::IpNet;
 use isolated::Isolated;
 use limit::TokenBucket;
+use link::Tags;
 use neighbor::Neighbors;
 use output::Cached;
 use route::{Routes, Target};
@@ -66,6 +70,7 @@ pub struct Net<B> {
     /// Of all packets but those from isolated ports' addresses.
     routes: Routes,
     isolated: Vec<Isolated>,
+    bridge: Option<Bridge>,
     neighbors: Neighbors<B>,
     /// Direct-mapped: where the last packets to each destination went.
     cache: Box<[Cached]>,
@@ -86,6 +91,7 @@ impl<B: PacketBuf> Net<B> {
             broadcasts: AddressSet::default(),
             routes: Routes::default(),
             isolated: Vec::new(),
+            bridge: None,
             neighbors: Neighbors::new(),
             cache: vec![Cached::EMPTY; output::CACHE_LEN].into_boxed_slice(),
             errors: TokenBucket::new(ERRORS.0, ERRORS.1),
@@ -96,7 +102,9 @@ impl<B: PacketBuf> Net<B> {
             net.isolate(isolated.port);
         }
         for interface in config.interfaces {
-            net.add_interface(interface)?;
+            let vlan = config.vlans.iter().find(|vlan| vlan.port == interface.port);
+            let tags = Tags::of_ids(vlan.map_or(&[], |vlan| &vlan.ids))?;
+            net.add_interface(interface, tags)?;
         }
         for addr in config.own {
             net.add_own(addr)?;
@@ -124,7 +132,9 @@ impl<B: PacketBuf> Net<B> {
     /// Most octets of an IP packet on the link towards `dst`, unless its source is an isolated port's.
     #[must_use]
     pub fn mtu_toward(&self, dst: IpAddr) -> Option<u16> {
-        let port = self.port_toward(dst)?;
+        let Some(port) = self.port_toward(dst) else {
+            return self.bridged_mtu();
+        };
         Some(self.interface(port)?.mtu)
     }
 
@@ -160,9 +170,9 @@ impl<B: PacketBuf> Net<B> {
         self.interfaces.get(usize::from(port.0))?.as_ref()
     }
 
-    fn add_interface(&mut self, config: InterfaceConfig) -> Result<(), NetError> {
+    fn add_interface(&mut self, config: InterfaceConfig, tags: Tags) -> Result<(), NetError> {
         let port = config.port;
-        let interface = Interface::new(config)?;
+        let interface = Interface::new(config, tags)?;
         for &net in &interface.addresses {
             self.add_own(net.addr())?;
             if let Some(broadcast) = address::broadcast_of(net) {

@@ -5,7 +5,7 @@
 //! messages of 24 octets are read and written here.
 
 use super::Net;
-use super::address::{is_host, is_station};
+use super::address::{Interface, is_host, is_station};
 use super::neighbor::{Hearsay, Solicit};
 use super::output::{push_ethernet, push_ipv6};
 use super::packet::{IpOut, Packet};
@@ -115,7 +115,7 @@ impl<B: PacketBuf> Net<B> {
             target,
             mac: Some(interface.mac),
         };
-        let reply = emit(port, interface.mac, station, target, to, &answer);
+        let reply = emit(interface, station, target, to, &answer);
         out.push(reply);
         if !probe && let Some(mac) = message.mac {
             let how = Hearsay {
@@ -182,7 +182,7 @@ impl<B: PacketBuf> Net<B> {
             target,
             mac: Some(interface.mac),
         };
-        let frame = emit(ask.key.0, interface.mac, station, src, to, &question);
+        let frame = emit(interface, station, src, to, &question);
         out.push(frame);
     }
 }
@@ -238,8 +238,7 @@ fn parse(bytes: &[u8]) -> Option<Message> {
 }
 
 fn emit<B: PacketBuf>(
-    port: PortId,
-    from: [u8; 6],
+    interface: &Interface,
     station: [u8; 6],
     src: Ipv6Addr,
     dst: Ipv6Addr,
@@ -254,12 +253,18 @@ fn emit<B: PacketBuf>(
         _ => TARGET_LINK_LAYER,
     };
     body[FIXED + 1] = 1;
-    body[FIXED + 2..].copy_from_slice(&message.mac.unwrap_or(from));
+    body[FIXED + 2..].copy_from_slice(&message.mac.unwrap_or(interface.mac));
     let pseudo = pseudo_header(IpAddr::V6(src), IpAddr::V6(dst), ICMPV6, body.len());
     let checksum = pseudo.then(Sum::of(&body)).checksum();
     body[2..4].copy_from_slice(&checksum.to_be_bytes());
     let mut header = Header::default();
-    push_ethernet(&mut header, station, from, ETHERTYPE_IPV6);
+    push_ethernet(
+        &mut header,
+        station,
+        interface.mac,
+        interface.tags,
+        ETHERTYPE_IPV6,
+    );
     let ip = IpOut {
         tos: 0,
         ttl: HOP_LIMIT,
@@ -267,7 +272,7 @@ fn emit<B: PacketBuf>(
     push_ipv6(&mut header, src, dst, ICMPV6, body.len(), ip);
     header.push(&body);
     Frame {
-        port,
+        port: interface.port,
         header,
         payload: Chain::new(),
     }

@@ -2,6 +2,7 @@
 
 use super::Net;
 use super::isolated::Domain;
+use super::link::{Tags, link_len};
 use super::neighbor::{Held, Resolution, Solicit};
 use super::packet::{IpOut, Packet};
 use super::route::Target;
@@ -9,7 +10,7 @@ use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::time::Instant;
-use crate::wire::ip::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
+use crate::wire::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
 use crate::wire::tcp::{self, OutSegment};
 use crate::{Counter, Cx};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -45,6 +46,8 @@ impl Cached {
             next: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             src_mac: [0; 6],
             dst_mac: None,
+            tags: Tags::NONE,
+            crossing: false,
         },
     };
 }
@@ -59,6 +62,34 @@ pub(super) struct Hop {
     src_mac: [u8; 6],
     /// `None` while the neighbor is being asked.
     dst_mac: Option<[u8; 6]>,
+    tags: Tags,
+    /// Over a bump in the wire, which is no hop: TTL stays as it is.
+    pub(super) crossing: bool,
+}
+
+impl Hop {
+    /// To the other end of a wire, to and from stations that are not ours.
+    pub(super) const fn across(
+        (port, mtu): (PortId, u16),
+        dst: IpAddr,
+        (to, from): ([u8; 6], [u8; 6]),
+        tags: Tags,
+    ) -> Self {
+        Self {
+            port,
+            mtu,
+            next: dst,
+            src_mac: from,
+            dst_mac: Some(to),
+            tags,
+            crossing: true,
+        }
+    }
+
+    /// Octets of its frames before the IP packet.
+    pub(super) fn link_len(&self) -> usize {
+        link_len(self.tags)
+    }
 }
 
 impl<B: PacketBuf> Net<B> {
@@ -71,7 +102,8 @@ impl<B: PacketBuf> Net<B> {
         segment: OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
-        let Some(hop) = self.hop(cx, tuple.src, tuple.dst, out) else {
+        let learned = self.learned_hop(tuple);
+        let Some(hop) = learned.or_else(|| self.hop(cx, tuple.src, tuple.dst, out)) else {
             cx.counters.count(Counter::DropNoRoute);
             return;
         };
@@ -89,7 +121,7 @@ impl<B: PacketBuf> Net<B> {
         self.push_ip(header, &hop, tuple.src, tuple.dst, TCP, l4_len, ip);
         tcp::emit(&segment, tuple, header);
         frame.payload = segment.payload;
-        if frame.len() > ETHERNET + usize::from(hop.mtu) {
+        if frame.len() > hop.link_len() + usize::from(hop.mtu) {
             cx.counters.count(Counter::DropTooBig);
             return;
         }
@@ -143,6 +175,8 @@ impl<B: PacketBuf> Net<B> {
             next: target.via.unwrap_or(dst),
             src_mac: interface.mac,
             dst_mac: None,
+            tags: interface.tags,
+            crossing: false,
         };
         let (mut ask, mut dropped) = (None, 0);
         let key = (hop.port, hop.next);
@@ -240,14 +274,20 @@ pub(super) fn push_link(header: &mut Header, hop: &Hop, dst: IpAddr) {
         IpAddr::V6(_) => ETHERTYPE_IPV6,
     };
     let station = hop.dst_mac.unwrap_or_default();
-    push_ethernet(header, station, hop.src_mac, ethertype);
+    push_ethernet(header, station, hop.src_mac, hop.tags, ethertype);
 }
 
-pub(super) fn push_ethernet(header: &mut Header, to: [u8; 6], from: [u8; 6], ethertype: u16) {
-    let bytes = header.reserve(ETHERNET);
-    bytes[..6].copy_from_slice(&to);
-    bytes[6..12].copy_from_slice(&from);
-    bytes[12..].copy_from_slice(&ethertype.to_be_bytes());
+pub(super) fn push_ethernet(
+    header: &mut Header,
+    to: [u8; 6],
+    from: [u8; 6],
+    tags: Tags,
+    ethertype: u16,
+) {
+    header.push(&to);
+    header.push(&from);
+    header.push(tags.octets());
+    header.push(&ethertype.to_be_bytes());
 }
 
 /// RFC 791 3.1, with DF set: nothing of ours is fragmented on its way.

@@ -7,7 +7,7 @@ use super::output::{chain_of, length, push_link};
 use super::packet::{SynEdit, TcpArrival};
 use crate::buf::{Frame, Header, PacketBuf};
 use crate::checksum::Sum;
-use crate::wire::ip::{ETHERNET, TCP, pseudo_header};
+use crate::wire::ip::{TCP, pseudo_header};
 use crate::wire::tcp::{HEADER_MIN, KIND_MPTCP, OptBytes, kind};
 use crate::{Counter, Cx};
 
@@ -46,8 +46,10 @@ impl<B: PacketBuf> Net<B> {
         let mut header = Header::default();
         push_link(&mut header, &hop, dst);
         header.push(ip);
-        let bytes = &mut header.bytes_mut()[ETHERNET..];
-        decrement_ttl(bytes);
+        let bytes = &mut header.bytes_mut()[hop.link_len()..];
+        if !hop.crossing {
+            decrement_ttl(bytes);
+        }
         let l4_len = tcp_len + payload.len();
         if packet.src.is_ipv4() {
             bytes[2..4].copy_from_slice(&length(ip.len() + l4_len));

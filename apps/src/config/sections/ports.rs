@@ -10,7 +10,7 @@ use crate::config::types::{BoxKind, Device};
 use crate::engine::PortRole;
 
 /// The keys of a port.
-pub(super) const PORT: &[&str] = &["name", "device", "role", "addresses", "mtu"];
+pub(super) const PORT: &[&str] = &["name", "device", "role", "addresses", "mtu", "vlan"];
 
 /// What was readable of a port.
 pub(in crate::config) struct PortDraft {
@@ -20,6 +20,7 @@ pub(in crate::config) struct PortDraft {
     pub(in crate::config) role: Option<PortRole>,
     pub(in crate::config) addresses: Vec<At<IpNet>>,
     pub(in crate::config) mtu: Option<At<u16>>,
+    pub(in crate::config) vlan: Vec<u16>,
 }
 
 /// What is written about a port of each box.
@@ -105,6 +106,7 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
                 .map(|value| At { value, place })
         },
     };
+    let vlan = table.find("vlan").map(|at| vlan(reader, &at));
     Some(PortDraft {
         place: table.place,
         name,
@@ -112,7 +114,23 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
         role,
         addresses: addresses.unwrap_or_default(),
         mtu,
+        vlan: vlan.unwrap_or_default(),
     })
+}
+
+/// Reads the numbers of the virtual networks that a port's frames are tagged with, the outer first.
+fn vlan(reader: &mut Reader, at: &At<&Node>) -> Vec<u16> {
+    let instead = "write one number, or a service's and a customer's: [100] or [100, 200]";
+    let place = at.place.clone();
+    let items = reader.list(at, instead);
+    if items.len() > 2 {
+        let what = format!("{} tags are more than a frame has", items.len());
+        reader.wrong(&place, what, instead);
+    }
+    let items = items.iter().take(2);
+    items
+        .filter_map(|at| reader.integer(at, 1u16..=4_094))
+        .collect()
 }
 
 /// Reads a role; the other box's roles are told apart from misspelt ones.

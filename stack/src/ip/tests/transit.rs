@@ -253,7 +253,7 @@ fn what_no_router_passes_on_is_dropped_by_name() {
                 f[12..14].copy_from_slice(&[0x81, 0]);
                 f
             },
-            Counter::DropNotOurs,
+            Counter::DropVlan,
         ),
     ];
     for (name, frame, counter) in rows {
