@@ -497,6 +497,45 @@ fn fragments_are_translated_in_any_order() {
 }
 
 #[test]
+fn a_ping_in_fragments_is_answered_in_fragments() {
+    let mut sim = alone(config(Some(Inbound::Drop)));
+    ask(&mut sim, H1, 1);
+    let data: Vec<u8> = (0..=255).cycle().take(3_000).collect();
+    for (from, addrs, sent, got) in [
+        (LAN, (H1, FAR), icmp(8, 0, 7, &data), (PUBLIC, FAR)),
+        (WAN, (FAR, PUBLIC), icmp(0, 0, 7, &data), (FAR, H1)),
+    ] {
+        let mut heard = Vec::new();
+        for (n, part) in sent.chunks(1_480).enumerate() {
+            let more = if n < 2 { 0x2000 } else { 0 };
+            let field = more | u16::try_from(n * 1_480 / 8).unwrap();
+            let mut frame = ip_frame(
+                [2; 6],
+                MACS[from],
+                (ip(addrs.0), ip(addrs.1)),
+                (0, 64),
+                1,
+                part,
+            );
+            frame[20..22].copy_from_slice(&field.to_be_bytes());
+            frame[24..26].fill(0);
+            let sum = checksum(&[&frame[14..34]]);
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            heard.extend(put_frame(&mut sim, from, frame));
+        }
+        let joined: Vec<u8> = heard
+            .iter()
+            .flat_map(|(_, frame)| {
+                let part = Ip::parse(frame).unwrap();
+                assert_eq!((part.src, part.dst), (ip(got.0), ip(got.1)));
+                part.payload.to_vec()
+            })
+            .collect();
+        assert_eq!(joined, sent, "the identifier is kept");
+    }
+}
+
+#[test]
 fn ipv6_hosts_keep_their_addresses_and_are_not_reached_unasked() {
     let mut sim = alone(config(Some(Inbound::Drop)));
     let into = udp(53, 5_000, b"unasked", (S6, H6));

@@ -1,13 +1,16 @@
 //! The HAG of the lab's scene, in memory and with every random choice fixed.
 
 use apps::engine::{
-    Engine, EngineConfig, JoinSettings, Limits, PortRole, PortSettings, Select, Timeouts,
+    EdgeSettings, Engine, EngineConfig, JoinSettings, Limits, PortRole, PortSettings, Select,
+    Timeouts,
 };
+use apps::nat::{FirewallSettings, Forward, MappingLimits, NatSettings, Protocol};
 use dataplane::memory::{MemBuf, linear};
-use ipnet::IpNet;
-use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
+use ipnet::{IpNet, Ipv4Net};
+use stack::checksum::Sum;
+use stack::ip::{Endpoint, InterfaceConfig, NetConfig, RouteConfig};
 use stack::{Frame, PortId};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Ethernet address of every host of the scene.
 pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 9, 9];
@@ -99,6 +102,101 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         ..EngineConfig::default()
     };
     Engine::new(config).expect("the scene resolves")
+}
+
+/// The first three octets of the hosts behind [`edge`].
+pub const INSIDE: [u8; 3] = [192, 168, 1];
+
+/// A box at the customer's edge with translation, a static forward and a firewall, its random choices fixed: port 0 faces
+/// the hosts, port 1 the Internet.
+///
+/// # Panics
+/// The scene does not resolve: a mistake in this file.
+#[must_use]
+pub fn edge() -> Engine<MemBuf> {
+    let sides = [
+        (
+            "lan",
+            PortRole::Access,
+            ["192.168.1.1/24", "2001:db8:1::1/64"],
+        ),
+        (
+            "wan",
+            PortRole::Core,
+            ["198.51.100.2/24", "2001:db8:2::2/64"],
+        ),
+    ];
+    let interfaces = (0..)
+        .zip(&sides)
+        .map(|(port, (_, _, addresses))| InterfaceConfig {
+            port: PortId(port),
+            mac: port_mac(port),
+            mtu: 1500,
+            addresses: nets(addresses),
+        })
+        .collect();
+    let route = RouteConfig {
+        to: nets(&["0.0.0.0/0"])[0],
+        via: addresses(&["198.51.100.1"])[0],
+    };
+    let ports = sides.map(|(name, role, _)| PortSettings {
+        name: name.to_owned(),
+        role,
+    });
+    let forward = Forward {
+        protocol: Protocol::Tcp,
+        port: 8080,
+        to: Endpoint {
+            addr: Ipv4Addr::new(192, 168, 1, 10),
+            port: 80,
+        },
+    };
+    let limits = Limits {
+        relays: 8,
+        pending: 8,
+        ..Limits::default()
+    };
+    let config = EngineConfig {
+        net: NetConfig {
+            interfaces,
+            routes: vec![route],
+            ..NetConfig::default()
+        },
+        ports: ports.into(),
+        subscribers: nets(&["192.168.1.0/24", "2001:db8:1::/64"]),
+        edge: Some(EdgeSettings::default()),
+        nat: Some(NatSettings {
+            inside: vec![Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 1, 0), 24)],
+            address: Ipv4Addr::new(198, 51, 100, 2),
+            forwards: vec![forward],
+        }),
+        firewall: Some(FirewallSettings::default()),
+        mapping_limits: MappingLimits {
+            mappings: 32,
+            mappings_per_host: 16,
+        },
+        limits,
+        seed: [7; 32],
+        ..EngineConfig::default()
+    };
+    Engine::new(config).expect("the scene resolves")
+}
+
+/// `frame` as a frame for our port `port`, its IPv4 header's checksum right: most of what a fuzzer writes has neither.
+#[must_use]
+pub fn repaired(frame: &[u8], port: u8) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if let Some(station) = frame.get_mut(..6) {
+        station.copy_from_slice(&port_mac(port));
+    }
+    if let Some(header) = frame.get_mut(14..34)
+        && header[0] == 0x45
+    {
+        header[10..12].fill(0);
+        let sum = Sum::of(header).checksum();
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+    frame
 }
 
 /// What the host that `frame` asks for by ARP answers: the port it hangs on, and its reply.
