@@ -32,6 +32,9 @@ stack::counters! {
         NativeTerminated "native_terminated" "SYNs of hosts that speak MPTCP themselves, with our MP_CAPABLE in the place of theirs.",
         NativeStripped "native_stripped" "SYNs of hosts that speak MPTCP themselves, sent on without it.",
         NativePassed "native_passed" "SYNs of hosts that speak MPTCP themselves, sent on as they are.",
+        BypassLimitConnections "bypass_limit_connections" "SYNs bypassed because their subscriber has as many connections as it may.",
+        BypassLimitInbound "bypass_limit_inbound" "SYNs from the Internet bypassed because half of the places of pending flows are taken by such.",
+        BypassLimitSource "bypass_limit_source" "SYNs from the Internet bypassed because too many pending flows are from their network.",
         BypassDraining "bypass_draining" "SYNs bypassed because the box is draining.",
         BypassNotSubscriber "bypass_not_subscriber" "SYNs with MP_CAPABLE between hosts that we do not serve, passed untouched.",
         BypassInbound "bypass_inbound" "SYNs with MPTCP options from the Internet towards a subscriber, forwarded without: connections from there are not bonded.",
@@ -50,6 +53,7 @@ stack::counters! {
         JoinTooEarly "join_too_early" "MP_JOIN SYNs dropped in silence: the connection still waits for the client's key.",
         JoinRefused "join_refused" "MP_JOINs refused: limit, fallback, or a wrong HMAC.",
         JoinLimit "join_limit" "MP_JOIN SYNs dropped because too many joins are half open.",
+        JoinLimitSubscriber "join_limit_subscriber" "MP_JOIN SYNs dropped because too many joins of their subscriber are half open.",
         JoinExpired "join_expired" "Half-open joins whose third ACK never came.",
         JoinStopped "join_stopped" "Joins of ours answered with a reset: no more are opened for that connection.",
         JoinSurplus "join_surplus" "MP_JOIN SYNs dropped in silence: their path has a subflow, or one of ours is under way there.",
@@ -77,6 +81,7 @@ stack::counters! {
         FirewallRouting "firewall_routing" "Packets with a routing header of type 0 dropped (RFC 6092 REC-4).",
         FragmentLost "fragment_lost" "Fragments dropped because the first of their packet did not come.",
         BufferRefused "buffer_refused" "Segments whose payload was not taken as their relay holds too many slices; it comes again.",
+        BufferShareHit "buffer_share_hit" "Times that a relay's windows were kept small because its subscriber holds its share of the buffers.",
         BufferBudgetHit "buffer_budget_hit" "Times that a relay's windows were kept small because all relays together hold the buffer budget, or packet buffers run short.",
     }
 }

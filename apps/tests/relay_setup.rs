@@ -3,7 +3,7 @@
 mod common;
 
 use apps::control::Command;
-use apps::engine::{EngineConfig, Limits};
+use apps::engine::{EngineConfig, Limits, PerSubscriber};
 use common::raw::{ACK, Ip, RST, SYN, SYN_OPTIONS, Tcp, ip_frame};
 use common::{
     ACCESS1, ACCESS2, CLIENT_MAC, CORE, Dumb, H, HAG2, MAC_AT, S, SERVER_MAC, Sim, Way,
@@ -98,7 +98,10 @@ fn every_bypass_strips_mp_capable_and_counts_its_reason() {
     let zero_pending = Limits { pending: 0, ..none };
     let zero_relays = Limits { relays: 0, ..none };
     let zero_each = Limits {
-        pending_per_subscriber: 0,
+        per_subscriber: PerSubscriber {
+            pending: 0,
+            ..none.per_subscriber
+        },
         ..none
     };
     let to_server = Tcp::capable_syn(H, 1000, S);
@@ -305,7 +308,10 @@ fn a_new_syn_on_the_tuple_of_a_pending_flow_begins_anew() {
 fn pending_flows_are_bounded_in_total_and_per_subscriber_and_the_rest_is_forwarded() {
     let limits = Limits {
         pending: 30,
-        pending_per_subscriber: 20,
+        per_subscriber: PerSubscriber {
+            pending: 20,
+            ..PerSubscriber::default()
+        },
         ..Limits::default()
     };
     let mut sim = raw_sim(EngineConfig { limits, ..config() });

@@ -74,6 +74,17 @@ impl<T> Slab<T> {
         })
     }
 
+    /// The handle of whatever is at `index` now.
+    #[must_use]
+    pub fn at(&self, index: u32) -> Option<Handle> {
+        let place = index as usize;
+        let entry = self.chunks.get(place / CHUNK)?.get(place % CHUNK)?;
+        entry.value.as_ref().map(|_| Handle {
+            index,
+            generation: entry.generation,
+        })
+    }
+
     /// The value that `handle` names, if it is still there.
     #[must_use]
     pub fn get(&self, handle: Handle) -> Option<&T> {

@@ -28,7 +28,7 @@ class Moved:
     exact: bool
     port: int
     seen: list[str] = field(default_factory=list)
-    """The addresses that the server saw."""
+    """The addresses that who was called saw."""
 
     @property
     def mbps(self) -> float:
@@ -63,28 +63,30 @@ def _receive(conn: socket.socket, digest: "hashlib._Hash") -> tuple[int, float]:
     return got, last
 
 
-def move(chain: Chain, way: str, seconds: float, *, six: bool = False, port: int = PORT, tos: int = 0) -> Moved:
-    """One connection of H to S that carries data `down` or `up` for a time."""
+def move(chain: Chain, way: str, seconds: float, *, six: bool = False, port: int = PORT, tos: int = 0, inbound: bool = False) -> Moved:
+    """One connection of H to S, or of S to H if it is `inbound`, that carries data `down` (to H) or `up` for a time."""
     there, back = hashlib.sha256(), hashlib.sha256()
     family = socket.AF_INET6 if six else socket.AF_INET
     result: dict[str, float] = {}
 
     def serve(conn: socket.socket) -> None:
-        if way == "down":
+        if (way == "down") != inbound:
             result["sent"] = _send(conn, seconds, there)
             peer.read_all(conn)
         else:
             result["got"], result["last"] = _receive(conn, back)
 
-    with peer.listening(chain.server, serve, family=family, port=port) as server:
+    ends = V6 if six else V4
+    opener, answerer = (chain.server, chain.host) if inbound else (chain.host, chain.server)
+    with peer.listening(answerer, serve, family=family, port=port) as server:
         begin = time.monotonic()
-        with chain.host.socket(family) as conn:
+        with opener.socket(family) as conn:
             conn.settimeout(peer.PATIENCE_S)
             if tos:
                 conn.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
-            conn.connect(((V6 if six else V4).server, port))
+            conn.connect((ends.host if inbound else ends.server, port))
             local = conn.getsockname()[1]
-            if way == "down":
+            if (way == "down") != inbound:
                 result["got"], result["last"] = _receive(conn, back)
             else:
                 result["sent"] = _send(conn, seconds, there)

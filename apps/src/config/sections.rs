@@ -11,7 +11,7 @@ use super::place::Place;
 use super::reader::{At, Reader, Table};
 use super::tree::Node;
 use super::types::{BoxKind, Control, Drain, Hugepages, Polling, Worker};
-use crate::engine::{Limits, Select, Timeouts};
+use crate::engine::{Limits, PerSubscriber, Select, Timeouts};
 pub(super) use edge::HagDraft;
 pub(super) use gate::{GateDraft, NatDraft};
 pub(super) use ports::PortDraft;
@@ -90,12 +90,14 @@ const MPTCP_HCPE: &[&str] = &["versions", "checksum"];
 const LIMITS: &[&str] = &[
     "connections",
     "pending",
-    "pending_per_subscriber",
+    "pending_per_source",
     "joining",
     "subflows",
     "buffer_per_connection",
     "buffer_total",
+    "per_subscriber",
 ];
+const PER_SUBSCRIBER: &[&str] = &["connections", "pending", "joining", "buffer"];
 const TIMEOUTS: &[&str] = &["pending", "joining", "idle", "closing", "keepalive"];
 const CONTROL: &[&str] = &["socket"];
 const DRAIN: &[&str] = &["grace"];
@@ -123,6 +125,7 @@ pub(super) fn every_key(kind: BoxKind) -> Vec<&'static str> {
         WORKER,
         ROUTE,
         LIMITS,
+        PER_SUBSCRIBER,
         TIMEOUTS,
         CONTROL,
         DRAIN,
@@ -401,6 +404,7 @@ fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>, ports:
     limits.buffer_total = (((memory >> 20) / shares) << 20).max(1 << 20);
     let quarter = u32::try_from(limits.buffer_total / 4).unwrap_or(u32::MAX);
     limits.buffer = limits.buffer.min(quarter);
+    limits.per_subscriber.buffer = limits.buffer_total / 2;
     let Some(table) = section(reader, root, "limits", LIMITS) else {
         return limits;
     };
@@ -415,23 +419,12 @@ fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>, ports:
     count("connections", &mut limits.relays, 1_000_000);
     count("pending", &mut limits.pending, 1_000_000);
     count(
-        "pending_per_subscriber",
-        &mut limits.pending_per_subscriber,
+        "pending_per_source",
+        &mut limits.pending_per_source,
         1_000_000,
     );
     count("joining", &mut limits.joining, 1_000_000);
     count("subflows", &mut limits.subflows, 8);
-    if let Some(at) = table.find("pending_per_subscriber")
-        && limits.pending_per_subscriber > limits.pending
-    {
-        let what = format!(
-            "{} is above the limit of all together",
-            limits.pending_per_subscriber
-        );
-        let instead = format!("write at most limits.pending, {}", limits.pending);
-        reader.wrong(&at.place, what, instead);
-    }
-    limits.pending_per_subscriber = limits.pending_per_subscriber.min(limits.pending);
     if let Some(at) = table.find("buffer_total") {
         let value = reader.octets(&at, 1 << 20..=memory / 2);
         limits.buffer_total = value.unwrap_or(limits.buffer_total);
@@ -446,7 +439,36 @@ fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>, ports:
             .and_then(|n| u32::try_from(n).ok())
             .unwrap_or(limits.buffer);
     }
+    limits.per_subscriber = per_subscriber(reader, &table, &limits);
     limits
+}
+
+/// The share of one subscriber: never more than there is for all.
+fn per_subscriber(reader: &mut Reader, table: &Table<'_>, all: &Limits) -> PerSubscriber {
+    let mut share = PerSubscriber::default();
+    share.connections = share.connections.min(all.relays);
+    share.pending = share.pending.min(all.pending);
+    share.joining = share.joining.min(all.joining);
+    share.buffer = all.buffer_total / 2;
+    let Some(own) = section(reader, table, "per_subscriber", PER_SUBSCRIBER) else {
+        return share;
+    };
+    let mut count = |key, field: &mut usize, high: usize| {
+        let at = own.find(key);
+        let high = u32::try_from(high).unwrap_or(u32::MAX);
+        let value = at.and_then(|at| reader.integer(&at, 1u32..=high));
+        *field = value
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(*field);
+    };
+    count("connections", &mut share.connections, all.relays);
+    count("pending", &mut share.pending, all.pending);
+    count("joining", &mut share.joining, all.joining);
+    if let Some(at) = own.find("buffer") {
+        let value = reader.octets(&at, 1 << 16..=all.buffer_total);
+        share.buffer = value.unwrap_or(share.buffer);
+    }
+    share
 }
 
 fn timeouts(reader: &mut Reader, root: &Table<'_>) -> Timeouts {

@@ -3,7 +3,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::{Limits, PortRole, Timeouts};
+use crate::engine::{Limits, PerSubscriber, PortRole, Timeouts};
 use dataplane::Idle;
 
 mod edge;
@@ -59,6 +59,10 @@ fn the_example_shows_every_key_with_its_default() {
     assert_eq!(example.mptcp.versions, small.mptcp.versions);
     let limits = Limits {
         buffer_total: 32 << 20,
+        per_subscriber: PerSubscriber {
+            buffer: 16 << 20,
+            ..example.limits.per_subscriber
+        },
         ..example.limits
     };
     assert_eq!(limits, small.limits);
@@ -121,7 +125,7 @@ mptcp: { anounce: [10.99.0.2], checksum: perhaps }
 limits:
   connections: 0
   pending: 10
-  pending_per_subscriber: 11
+  per_subscriber: { pending: 11 }
   buffer_per_connection: 4MB
   bufer_total: 1MiB
 timeouts: { idle: 10 }
@@ -155,7 +159,7 @@ colour: blue
 22: mptcp.anounce: unknown key; did you mean "announce"?
 22: mptcp.checksum: "perhaps" is neither true nor false; write true or false
 24: limits.connections: 0 is too small; write a whole number from 1 to 1000000
-26: limits.pending_per_subscriber: 11 is above the limit of all together; write at most limits.pending, 10
+26: limits.per_subscriber.pending: 11 is too large; write a whole number from 1 to 10
 27: limits.buffer_per_connection: "4MB" is no size that fits here; write a size from 64KiB to 21MiB, such as 512KiB or 4MiB
 28: limits.bufer_total: unknown key; did you mean "buffer_total"?
 29: timeouts.idle: 10 is no time that fits here; write a time with its unit (ms, s, m, h) from 1m to 168h, such as 10s

@@ -135,8 +135,11 @@ pub struct Limits {
     pub relays: usize,
     /// Pending flows at once (SYN seen, not yet split).
     pub pending: usize,
-    /// Pending flows of one subscriber at once: an IPv4 address or an IPv6 /64.
-    pub pending_per_subscriber: usize,
+    /// Pending flows at once from one network in the Internet: a /24 of IPv4 or a /48 of IPv6. All those from the
+    /// Internet together may be half of `pending`.
+    pub pending_per_source: usize,
+    /// The share of one subscriber: an IPv4 address or an IPv6 /64.
+    pub per_subscriber: PerSubscriber,
     /// Half-open joins at once.
     pub joining: usize,
     /// Subflows of one connection, half-open joins included.
@@ -152,11 +155,36 @@ impl Default for Limits {
         Self {
             relays: 100_000,
             pending: 20_000,
-            pending_per_subscriber: 1_000,
+            pending_per_source: 1_000,
+            per_subscriber: PerSubscriber::default(),
             joining: 10_000,
             subflows: 8,
             buffer: 4 << 20,
             buffer_total: 1 << 30,
+        }
+    }
+}
+
+/// Bounds on what one subscriber uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerSubscriber {
+    /// Relays and pending flows at once.
+    pub connections: usize,
+    /// Pending flows at once that it opened, and as many that the Internet opened to it.
+    pub pending: usize,
+    /// Half-open joins at once.
+    pub joining: usize,
+    /// Octets that its relays hold together. Each may hold half of what is left; past it, 8 KiB in a direction.
+    pub buffer: u64,
+}
+
+impl Default for PerSubscriber {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            pending: 1_000,
+            joining: 1_000,
+            buffer: 1 << 29,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The end of a burst: due timers, then each woken relay once: data moves, segments leave, what has ended is freed.
 
 use super::metering::Carried;
+use super::subscribers::Usage;
 use super::{Engine, FlowRef, Remains, Timer};
 use crate::Counter;
 use crate::relay::{PIECE_MIN, Relay, Which};
@@ -17,6 +18,9 @@ const ARM_MAX: Duration = Duration::from_secs(10);
 
 /// Octets that a relay may hold in each direction however little is left.
 const ROOM_MIN: u32 = 64 << 10;
+
+/// The same for relays of a subscriber whose share is used up.
+const ROOM_LAST: u32 = 8 << 10;
 
 /// Receive buffers in use, in thousandths, past which windows stay small.
 const SHORT_PERMILLE: u32 = 750;
@@ -43,7 +47,7 @@ impl<B: PacketBuf> Engine<B> {
                 Timer::Relay(handle) => self.on_relay_timer(now, handle),
                 Timer::Joining(handle) => self.on_join_timer(now, handle, out),
                 Timer::OpenJoin(handle) => self.on_open_join_timer(now, handle, out),
-                Timer::Pending(handle) => self.on_pending_timer(now, handle),
+                Timer::Pending(place) => self.on_pending_timer(now, place),
                 Timer::TimeWait(handle) => self.on_time_wait_timer(now, handle),
             }
         }
@@ -81,13 +85,33 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    fn on_pending_timer(&mut self, now: Instant, handle: Handle) {
+    /// Sees to it that the pending flow is looked at when its time has come.
+    pub(super) fn arm_pending(&mut self, now: Instant, handle: Handle, at: Instant) {
+        let place = handle.index as usize;
+        if self.pendings_armed.len() <= place {
+            self.pendings_armed.resize(place + 1, false);
+        }
+        if let Some(armed) = self.pendings_armed.get_mut(place)
+            && !*armed
+        {
+            *armed = true;
+            self.arm(now, Timer::Pending(handle.index), at);
+        }
+    }
+
+    fn on_pending_timer(&mut self, now: Instant, place: u32) {
+        if let Some(armed) = self.pendings_armed.get_mut(place as usize) {
+            *armed = false;
+        }
+        let Some(handle) = self.pendings.at(place) else {
+            return;
+        };
         let Some(pending) = self.pendings.get(handle) else {
             return;
         };
         let expires = pending.touched + self.config.timeouts.pending;
         if expires > now {
-            self.arm(now, Timer::Pending(handle), expires);
+            self.arm_pending(now, handle, expires);
         } else {
             self.tools.apps.count(Counter::PendingExpired);
             self.drop_pending(handle);
@@ -122,7 +146,16 @@ impl<B: PacketBuf> Engine<B> {
 
     /// What a relay may hold in each direction: half of what is left to all (Choudhury and Hahne's dynamic threshold),
     /// so that readers that stall leave room to others; and a little in any case, so that none of those ever stops.
-    fn room(&self) -> u32 {
+    /// Of these and of what its subscriber may hold the less: one whose share is used up keeps as little as goes on.
+    fn room(&self, usage: &Usage) -> u32 {
+        let limits = &self.config.limits;
+        let share = usage.room(&limits.per_subscriber);
+        self.room_of_all()
+            .min(share)
+            .max(ROOM_LAST.min(limits.buffer))
+    }
+
+    fn room_of_all(&self) -> u32 {
         let limits = &self.config.limits;
         let least = ROOM_MIN.min(limits.buffer);
         if self.is_short() {
@@ -146,15 +179,22 @@ impl<B: PacketBuf> Engine<B> {
 
     fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
         self.announce_other(now, handle);
-        let (short, room) = (self.is_short(), self.room());
+        let subscriber = self.relays.get(handle).and_then(|relay| relay.subscriber);
+        let usage = self.subscribers.get(subscriber);
+        let over = usage.held >= self.config.limits.per_subscriber.buffer;
+        let (short, room) = (self.is_short(), self.room(&usage));
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
         relay.woken = false;
-        if short && !relay.starved {
-            self.tools.apps.count(Counter::BufferBudgetHit);
+        if (short || over) && !relay.starved {
+            self.tools.apps.count(if short {
+                Counter::BufferBudgetHit
+            } else {
+                Counter::BufferShareHit
+            });
         }
-        relay.starved = short;
+        relay.starved = short || over;
         relay.run(&mut self.tools.leg(now), room, &self.config.timeouts);
         loop {
             self.emit(now, handle, out);
@@ -235,8 +275,15 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         let holds = relay.holds();
-        self.held = self.held.wrapping_add(holds).wrapping_sub(relay.held);
-        relay.held = holds;
+        let held = core::mem::replace(&mut relay.held, holds);
+        self.held = self.held.wrapping_add(holds).wrapping_sub(held);
+        let subscriber = relay.subscriber;
+        self.subscribers.change_at(subscriber, |usage| {
+            usage.held = usage.held.wrapping_add(holds).wrapping_sub(held);
+        });
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
         if let Some(why) = relay.is_over() {
             return self.close(now, handle, why);
         }
@@ -250,6 +297,10 @@ impl<B: PacketBuf> Engine<B> {
         };
         self.tools.apps.count(why);
         self.held = self.held.wrapping_sub(relay.held);
+        self.subscribers.change_at(relay.subscriber, |usage| {
+            usage.held = usage.held.wrapping_sub(relay.held);
+            usage.relays -= 1;
+        });
         if let Some(token) = relay.token {
             self.tokens.remove(token);
         }

@@ -34,6 +34,9 @@ impl<B: PacketBuf> Engine<B> {
         if self.joinings.len() >= self.joinings.capacity() {
             return self.tools.apps.count(Counter::JoinLimit);
         }
+        if self.joins_too_much(relay) {
+            return self.tools.apps.count(Counter::JoinLimitSubscriber);
+        }
         let accepting = self.accepting(now, syn);
         let (ours, theirs) = (syn.tuple.dst, syn.tuple.src);
         let Some(local) = self.own.find(ours).map(|own| own.id) else {
@@ -62,6 +65,7 @@ impl<B: PacketBuf> Engine<B> {
                 let half_open = HalfOpen {
                     joining,
                     relay,
+                    subscriber: held.subscriber,
                     tuple: syn.tuple,
                     opened: now,
                 };
@@ -72,9 +76,12 @@ impl<B: PacketBuf> Engine<B> {
 
     fn enter_join(&mut self, now: Instant, half_open: HalfOpen, out: &mut Vec<Frame<B>>) {
         let key = self.key_of(&half_open.tuple);
+        let subscriber = half_open.subscriber;
         let Ok(handle) = self.joinings.insert(half_open) else {
             return self.tools.apps.count(Counter::JoinLimit);
         };
+        self.subscribers
+            .change_at(subscriber, |usage| usage.joining += 1);
         if self.flows.insert(key, FlowRef::Joining(handle)).is_err() {
             self.give_up_join(now, handle);
             return self.tools.apps.count(Counter::JoinLimit);
@@ -163,7 +170,7 @@ impl<B: PacketBuf> Engine<B> {
         match connection.complete_join(cx, &mut half_open.joining, segment) {
             Joined::Established(id) => {
                 let relay = half_open.relay;
-                self.joinings.remove(handle);
+                self.take_joining(handle);
                 self.tools.apps.count(Counter::JoinAccepted);
                 self.enter_subflow(now, relay, id, (segment.tuple, false));
             },
@@ -174,7 +181,7 @@ impl<B: PacketBuf> Engine<B> {
                 }
                 let relay = half_open.relay;
                 // The connection has freed the join's place itself.
-                self.joinings.remove(handle);
+                self.take_joining(handle);
                 let key = self.key_of(&segment.tuple);
                 self.flows.remove(&key);
                 self.free_path(now, relay, &segment.tuple);
@@ -256,9 +263,16 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
+    fn take_joining(&mut self, handle: Handle) -> Option<HalfOpen> {
+        let half_open = self.joinings.remove(handle)?;
+        self.subscribers
+            .change_at(half_open.subscriber, |usage| usage.joining -= 1);
+        Some(half_open)
+    }
+
     /// Forgets a half-open join.
     fn give_up_join(&mut self, now: Instant, handle: Handle) {
-        let Some(half_open) = self.joinings.remove(handle) else {
+        let Some(half_open) = self.take_joining(handle) else {
             return;
         };
         let key = self.key_of(&half_open.tuple);

@@ -1,6 +1,6 @@
 //! Segments without a flow: policy decides on SYNs, the rest is a router's work, or refused.
 
-use super::policy::{Asks, Load, Syn, Verdict, judge, side_of, subscriber_key};
+use super::policy::{Asks, Load, Syn, Verdict, judge, side_of};
 use super::{Engine, PortRole};
 use crate::Counter;
 use crate::relay::{Ends, Kind};
@@ -87,20 +87,22 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     pub(super) fn load(&self, syn: &Syn) -> Load {
-        let subscriber = match syn.opener {
-            Side::Access => syn.tuple.src,
-            Side::Core => syn.tuple.dst,
+        let (subscriber, source) = match syn.opener {
+            Side::Access => (syn.tuple.src, None),
+            Side::Core => (syn.tuple.dst, Some(syn.tuple.src)),
         };
-        let subscriber = (syn.opener, subscriber_key(subscriber));
+        let usage = self.subscribers.of(subscriber);
         let routed = |address| self.net.port_toward(address).is_some();
         Load {
             relays: self.relays.len() + self.pendings.len(),
             pending: self.pendings.len(),
-            pending_of_subscriber: self
-                .pending_by_subscriber
-                .get(&subscriber)
-                .copied()
-                .unwrap_or(0),
+            inbound: self.subscribers.inbound,
+            of_source: source.map_or(0, |source| self.subscribers.of_source(source)),
+            of_subscriber: usage.relays + usage.pending + usage.inbound,
+            pending_of_subscriber: match syn.opener {
+                Side::Access => usage.pending,
+                Side::Core => usage.inbound,
+            },
             draining: self.draining,
             // Over a bump in the wire what goes on needs no route.
             routed: self.net.paired(syn.port).is_some()

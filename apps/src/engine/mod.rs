@@ -20,13 +20,14 @@ mod report;
 mod select;
 mod setup;
 mod split;
+mod subscribers;
 mod tools;
 mod versions;
 mod walk;
 
 pub use config::{
-    EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, PortRole, PortSettings,
-    Timeouts,
+    EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, PerSubscriber, PortRole,
+    PortSettings, Timeouts,
 };
 pub use select::{Native, Rule, Select};
 
@@ -49,9 +50,9 @@ use stack::tcp::isn::IsnGenerator;
 use stack::tcp::time_wait::TimeWait;
 use stack::time::earlier;
 use stack::wheel::Wheel;
-use stack::{Frame, Instant, PacketBuf, PortId, Rng, Side, Tuple};
-use std::collections::BTreeMap;
+use stack::{Frame, Instant, PacketBuf, PortId, Rng, Tuple};
 use std::net::IpAddr;
+use subscribers::Subscribers;
 use tools::Tools;
 use versions::PeerVersions;
 
@@ -75,7 +76,9 @@ enum FlowRef {
 /// Whose deadline a timer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
-    Pending(Handle),
+    /// Of the pending flow at this place, whichever it is by then: so there are no more of these than places, however
+    /// many flows come and go.
+    Pending(u32),
     Relay(Handle),
     Joining(Handle),
     OpenJoin(Handle),
@@ -95,6 +98,8 @@ enum TokenRef {
 struct HalfOpen {
     joining: Joining,
     relay: Handle,
+    /// Whose it is, to count it.
+    subscriber: Option<Handle>,
     /// Of the segments that we receive.
     tuple: Tuple,
     opened: Instant,
@@ -126,8 +131,9 @@ pub struct Engine<B> {
     isn: IsnGenerator,
     flows: FlowTable<FlowRef>,
     pendings: Slab<Pending>,
-    /// Pending flows by subscriber, for their limit: those that it opened apart from those that were opened to it.
-    pending_by_subscriber: BTreeMap<(Side, u128), usize>,
+    /// For each place of `pendings`, whether it has an entry in the timer wheel.
+    pendings_armed: Vec<bool>,
+    subscribers: Subscribers,
     /// Who answered an offer of Multipath TCP without.
     plain_peers: PlainPeers,
     /// At the customer's edge: where SYNs with MP_CAPABLE are not answered.
@@ -200,7 +206,8 @@ impl<B: PacketBuf> Engine<B> {
             remains: Slab::with_capacity(time_waits),
             isn: IsnGenerator::new(secret),
             tools: Tools::new(rng),
-            pending_by_subscriber: BTreeMap::new(),
+            pendings_armed: Vec::new(),
+            subscribers: Subscribers::new(limits.relays + limits.pending),
             plain_peers: PlainPeers::default(),
             option_eaters: PlainPeers::default(),
             rule_hits: RuleHits::new(&config.select),
@@ -240,7 +247,7 @@ impl<B: PacketBuf> Engine<B> {
         Occupancy {
             flows: self.flows.len(),
             pending: self.pendings.len(),
-            subscribers: self.pending_by_subscriber.len(),
+            subscribers: self.subscribers.len(),
             relays: self.relays.len(),
             joining: self.joinings.len() + self.open_joins.len(),
             tokens: self.tokens.len(),
@@ -269,7 +276,7 @@ pub struct Occupancy {
     pub flows: usize,
     /// Flows before their third ACK.
     pub pending: usize,
-    /// Subscribers with pending flows.
+    /// Subscribers with flows.
     pub subscribers: usize,
     /// Relays.
     pub relays: usize,

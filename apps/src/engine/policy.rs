@@ -41,6 +41,13 @@ pub(super) struct Syn {
 pub(super) struct Load {
     pub(super) relays: usize,
     pub(super) pending: usize,
+    /// Of those, the ones from the Internet.
+    pub(super) inbound: usize,
+    /// Of those, the ones from the network that this SYN came from.
+    pub(super) of_source: usize,
+    /// Relays and pending flows of the subscriber.
+    pub(super) of_subscriber: usize,
+    /// Pending flows of the subscriber in this direction.
     pub(super) pending_of_subscriber: usize,
     pub(super) draining: bool,
     /// Whether both the server and the client have a route.
@@ -129,9 +136,22 @@ pub(super) fn syn_reason(config: &EngineConfig, syn: &Syn, load: &Load) -> Optio
         (!load.routed, Counter::BypassNoRoute),
         (load.relays >= limits.relays, Counter::BypassLimitRelays),
         (load.pending >= limits.pending, Counter::BypassLimitPending),
+        // However many the Internet opens, half of the places are for subscribers.
         (
-            load.pending_of_subscriber >= limits.pending_per_subscriber,
+            !outbound && load.inbound >= limits.pending.div_ceil(2),
+            Counter::BypassLimitInbound,
+        ),
+        (
+            load.pending_of_subscriber >= limits.per_subscriber.pending,
             Counter::BypassLimitSubscriber,
+        ),
+        (
+            load.of_subscriber >= limits.per_subscriber.connections,
+            Counter::BypassLimitConnections,
+        ),
+        (
+            !outbound && load.of_source >= limits.pending_per_source,
+            Counter::BypassLimitSource,
         ),
     ];
     checks.iter().find(|(hit, _)| *hit).map(|&(_, why)| why)
@@ -161,7 +181,7 @@ pub(super) const fn subscriber_key(address: IpAddr) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Limits, PortSettings};
+    use crate::engine::{Limits, PerSubscriber, PortSettings};
 
     fn config() -> EngineConfig {
         let port = |name: &str, role| PortSettings {
@@ -175,7 +195,11 @@ mod tests {
             limits: Limits {
                 relays: 10,
                 pending: 5,
-                pending_per_subscriber: 2,
+                per_subscriber: PerSubscriber {
+                    pending: 2,
+                    connections: 4,
+                    ..PerSubscriber::default()
+                },
                 ..Limits::default()
             },
             ..EngineConfig::default()
@@ -202,6 +226,9 @@ mod tests {
     const IDLE: Load = Load {
         relays: 0,
         pending: 0,
+        inbound: 0,
+        of_source: 0,
+        of_subscriber: 0,
         pending_of_subscriber: 0,
         draining: false,
         routed: true,
@@ -291,6 +318,14 @@ mod tests {
                 Counter::BypassLimitSubscriber,
             ),
             (
+                capable,
+                Load {
+                    of_subscriber: 4,
+                    ..IDLE
+                },
+                Counter::BypassLimitConnections,
+            ),
+            (
                 syn(H, "10.1.0.9", Asks::Capable),
                 IDLE,
                 Counter::BypassSubscriberToSubscriber,
@@ -300,6 +335,45 @@ mod tests {
         for (syn, load, want) in cases {
             assert_eq!(reason(&syn, &load), Some(want));
         }
+    }
+
+    #[test]
+    fn what_the_internet_opens_is_offered_within_its_own_bounds() {
+        let config = EngineConfig {
+            inbound: true,
+            limits: Limits {
+                pending_per_source: 1,
+                ..config().limits
+            },
+            ..config()
+        };
+        let inbound = Syn {
+            port: PortId(1),
+            opener: Side::Core,
+            ..syn(S, H, Asks::Plain)
+        };
+        let load = |change: fn(&mut Load)| {
+            let mut load = IDLE;
+            change(&mut load);
+            judge(&config, &inbound, &load)
+        };
+        assert_eq!(load(|_| ()), Verdict::Offer);
+        type Case = (fn(&mut Load), Counter);
+        let cases: [Case; 5] = [
+            (|l| l.inbound = 3, Counter::BypassLimitInbound),
+            (|l| l.of_source = 1, Counter::BypassLimitSource),
+            (
+                |l| l.pending_of_subscriber = 2,
+                Counter::BypassLimitSubscriber,
+            ),
+            (|l| l.of_subscriber = 4, Counter::BypassLimitConnections),
+            (|l| l.plain = true, Counter::BypassPlainPeer),
+        ];
+        for (change, why) in cases {
+            assert_eq!(load(change), forward(false, Some(why)));
+        }
+        let join = judge(&config, &syn(S, H, Asks::Join), &IDLE);
+        assert_eq!(join, forward(true, Some(Counter::BypassInbound)));
     }
 
     #[test]

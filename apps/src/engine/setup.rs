@@ -2,8 +2,7 @@
 //! opener is answered only once the answerer has answered, and the answerer's third ACK waits for the opener's. Either may
 //! be the subscriber, and either may be the one towards whom we speak Multipath TCP: [`Kind`] and `opener` say which.
 
-use super::policy::subscriber_key;
-use super::{Engine, FlowRef, Timer, TokenRef};
+use super::{Engine, FlowRef, TokenRef};
 use crate::Counter;
 use crate::relay::{Answered, Ends, Kind, Pending};
 use core::net::IpAddr;
@@ -45,10 +44,9 @@ impl<B: PacketBuf> Engine<B> {
             return self.bypass(now, arrival, true, count, out);
         }
         self.hold(ends);
-        let subscriber = (ends.opener, subscriber_key(ends.inner.src));
-        *self.pending_by_subscriber.entry(subscriber).or_insert(0) += 1;
+        self.subscribers.begin(ends);
         let expires = now + self.config.timeouts.pending;
-        self.arm(now, Timer::Pending(handle), expires);
+        self.arm_pending(now, handle, expires);
         self.net.learn_way(&arrival.packet, &segment.tuple);
         self.tools.apps.count(Counter::PendingOpened);
         self.forward_split_syn(now, arrival, (kind, 1), out);
@@ -404,13 +402,7 @@ impl<B: PacketBuf> Engine<B> {
             self.tokens.remove(key.token);
         }
         self.free_offering(pending.kind);
-        let subscriber = (pending.opener, subscriber_key(pending.inner.src));
-        if let Some(count) = self.pending_by_subscriber.get_mut(&subscriber) {
-            *count -= 1;
-            if *count == 0 {
-                self.pending_by_subscriber.remove(&subscriber);
-            }
-        }
+        self.subscribers.end(&pending.ends());
         Some(pending)
     }
 }

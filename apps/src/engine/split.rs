@@ -77,6 +77,7 @@ impl<B: PacketBuf> Engine<B> {
         self.next_id += 1;
         relay.token = token;
         relay.account = self.metering.account(ends.inner.src);
+        relay.subscriber = self.subscribers.open(&ends);
         let version = relay.multipath().map(|leg| leg.params().version);
         if version == Some(Version::V0) {
             self.tools.apps.count(Counter::OpenedVersion0);
@@ -85,8 +86,11 @@ impl<B: PacketBuf> Engine<B> {
         self.announce(now, &mut relay);
         relay.paths = self.paths_of(now, &relay);
         relay.input(&mut self.tools.leg(now), from, segment);
+        let subscriber = relay.subscriber;
         let Ok(handle) = self.relays.insert(relay) else {
-            return;
+            return self
+                .subscribers
+                .change_at(subscriber, |usage| usage.relays -= 1);
         };
         self.hold(&ends);
         // The pending flow's keys and token were just freed, so there is room for these.

@@ -17,6 +17,7 @@ use mptcp::connection::{Connection, SubflowId};
 use mptcp::{Cx, Token};
 pub(crate) use pump::PIECE_MIN;
 use pump::{Pump, move_data};
+use stack::slab::Handle;
 use stack::time::{Duration, earlier};
 use stack::wire::tcp::Segment;
 use stack::{Instant, PacketBuf, Tuple};
@@ -64,6 +65,8 @@ pub(crate) struct Relay<B> {
     pub(crate) announce_other_at: Option<Instant>,
     /// The paths of further subflows, if we open any.
     pub(crate) paths: Option<Box<Paths>>,
+    /// Whose it is, to count what it uses.
+    pub(crate) subscriber: Option<Handle>,
     /// Octets held when it was last looked at.
     pub(crate) held: u64,
     /// Where its entry in the timer wheel stands.
@@ -100,6 +103,7 @@ impl<B: PacketBuf> Relay<B> {
             ending: None,
             announce_other_at: None,
             paths: None,
+            subscriber: None,
             held: 0,
             armed: None,
             starved: false,
@@ -240,10 +244,10 @@ impl<B: PacketBuf> Relay<B> {
         self.client.pieces() + self.server.pieces()
     }
 
-    /// Octets held for either end.
+    /// Octets held for either end, a slice counting as [`PIECE_MIN`] at least.
     pub(crate) fn holds(&self) -> u64 {
-        let octets = self.client.queued() + self.server.queued();
-        u64::try_from(octets).unwrap_or(u64::MAX)
+        let octets = |leg: &Leg<B>| leg.queued().max(leg.pieces() * PIECE_MIN);
+        u64::try_from(octets(&self.client) + octets(&self.server)).unwrap_or(u64::MAX)
     }
 
     /// Whether one of the ends has begun to close.

@@ -4,7 +4,7 @@
 //! gets through handshakes and into connections. Whatever happens, nothing panics and what is held stays bounded.
 #![no_main]
 
-use apps::engine::{Engine, Limits};
+use apps::engine::{Engine, Limits, PerSubscriber};
 use dataplane::app::App;
 use dataplane::memory::MemBuf;
 use dataplane::port::Received;
@@ -22,7 +22,13 @@ use testbed::scene;
 const LIMITS: Limits = Limits {
     relays: 4,
     pending: 8,
-    pending_per_subscriber: 6,
+    pending_per_source: 6,
+    per_subscriber: PerSubscriber {
+        connections: 12,
+        pending: 6,
+        joining: 3,
+        buffer: 1 << 19,
+    },
     joining: 3,
     subflows: 3,
     buffer: 64 << 10,
