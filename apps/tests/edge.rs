@@ -3,11 +3,11 @@
 
 mod common;
 
-use apps::engine::{EdgeSettings, EngineConfig, Occupancy};
-use common::customer::hag_config;
+use apps::engine::{EdgeSettings, EngineConfig, Limits, Occupancy};
+use common::customer::{edge_config, hag_config};
 use common::site::{
     Site, announced, close, configured, connect, edge_counter, held_at_edge, large, network,
-    sources, transfer,
+    network_of, sources, transfer,
 };
 use common::{ACCESS1, ACCESS2, S, S6, Sim, Way};
 use stack::time::Duration;
@@ -128,5 +128,23 @@ fn a_secondary_that_comes_up_late_is_joined_after_a_while() {
     sim.idle(Duration::from_secs(60));
     assert!(edge_counter(&mut sim, "join_opened") > 0, "not joined");
     transfer(&mut sim, sockets, 0, 2_000_000);
+    close(&mut sim, sockets);
+}
+
+#[test]
+fn a_join_without_room_does_not_stop_its_connection() {
+    let limits = Limits {
+        joining: 0,
+        ..Limits::default()
+    };
+    let edge = EngineConfig {
+        limits,
+        ..edge_config(announced())
+    };
+    let mut sim = network_of(&edge, hag_config());
+    let sockets = connect(&mut sim, "10.9.0.2");
+    transfer(&mut sim, sockets, 1, 200_000);
+    assert!(edge_counter(&mut sim, "join_limit") > 0);
+    assert_eq!(edge_counter(&mut sim, "join_opened"), 0);
     close(&mut sim, sockets);
 }

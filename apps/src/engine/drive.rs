@@ -130,12 +130,15 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// Runs every relay that something arrived for, or whose time has come.
+    /// Runs every relay that something arrived for, or whose time has come. What a run wakes, itself included, is run in
+    /// the next turn, which is due at once.
     pub(super) fn run_woken(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
         let mut woken = core::mem::take(&mut self.woken);
         for handle in woken.drain(..) {
             self.run_relay(now, handle, out);
         }
+        // The buffer that has grown to its working size is the one that is kept.
+        woken.append(&mut self.woken);
         self.woken = woken;
     }
 

@@ -322,6 +322,9 @@ impl<B: PacketBuf> App<B> for Engine<B> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
+        if !self.woken.is_empty() {
+            return Some(Instant::from_millis(0));
+        }
         let gate = self.gate.as_ref().and_then(Gate::next_deadline);
         let net = earlier(self.net.next_deadline(), gate);
         earlier(self.timers.next_deadline(), net)
