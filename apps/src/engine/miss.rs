@@ -1,7 +1,7 @@
 //! Segments without a flow: policy decides on SYNs, the rest is a router's work, or refused.
 
 use super::policy::{Asks, Load, Syn, Verdict, judge, side_of};
-use super::{Engine, PortRole};
+use super::{Engine, Native, PortRole};
 use crate::Counter;
 use crate::relay::{Ends, Kind};
 use mptcp::handshake::capable::{self, CapableRequest, NotCapable};
@@ -146,14 +146,27 @@ impl<B: PacketBuf> Engine<B> {
         self.bypass(now, arrival, strip, count, out);
     }
 
-    /// Whether a subscriber speaks MPTCP on a flow that we do not know: we split it in a former life, or have ended it.
+    /// Whether the other box speaks MPTCP on a flow that we do not know: we split it in a former life, or have ended it.
+    /// In the network that is a subscriber's segment, at the customer's edge one for a host.
     fn is_mid_stream(&self, arrival: &TcpArrival<B>) -> bool {
-        let segment = &arrival.segment;
-        // Hosts behind the customer's edge may speak it themselves, with whomever they like.
-        self.config.edge.is_none()
-            && !segment.options.mptcp.is_empty()
-            && side_of(&self.config, &segment.tuple) == Side::Access
-            && self.config.role(arrival.packet.port) == PortRole::Access
+        let TcpArrival {
+            segment, packet, ..
+        } = arrival;
+        let role = self.config.role(packet.port);
+        let (from, to) = (segment.tuple.src, segment.tuple.dst);
+        let ours = match &self.config.edge {
+            None => {
+                side_of(&self.config, &segment.tuple) == Side::Access && role == PortRole::Access
+            },
+            // Hosts that are let through speak it themselves, with whomever they like.
+            Some(_) => {
+                self.config.select.native != Native::Pass
+                    && role == PortRole::Core
+                    && self.config.is_subscriber(to)
+                    && !self.config.is_subscriber(from)
+            },
+        };
+        ours && !segment.options.mptcp.is_empty()
     }
 
     /// Answers a segment of a flow that we may once have split: its client must not take the server for its peer.

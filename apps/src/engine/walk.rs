@@ -6,6 +6,9 @@ use super::{Engine, FlowRef};
 use crate::Counter;
 use crate::relay::{Relay, Which};
 use dataplane::Received;
+use mptcp::Version;
+use mptcp::connection::SubflowId;
+use mptcp::option::{MpOption, ResetReason, parse};
 use stack::ip::{Ingress, IpOut, Opaque, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, OutSegment, Segment};
@@ -100,6 +103,10 @@ impl<B: PacketBuf> Engine<B> {
         } else {
             relay.input(&mut self.tools.leg(now), which, segment);
         }
+        if segment.flags.has(Flags::RST) && self.config.edge.is_some() && forgotten(relay, segment)
+        {
+            relay.reset(&mut self.tools.leg(now), Counter::ClosedForgotten);
+        }
         if !relay.woken {
             relay.woken = true;
             self.woken.push(handle);
@@ -173,6 +180,25 @@ impl<B: PacketBuf> Engine<B> {
         }
         self.net.send_tcp(cx, tuple, ip, segment, out);
     }
+}
+
+/// Whether `segment`, a reset that was taken, says that the box in the network has lost the connection: it came on the
+/// first subflow, which runs through that box on its way to the server, and gives the reason that stands for that (RFC
+/// 8684 3.6). Version 0 knows no reasons.
+fn forgotten<B: PacketBuf>(relay: &Relay<B>, segment: &Segment<B>) -> bool {
+    let Some(connection) = relay.server.multipath() else {
+        return false;
+    };
+    let first = connection
+        .subflows()
+        .find(|subflow| subflow.id() == SubflowId::INITIAL);
+    let reason = parse(&segment.options.mptcp).any(|option| {
+        let reset = option.ok();
+        matches!(reset, Some(MpOption::TcpRst(reset)) if reset.reason == ResetReason::MPTCP_SPECIFIC)
+    });
+    segment.tuple == relay.ends.outer.reversed()
+        && first.is_none_or(|subflow| subflow.tcb().is_closed())
+        && (reason || connection.params().version == Version::V0)
 }
 
 /// `segment` as if it carried no payload, and so not what follows it.

@@ -117,6 +117,12 @@ impl Customer {
         }
     }
 
+    /// Puts a box that knows nothing in the place of this one, as a restart does.
+    pub fn restart(&mut self, config: &EngineConfig) {
+        let fresh = Self::of(config);
+        (self.worker, self.wires) = (fresh.worker, fresh.wires);
+    }
+
     pub fn occupancy(&self) -> Occupancy {
         self.worker.app().occupancy()
     }

@@ -1,0 +1,96 @@
+//! Either box loses what it knew: connections that were split end soon at both ends, those that were not go on.
+#![allow(missing_docs)]
+
+mod common;
+
+use apps::engine::{EngineConfig, Rule, Select};
+use common::customer::{edge_config, hag_config};
+use common::site::{Site, announced, edge_counter, network_of, transfer};
+use common::{S, Sim, counter};
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp::State;
+use stack::time::Duration;
+
+/// The port of connections that are not bonded.
+const PLAIN: u16 = 81;
+
+fn edge() -> EngineConfig {
+    let rule = Rule {
+        port: Some((PLAIN, PLAIN)),
+        ..Rule::default()
+    };
+    EngineConfig {
+        select: Select {
+            exclude: vec![rule],
+            ..Select::default()
+        },
+        ..edge_config(announced())
+    }
+}
+
+/// A bonded connection and a plain one, both in use.
+fn two(sim: &mut Sim<Site>) -> [[SocketHandle; 2]; 2] {
+    [(80, 40_000), (PLAIN, 40_001)].map(|(port, from)| {
+        let server = sim.hosts[1].host().listen(port);
+        let client = sim.hosts[0].host().connect(from, (S, port));
+        let up = sim.run(Duration::from_secs(5), |sim| {
+            sim.hosts[0].host().tcp(client).may_send() && sim.hosts[1].host().tcp(server).may_send()
+        });
+        assert!(up, "no connection to {port}");
+        transfer(sim, [client, server], 0, 200_000);
+        sim.idle(Duration::from_secs(1));
+        [client, server]
+    })
+}
+
+/// Sends a little from `at`, and says how long it takes until that end is reset.
+fn reset_after(sim: &mut Sim<Site>, sockets: [SocketHandle; 2], at: usize) -> Duration {
+    let began = sim.now;
+    sim.hosts[at].host().send(sockets[at], b"are you there?");
+    let reset = sim.run(Duration::from_secs(20), |sim| {
+        sim.hosts[at].host().tcp(sockets[at]).state() == State::Closed
+    });
+    assert!(reset, "end {at} hears nothing");
+    sim.now.since(began)
+}
+
+/// One round trip over the primary: 2 x (10 + 5) ms, and a little.
+const ROUND_TRIP: Duration = Duration::from_millis(40);
+
+#[test]
+fn a_restart_in_the_network_resets_what_was_split_and_nothing_else() {
+    let mut sim = network_of(&edge(), hag_config());
+    let [bonded, plain] = two(&mut sim);
+    sim.replace_box(network_of(&edge(), hag_config()));
+    let took = reset_after(&mut sim, bonded, 0);
+    assert!(took <= ROUND_TRIP, "the host is reset after {took:?}");
+    assert_eq!(edge_counter(&mut sim, "relay_closed_forgotten"), 1);
+    assert_eq!(edge_counter(&mut sim, "relays"), 0);
+    let took = reset_after(&mut sim, bonded, 1);
+    assert!(took <= ROUND_TRIP, "the server is reset after {took:?}");
+    transfer(&mut sim, plain, 0, 100_000);
+    transfer(&mut sim, plain, 1, 100_000);
+    assert!(counter(&mut sim, "mid_stream_reset") > 0);
+}
+
+#[test]
+fn a_restart_at_the_edge_resets_what_was_split_and_nothing_else() {
+    let mut sim = network_of(&edge(), hag_config());
+    let [bonded, plain] = two(&mut sim);
+    let Site::Customer(customer) = &mut sim.hosts[0] else {
+        panic!("the customer comes first");
+    };
+    customer.restart(&edge());
+    // The box in the network hears of it with the first segment that goes either way.
+    reset_after(&mut sim, bonded, 1);
+    assert!(edge_counter(&mut sim, "mid_stream_reset") > 0);
+    let took = reset_after(&mut sim, bonded, 0);
+    assert!(
+        took <= Duration::from_secs(2),
+        "the host is reset after {took:?}"
+    );
+    sim.idle(Duration::from_secs(1));
+    assert_eq!(counter(&mut sim, "relays"), 0);
+    transfer(&mut sim, plain, 0, 100_000);
+    transfer(&mut sim, plain, 1, 100_000);
+}
