@@ -5,7 +5,7 @@
 mod common;
 
 use apps::control::{Command, ConnectionState, Reply};
-use apps::engine::{EngineConfig, Occupancy};
+use apps::engine::{EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Occupancy};
 use common::customer::{LAN_HOST, edge_config, hag_config};
 use common::site::{
     Site, announced, close, configured, connect, edge_counter, held_at_edge, large, network_of,
@@ -125,6 +125,41 @@ fn version_0_joins_as_configured_without_an_announcement() {
         ..hag_config()
     };
     one(&mut network_of(&edge, hag), Some(Version::V0));
+}
+
+/// The box in the network opens the subflow: the token that it names is of the customer's key, by the version's hash.
+#[test]
+fn each_version_joins_from_the_network() {
+    for version in [Version::V0, Version::V1] {
+        let versions = match version {
+            Version::V0 => Versions::V0,
+            Version::V1 => Versions::V1,
+        };
+        let edge = EngineConfig {
+            versions,
+            ..edge_config(EdgeSettings::default())
+        };
+        let mut hag = EngineConfig {
+            versions,
+            join: JoinSettings {
+                subscribers: vec![JoinSubscriber {
+                    prefix: "10.11.0.0/24".parse().unwrap(),
+                    addresses: vec!["10.2.0.2".parse().unwrap()],
+                }],
+                announced: false,
+                sole: true,
+            },
+            ..hag_config()
+        };
+        hag.net.own.clone_from(&hag.announce);
+        let mut sim = network_of(&edge, hag);
+        one(&mut sim, Some(version));
+        assert_eq!(
+            counter(&mut sim, "join_opened"),
+            1,
+            "by the box in the network"
+        );
+    }
 }
 
 /// What the boxes settle on, flow after flow.
