@@ -121,6 +121,8 @@ impl Draft {
                 role: port.role?,
                 addresses: port.addresses.into_iter().map(|at| at.value).collect(),
                 mtu: port.mtu?.value,
+                gateway: port.gateway.into_iter().map(|at| at.value).collect(),
+                keepalive: port.keepalive,
                 vlan: port.vlan,
             })
         };
@@ -140,9 +142,11 @@ impl Draft {
             routes: self.routes.into_iter().map(route).collect::<Option<_>>()?,
             subscribers: self.subscribers.into_iter().map(|at| at.value).collect(),
             inbound: self.inbound,
+            join: self.join,
             hag: self.hag.map(|hag| Hag {
                 addresses: hag.addresses.into_iter().map(|at| at.value).collect(),
                 prefixes: hag.prefixes.into_iter().map(|at| at.value).collect(),
+                announce: hag.announce,
             }),
             gate: match self.gate {
                 Some(gate) => Some(gate.finish()?),

@@ -11,13 +11,14 @@ use super::place::Place;
 use super::reader::{At, Reader, Table};
 use super::tree::Node;
 use super::types::{BoxKind, Control, Drain, Hugepages, Polling, Worker};
-use crate::engine::{Limits, PerSubscriber, Select, Timeouts};
+use crate::engine::{JoinSettings, Limits, PerSubscriber, Select, Timeouts};
 pub(super) use edge::HagDraft;
 pub(super) use gate::{GateDraft, NatDraft};
 pub(super) use ports::PortDraft;
 
 mod edge;
 mod gate;
+mod join;
 mod ports;
 mod select;
 
@@ -35,6 +36,8 @@ pub(super) struct Draft {
     /// At the customer's edge.
     pub(super) hag: Option<HagDraft>,
     pub(super) inbound: bool,
+    /// In the network.
+    pub(super) join: JoinSettings,
     /// At the customer's edge.
     pub(super) gate: Option<GateDraft>,
     pub(super) announce: Vec<At<IpAddr>>,
@@ -62,6 +65,7 @@ const HAG: &[&str] = &[
     "routes",
     "subscribers",
     "inbound",
+    "join",
     "mptcp",
     "limits",
     "timeouts",
@@ -106,8 +110,9 @@ const DRAIN: &[&str] = &["grace"];
 #[cfg(test)]
 pub(super) fn every_key(kind: BoxKind) -> Vec<&'static str> {
     let own: &[&[&str]] = match kind {
-        BoxKind::Hag => &[MPTCP_HAG, select::SELECT_HAG],
+        BoxKind::Hag => &[join::JOIN, join::SUBSCRIBER, MPTCP_HAG, select::SELECT_HAG],
         BoxKind::Hcpe => &[
+            ports::PORT_HCPE,
             MPTCP_HCPE,
             select::SELECT_HCPE,
             edge::HAG,
@@ -173,6 +178,10 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         None => kind == BoxKind::Hag,
     };
     let hag = (kind == BoxKind::Hcpe).then(|| edge::hag(reader, &root));
+    let join = match kind {
+        BoxKind::Hag => join::join(reader, &root),
+        BoxKind::Hcpe => JoinSettings::default(),
+    };
     let gate = (kind == BoxKind::Hcpe).then(|| gate::gate(reader, &root));
     let (announce, versions, checksum) = mptcp(reader, &root);
     Some(Draft {
@@ -186,6 +195,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         subscribers,
         hag,
         inbound,
+        join,
         gate,
         announce,
         versions,
@@ -424,7 +434,7 @@ fn limits(reader: &mut Reader, root: &Table<'_>, worker: Option<&Worker>, ports:
         1_000_000,
     );
     count("joining", &mut limits.joining, 1_000_000);
-    count("subflows", &mut limits.subflows, 8);
+    count("subflows", &mut limits.subflows, 16);
     if let Some(at) = table.find("buffer_total") {
         let value = reader.octets(&at, 1 << 20..=memory / 2);
         limits.buffer_total = value.unwrap_or(limits.buffer_total);

@@ -2,10 +2,10 @@
 
 use dataplane::Idle;
 use stack::PortId;
-use stack::ip::{InterfaceConfig, NetConfig, RouteConfig, VlanConfig};
+use stack::ip::{InterfaceConfig, IsolatedConfig, NetConfig, RouteConfig, VlanConfig};
 
 use super::types::{Config, Device, Polling, Port, Route};
-use crate::engine::{EdgeSettings, EngineConfig, JoinSettings, PortSettings};
+use crate::engine::{EdgeSettings, EngineConfig, PortRole, PortSettings};
 use crate::nat::{MappingLimits, MappingTimeouts};
 
 impl Config {
@@ -31,7 +31,8 @@ impl Config {
             edge: self.hag.as_ref().map(|hag| EdgeSettings {
                 hag: hag.addresses.clone(),
                 hag_prefixes: hag.prefixes.clone(),
-                ..EdgeSettings::default()
+                announce: hag.announce,
+                keepalive: self.keepalives(),
             }),
             nat: self.gate.as_ref().and_then(|gate| gate.nat.clone()),
             firewall: self.gate.as_ref().map(|gate| gate.firewall.clone()),
@@ -43,7 +44,7 @@ impl Config {
                 .gate
                 .as_ref()
                 .map_or_else(MappingTimeouts::default, |gate| gate.timeouts),
-            join: JoinSettings::default(),
+            join: self.join.clone(),
             versions: self.mptcp.versions,
             checksum: self.mptcp.checksum,
             inbound: self.inbound,
@@ -53,6 +54,13 @@ impl Config {
             select: self.select.clone(),
             seed,
         }
+    }
+
+    /// How long a subflow by each port may be silent, where that is given.
+    fn keepalives(&self) -> Vec<(PortId, core::time::Duration)> {
+        let ports = (0..=u8::MAX).map(PortId).zip(&self.ports);
+        let kept = ports.filter_map(|(id, port)| Some((id, port.keepalive?)));
+        kept.collect()
     }
 
     /// The addresses and routes of all ports.
@@ -75,7 +83,15 @@ impl Config {
             port: PortId(id),
             ids: port.vlan.clone(),
         };
+        let secondaries = (0..=u8::MAX)
+            .zip(&self.ports)
+            .filter(|(_, port)| port.role == PortRole::Secondary);
+        let isolated = |(id, port): (u8, &Port)| IsolatedConfig {
+            port: PortId(id),
+            gateways: port.gateway.clone(),
+        };
         NetConfig {
+            isolated: secondaries.map(isolated).collect(),
             vlans: vlans.map(vlan).collect(),
             interfaces: interfaces.map(interface).collect(),
             routes: self.routes.iter().map(route).collect(),

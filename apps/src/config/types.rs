@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use mptcp::Versions;
 
-use crate::engine::{Limits, PortRole, Select, Timeouts};
+use crate::engine::{JoinSettings, Limits, PortRole, Select, Timeouts};
 use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
 
 /// Which of the two boxes a configuration is for.
@@ -75,6 +75,8 @@ pub struct Config {
     pub subscribers: Vec<IpNet>,
     /// Whether connections from the Internet to subscribers are bonded; never at the customer's edge, where the answer decides.
     pub inbound: bool,
+    /// In the network: the further subflows that are opened towards customers.
+    pub join: JoinSettings,
     /// At the customer's edge: the box in the network that it bonds with.
     pub hag: Option<Hag>,
     /// At the customer's edge: what stands between the hosts and the Internet.
@@ -141,6 +143,10 @@ pub struct Port {
     pub addresses: Vec<IpNet>,
     /// The largest IP packet on it, in octets.
     pub mtu: u16,
+    /// Of a secondary port: next hops of whatever its own addresses send, one a family.
+    pub gateway: Vec<IpAddr>,
+    /// Of a secondary port: how long a subflow may be silent before it is probed.
+    pub keepalive: Option<Duration>,
     /// The virtual network that its frames are tagged with, within that of a service if there are two.
     pub vlan: Vec<u16>,
 }
@@ -191,6 +197,8 @@ pub struct Hag {
     pub addresses: Vec<IpAddr>,
     /// Announced addresses are joined if they lie in one of these.
     pub prefixes: Vec<IpNet>,
+    /// Whether it is told the addresses of the secondary ports, to join them itself.
+    pub announce: bool,
 }
 
 /// What stands between hosts and the Internet.

@@ -28,6 +28,7 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft, hag: &HagDraft) {
         reached(reader, draft, hag);
     }
     own_or_a_hosts(reader, draft, hag);
+    gateways(reader, &draft.ports);
     for (n, prefix) in hag.prefixes.iter().enumerate() {
         let mut earlier = hag.prefixes.iter().take(n);
         if let Some(other) = earlier.find(|other| overlap(&other.value, &prefix.value)) {
@@ -51,6 +52,10 @@ fn one_primary(reader: &mut Reader, ports: &[PortDraft]) {
 /// Each address to join lies behind a secondary port: joins leave by no other.
 fn reached(reader: &mut Reader, draft: &Draft, hag: &HagDraft) {
     for At { value, place } in &hag.addresses {
+        let mut gateways = draft.ports.iter().flat_map(|port| &port.gateway);
+        if gateways.any(|gateway| gateway.value.is_ipv4() == value.is_ipv4()) {
+            continue;
+        }
         let Some(port) = toward(draft, *value) else {
             let what = format!("nothing leads to {value}");
             reader.wrong(place, what, add_a_route(*value));
@@ -66,10 +71,34 @@ fn reached(reader: &mut Reader, draft: &Draft, hag: &HagDraft) {
     }
 }
 
+/// Each gateway is a neighbor on its port's link, and the only one of its family.
+fn gateways(reader: &mut Reader, ports: &[PortDraft]) {
+    for port in ports {
+        for (n, At { value, place }) in port.gateway.iter().enumerate() {
+            let mut earlier = port.gateway.iter().take(n);
+            let beside = |net: &At<ipnet::IpNet>| net.value.contains(value);
+            let ours = |net: &At<ipnet::IpNet>| net.value.addr() == *value;
+            if earlier.any(|other| other.value.is_ipv4() == value.is_ipv4()) {
+                let what = format!("{value} is a second gateway of its family");
+                reader.wrong(place, what, "write one a family");
+            } else if port.addresses.iter().any(ours) {
+                let what = format!("{value} is ourselves");
+                reader.wrong(place, what, "write the address of the next router");
+            } else if !port.addresses.iter().any(beside) {
+                let what = format!("{value} is in no network of this port");
+                let instead = "write a router beside one of the port's addresses";
+                reader.wrong(place, what, instead);
+            }
+        }
+    }
+}
+
 fn add_a_route(to: IpAddr) -> String {
     let length = if to.is_ipv4() { 32 } else { 128 };
     let to = quoted(&format!("{to}/{length}"));
-    format!("add a route: {{ to: {to}, via: a router on a secondary port }}")
+    format!(
+        "add a route: {{ to: {to}, via: a router on a secondary port }}, or give that port a gateway"
+    )
 }
 
 /// The port by which packets to `to` leave: that of the longest prefix.

@@ -9,13 +9,14 @@ use crate::config::place::Place;
 use crate::config::reader::{At, Reader, Table};
 
 /// The keys of `hag`.
-pub(super) const HAG: &[&str] = &["addresses", "prefixes"];
+pub(super) const HAG: &[&str] = &["addresses", "prefixes", "announce"];
 
 /// What was readable of the box in the network.
 pub(in crate::config) struct HagDraft {
     pub(in crate::config) place: Place,
     pub(in crate::config) addresses: Vec<At<IpAddr>>,
     pub(in crate::config) prefixes: Vec<At<IpNet>>,
+    pub(in crate::config) announce: bool,
 }
 
 /// Reads where the box in the network is.
@@ -25,6 +26,7 @@ pub(super) fn hag(reader: &mut Reader, root: &Table<'_>) -> HagDraft {
             place: root.place.clone(),
             addresses: Vec::new(),
             prefixes: Vec::new(),
+            announce: false,
         };
     };
     let addresses = table.find("addresses").map(|at| {
@@ -38,9 +40,12 @@ pub(super) fn hag(reader: &mut Reader, root: &Table<'_>) -> HagDraft {
         let items = items.filter_map(|at| reader.network(at, "10.99.0.0/24"));
         items.collect()
     });
+    let announce = table.find("announce");
+    let announce = announce.and_then(|at| reader.boolean(&at));
     HagDraft {
         place: table.place,
         addresses: addresses.unwrap_or_default(),
         prefixes: prefixes.unwrap_or_default(),
+        announce: announce.unwrap_or(false),
     }
 }

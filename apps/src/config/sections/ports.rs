@@ -1,5 +1,8 @@
 //! The ports: names, devices, roles and addresses.
 
+use core::net::IpAddr;
+use core::time::Duration;
+
 use ipnet::IpNet;
 
 use crate::config::device;
@@ -12,6 +15,18 @@ use crate::engine::PortRole;
 /// The keys of a port.
 pub(super) const PORT: &[&str] = &["name", "device", "role", "addresses", "mtu", "vlan"];
 
+/// The keys of a port of hcpe's.
+pub(super) const PORT_HCPE: &[&str] = &[
+    "name",
+    "device",
+    "role",
+    "addresses",
+    "mtu",
+    "vlan",
+    "gateway",
+    "keepalive",
+];
+
 /// What was readable of a port.
 pub(in crate::config) struct PortDraft {
     pub(in crate::config) place: Place,
@@ -20,6 +35,9 @@ pub(in crate::config) struct PortDraft {
     pub(in crate::config) role: Option<PortRole>,
     pub(in crate::config) addresses: Vec<At<IpNet>>,
     pub(in crate::config) mtu: Option<At<u16>>,
+    /// Of a secondary port of hcpe's.
+    pub(in crate::config) gateway: Vec<At<IpAddr>>,
+    pub(in crate::config) keepalive: Option<Duration>,
     pub(in crate::config) vlan: Vec<u16>,
 }
 
@@ -80,7 +98,11 @@ pub(super) fn ports(reader: &mut Reader, root: &Table<'_>) -> Vec<PortDraft> {
 
 fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
     let words = words(reader.kind);
-    let table = reader.table(at, PORT)?;
+    let keys = match reader.kind {
+        BoxKind::Hag => PORT,
+        BoxKind::Hcpe => PORT_HCPE,
+    };
+    let table = reader.table(at, keys)?;
     let name = table
         .require(reader, "name", words.name)
         .and_then(|at| reader.text(at, words.name));
@@ -107,6 +129,21 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
         },
     };
     let vlan = table.find("vlan").map(|at| vlan(reader, &at));
+    let gateway = table.find("gateway").map(|at| {
+        let instead = "write a list of routers, one a family: [10.2.0.1, \"fd00:2::1\"]";
+        let items = reader.list(&at, instead).into_iter();
+        items.filter_map(|at| reader.address(at)).collect()
+    });
+    let keepalive = table
+        .find("keepalive")
+        .and_then(|at| reader.duration(&at, Duration::from_secs(5)..=Duration::from_secs(7_200)));
+    let alone = role.is_some_and(|role| role != PortRole::Secondary);
+    for key in ["gateway", "keepalive"] {
+        if let (Some(at), true) = (table.find(key), alone) {
+            let what = format!("only secondary ports have a {key}");
+            reader.wrong(&at.place, what, "leave it out, or write a route");
+        }
+    }
     Some(PortDraft {
         place: table.place,
         name,
@@ -114,6 +151,8 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
         role,
         addresses: addresses.unwrap_or_default(),
         mtu,
+        gateway: gateway.unwrap_or_default(),
+        keepalive,
         vlan: vlan.unwrap_or_default(),
     })
 }

@@ -50,7 +50,7 @@ fn the_example_is_right_and_shows_every_key_with_its_default() {
     assert_eq!(small.control.socket, Path::new("/run/hcpe/hcpe.sock"));
     assert_eq!(
         example.summary(),
-        "hcpe-1: ports lan (lan), wan1 (primary), wan2 (secondary); 4 routes; 2 prefixes of hosts; joins 10.99.0.2, \
+        "hcpe-1: ports lan (lan), wan1 (primary), wan2 (secondary); 2 routes; 2 prefixes of hosts; joins 10.99.0.2, \
          fd00:99::2, 10.99.0.0/24, fd00:99::/64"
     );
 }
@@ -122,13 +122,13 @@ fn what_does_not_fit_together_is_told() {
             "addresses: [10.99.0.2]",
             "addresses: [10.98.0.2]",
             "6: hag.addresses[0]: nothing leads to 10.98.0.2; add a route: { to: \"10.98.0.2/32\", via: a router on a \
-             secondary port }",
+             secondary port }, or give that port a gateway",
         ),
         (
             "addresses: [10.99.0.2]",
             "addresses: [10.1.0.9]",
             "6: hag.addresses[0]: port \"p\" leads to 10.1.0.9, and only secondary ports carry joins; add a route: { to: \
-             \"10.1.0.9/32\", via: a router on a secondary port }",
+             \"10.1.0.9/32\", via: a router on a secondary port }, or give that port a gateway",
         ),
         (
             "addresses: [10.99.0.2]",
@@ -272,5 +272,76 @@ fn what_cannot_be_translated_is_told() {
         ),
     ] {
         assert_eq!(told(&source.replace(from, to)), expected, "{from}: {to}");
+    }
+}
+
+/// The small file with `more` among the keys of its secondary port.
+fn secondary(more: &str) -> String {
+    SMALL.replace("10.99.0.9/24] }", &format!("10.99.0.9/24], {more} }}"))
+}
+
+#[test]
+fn a_secondary_port_has_a_gateway_and_a_keepalive_of_its_own() {
+    let source = secondary("gateway: [10.2.0.1], keepalive: 25s");
+    let engine = parse(BoxKind::Hcpe, &source)
+        .unwrap()
+        .engine(&[[2; 6]; 3], [0; 32]);
+    let isolated = &engine.net.isolated[0];
+    assert_eq!(isolated.port.0, 2);
+    assert_eq!(isolated.gateways, ["10.2.0.1".parse::<IpAddr>().unwrap()]);
+    let edge = engine.edge.unwrap();
+    assert_eq!(edge.keepalive.len(), 1);
+    assert!(!edge.announce);
+    for (more, words) in [
+        ("gateway: [10.3.0.1]", "is in no network of this port"),
+        ("gateway: [10.2.0.2]", "is ourselves"),
+        (
+            "gateway: [10.2.0.1, 10.2.0.3]",
+            "second gateway of its family",
+        ),
+        ("gateway: [10.2.0.x]", "no address"),
+        ("keepalive: 1s", "keepalive"),
+    ] {
+        let told = told(&secondary(more));
+        assert!(
+            told.contains(words) && told.starts_with("4: "),
+            "{more}: {told}"
+        );
+    }
+    let elsewhere = SMALL.replace("10.1.0.2/24] }", "10.1.0.2/24], gateway: [10.1.0.1] }");
+    assert!(told(&elsewhere).contains("only secondary ports have a gateway"));
+}
+
+#[test]
+fn hag_may_be_told_whom_to_join() {
+    let small = "\
+ports:
+  - { name: a, device: 'net_null0', role: access, addresses: [10.1.0.1/24] }
+  - { name: c, device: 'net_null1', role: core, addresses: [10.9.0.1/24] }
+subscribers: [10.1.0.0/24]
+";
+    let with = |join: &str| format!("{small}join: {join}\n");
+    let right =
+        with("{ announced: true, subscribers: [{ prefix: 10.1.0.0/25, addresses: [10.2.0.2] }] }");
+    let join = parse(BoxKind::Hag, &right).unwrap().join;
+    assert!(join.announced && !join.sole);
+    assert_eq!(join.subscribers.len(), 1);
+    for (wrong, words) in [
+        ("{ subscribers: [{ prefix: 10.1.0.0/25 }] }", "addresses"),
+        (
+            "{ subscribers: [{ prefix: 10.1.0.1/25, addresses: [] }] }",
+            "10.1.0.0/25",
+        ),
+        ("{ sole: often }", "sole"),
+        ("{ subscriber: [] }", "subscriber"),
+    ] {
+        let checked = check(BoxKind::Hag, with(wrong).as_bytes(), &|_| true);
+        let mistakes = checked.result.err().unwrap_or_default();
+        assert!(
+            mistakes
+                .iter()
+                .any(|m| m.line == 5 && m.to_string().contains(words)),
+            "{wrong}: {mistakes:?}"
+        );
     }
 }
