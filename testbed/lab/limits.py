@@ -86,8 +86,6 @@ def _wire_mbps(made: Chain, line: Line, direction: str, process: Background) -> 
 
 def connect_ms(made: Chain, count: int) -> list[float]:
     """What `connect` takes, `count` times, of connections that each fetch the small file."""
-
-
     return [ask(made.host, V4.server, mptcp=False)[0] for _ in range(count)]
 
 

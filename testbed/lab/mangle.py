@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from .capture import ACK, RST, SYN, tcp_options
+from .capture import ACK, FIN, RST, SYN, tcp_options
 
 Out = list[tuple[str, float, bytes]]
 """Frames to pass on: the end they came in by (forged answers name the other one), delay in seconds, octets."""
@@ -299,6 +299,76 @@ class ResetAfter(Rule):
         return out
 
 
+class LeakHost(Rule):
+    """Now and then a packet of X goes on with the host's own address as its source."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        self._seen += source == "left"
+        if source == "left" and self._seen % 40 == 0 and frame[12:14] == b"\x08\x00":
+            leaked = bytearray(frame)
+            leaked[26:30] = bytes((10, 10, 0, 2))
+            return [(source, delay, frame), (source, delay, Segment(bytes(leaked)).frame())]
+        return [(source, delay, frame)]
+
+
+class Reset(Rule):
+    """Resets are lost, or turned into clean ends."""
+
+    def __init__(self, becomes: str) -> None:
+        self._becomes = becomes
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        segment = Segment(frame)
+        if not segment.flags & RST:
+            return [(source, delay, frame)]
+        if self._becomes == "lost":
+            return []
+        segment.tcp[13] = FIN | ACK
+        return [(source, delay, segment.frame())]
+
+
+class Translate(Rule):
+    """Somebody translates the host's IPv4 address on its way to the server."""
+
+    HOST, PUBLIC = bytes((10, 10, 0, 2)), bytes((10, 1, 0, 2))
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        at = 26 if source == "left" else 30
+        old, new = (self.HOST, self.PUBLIC) if source == "left" else (self.PUBLIC, self.HOST)
+        if frame[12:14] != b"\x08\x00" or frame[at : at + 4] != old:
+            return [(source, delay, frame)]
+        return [(source, delay, Segment(frame[:at] + new + frame[at + 4 :]).frame())]
+
+
+class ClearDscp(Rule):
+    """DSCP is bleached."""
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        if frame[12:14] != b"\x08\x00":
+            return [(source, delay, frame)]
+        return [(source, delay, Segment(frame[:15] + b"\0" + frame[16:]).frame())]
+
+
+class TwoSyns(Rule):
+    """Each SYN towards the server comes twice."""
+
+    def tcp(self, source: str, delay: float, frame: bytes) -> Out:
+        again = source == "left" and Segment(frame).flags & (SYN | ACK) == SYN
+        return [(source, delay, frame)] * (2 if again else 1)
+
+
+class FlipDatagram(Rule):
+    """An octet differs in what is not TCP."""
+
+    def pass_on(self, source: str, delay: float, frame: bytes) -> Out:
+        if frame[12:14] == b"\x08\x00" and frame[23] in (17, 47, 50, 132) and len(frame) > 300:
+            frame = frame[:299] + bytes((frame[299] ^ 1,)) + frame[300:]
+        return [(source, delay, frame)]
+
+
 def _is_join(segment: Segment) -> bool:
     return any(kind == 30 and data and data[0] >> 4 == 1 for kind, data in tcp_options(bytes(segment.options)))
 
@@ -323,6 +393,18 @@ def rule(text: str) -> Rule:
             return LeakCapable()
         case "early-synack":
             return EarlySynAck()
+        case "leak-host":
+            return LeakHost()
+        case "reset":
+            return Reset(value)
+        case "translate":
+            return Translate()
+        case "clear-dscp":
+            return ClearDscp()
+        case "two-syns":
+            return TwoSyns()
+        case "flip-datagram":
+            return FlipDatagram()
         case "lose":
             kind, _, port = value.partition(":")
             return Lose(kind, int(port))

@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,10 @@ from pathlib import Path
 from . import counters, handshakes, peer
 from .box import box
 from .capture import captures, tshark
+from .chain import CORE as CHAIN_CORE
+from .chain import LAN, LINK1, LINK2, Chain, chain
+from .interop import addresses, protocols, relay, setup
+from .interop.protocols import WHOLE
 from .running import ROOT
 from .judge import judge
 from .report import Check
@@ -113,6 +117,57 @@ def _extra(made: Scene, folder: Path, lines: list[tuple[Line, str]]) -> int:
         return handshakes.measure(made, folder, count=1, slow=2, timeout=3.0).extra_packets
 
 
+@dataclass(frozen=True)
+class ChainFault:
+    """What is broken on which line of the whole chain, and the row that must not pass then."""
+
+    name: str
+    line: Line
+    rule: str
+    row: Callable[[Chain], object]
+
+
+CHAIN_FAULTS = (
+    ChainFault("the host's address on X", LINK2, "leak-host", addresses.no_foreign_sources),
+    ChainFault("the host's address translated", CHAIN_CORE, "translate", addresses.the_server_sees_one_address),
+    ChainFault("resets lost before they reach H", LAN, "reset:lost", relay.a_reset_reaches_the_far_end),
+    ChainFault("resets made clean ends", LAN, "reset:fin", relay.a_reset_reaches_the_far_end),
+    ChainFault("SYN+ACK at H before S's", LAN, "early-synack", setup.nothing_is_sent_before_the_answer),
+    ChainFault("two SYNs on P for one of H's", LINK1, "two-syns", setup.nothing_is_sent_before_the_answer),
+    ChainFault("DSCP bleached on P", LINK1, "clear-dscp", relay.dscp_goes_along),
+    ChainFault("an octet of a datagram flipped", LINK1, "flip-datagram", protocols.not_tcp_passes_untouched),
+    ChainFault("joins that never arrive", LINK2, "no-join", addresses.the_server_sees_one_address),
+    ChainFault("options stripped on X", LINK2, "strip:syn", relay.dscp_goes_along),
+)
+
+
+def whole_chain(work: Path) -> tuple[int, int]:
+    """Each row that guards something passes on a sound chain, and does not when it is broken; how many did, and did not."""
+    passed = failed = 0
+    # A row that waits for what was lost shall not wait long.
+    peer.PATIENCE_S = 5.0
+    with chain(WHOLE, work=work) as made:
+        for row in dict.fromkeys(fault.row for fault in CHAIN_FAULTS):
+            said = _fails(row, made)
+            passed, failed = passed + (not said), failed + bool(said)
+            print(f"  {'FAILED' if said else 'ok':<6}  no fault: {row.__name__} passes{': it says ' + said if said else ''}", flush=True)
+        for fault in CHAIN_FAULTS:
+            with shim(made, fault.line, fault.rule):
+                said = _fails(fault.row, made)
+            passed, failed = passed + bool(said), failed + (not said)
+            print(f"  {'ok' if said else 'FAILED':<6}  {fault.name}: {fault.row.__name__} {'fails: ' + said if said else 'DID NOT NOTICE'}", flush=True)
+    return passed, failed
+
+
+def _fails(row: Callable[[Chain], object], made: Chain) -> str:
+    """Why a row fails; nothing if it passes."""
+    try:
+        row(made)
+    except (AssertionError, LabError, OSError) as noticed:
+        return (str(noticed) or type(noticed).__name__).splitlines()[0][:120]
+    return ""
+
+
 def main() -> int:
     """The control run, then every fault."""
     base = ROOT / "target" / "lab"
@@ -136,6 +191,8 @@ def main() -> int:
                 also = [name for name, check in found.items() if not check.ok and name != fault.noticed_by]
                 print(f"  {'ok' if noticed else 'FAILED':<6}  {fault.name}: {fault.noticed_by} {'fails' if noticed else 'DID NOT NOTICE'}"
                       + (f"; so do {', '.join(also)}" if also else ""), flush=True)  # fmt: skip
+        more = whole_chain(work / "chain")
+        passed, failed = passed + more[0], failed + more[1]
     except LabError as stopped:
         print(f"the self-check could not go on: {stopped}", file=sys.stderr)
         failed += 1

@@ -225,7 +225,8 @@ impl EngineConfig {
             .map_or(PortRole::Core, |settings| settings.role)
     }
 
-    /// The network, with every secondary port isolated: it carries its own addresses alone (BCP 38).
+    /// The network, with every secondary port isolated: it carries its own addresses alone (BCP 38). Packets to groups
+    /// go from subscribers to the Internet; at the customer's edge also back, to the first port where hosts are.
     pub(super) fn net_with_isolation(&self) -> NetConfig {
         let mut net = self.net.clone();
         for interface in &self.net.interfaces {
@@ -237,6 +238,14 @@ impl EngineConfig {
                     gateways: Vec::new(),
                 });
             }
+        }
+        let ports = || self.net.interfaces.iter().map(|interface| interface.port);
+        let of = |role| ports().filter(move |&port| self.role(port) == role);
+        if let Some(core) = of(PortRole::Core).next() {
+            net.groups
+                .extend(of(PortRole::Access).map(|access| (access, core)));
+            let back = of(PortRole::Access).next().filter(|_| self.edge.is_some());
+            net.groups.extend(back.map(|lan| (core, lan)));
         }
         net
     }

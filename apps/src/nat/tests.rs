@@ -275,6 +275,7 @@ impl Bed {
             shared: vec![IpAddr::V4(PUBLIC)],
             isolated: Vec::new(),
             private: vec![],
+            groups: Vec::new(),
         };
         let nat = NatSettings {
             inside: vec!["192.168.1.0/24".parse().unwrap()],

@@ -190,3 +190,26 @@ pub(super) fn is_link_scoped(addr: IpAddr) -> bool {
 pub(super) fn is_group(addr: IpAddr) -> bool {
     addr.is_multicast() || addr == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
+
+/// Whether `addr` is a multicast group whose packets routers may pass on (RFC 5771 4, RFC 4291 2.7: those of interfaces
+/// and links stay there).
+pub(super) fn is_routed_group(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_multicast() && addr.octets()[..3] != [224, 0, 0],
+        IpAddr::V6(addr) => addr.is_multicast() && addr.octets()[1] & 0xf > 2,
+    }
+}
+
+/// The Ethernet address of a group (RFC 1112 6.4, RFC 2464 7).
+pub(super) fn group_mac(group: IpAddr) -> [u8; 6] {
+    match group {
+        IpAddr::V4(addr) => {
+            let [_, b, c, d] = addr.octets();
+            [1, 0, 0x5e, b & 0x7f, c, d]
+        },
+        IpAddr::V6(addr) => {
+            let [.., a, b, c, d] = addr.octets();
+            [0x33, 0x33, a, b, c, d]
+        },
+    }
+}

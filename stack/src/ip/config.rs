@@ -41,6 +41,9 @@ pub struct NetConfig {
     /// Ports that carry packets from and to their own addresses alone. A route whose next hop is on such a port serves
     /// what these addresses send, and nothing else.
     pub isolated: Vec<IsolatedConfig>,
+    /// Where packets to multicast groups of more than a link's scope go on: from the first port to the second, without
+    /// regard to who joined what. What has no pair here is dropped.
+    pub groups: Vec<(PortId, PortId)>,
     /// Destinations that only ports with an address in one of these may ask for: networks behind a translator, our own
     /// addresses there included.
     pub private: Vec<IpNet>,

@@ -1,6 +1,7 @@
 //! ICMP errors that we send (RFC 792, RFC 1812 4.3, RFC 4443 3).
 
 use super::Net;
+use super::address::is_group;
 use super::output::chain_of;
 use super::packet::{EXTENSIONS_MAX, IpOut, Packet, Unreachable};
 use super::route::Target;
@@ -180,6 +181,9 @@ fn describe(complaint: Complaint, v6: bool, icmp: &mut [u8; ICMP_HEADER]) {
 /// No error about an error, a fragment but the first, a group, or from nobody. (Groups and nobodies do not come this
 /// far: [`Net::input`] drops them.)
 fn may_complain<B: PacketBuf>(packet: &Packet<B>) -> bool {
+    if is_group(packet.dst) {
+        return false;
+    }
     match packet.src {
         IpAddr::V4(_) => {
             let first = match *packet.ip_header() {

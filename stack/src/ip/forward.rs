@@ -1,7 +1,7 @@
 //! A packet in transit: TTL, MTU, the next hop. Nothing else of it changes (RFC 1812 5.2, 5.3).
 
 use super::Net;
-use super::address::is_link_scoped;
+use super::address::{is_group, is_link_scoped};
 use super::error::Complaint;
 use super::output::{Hop, chain_of, length, push_link};
 use super::packet::{Packet, Unreachable};
@@ -94,6 +94,12 @@ impl<B: PacketBuf> Net<B> {
             cx.counters.count(Counter::DropTtl);
             self.complain(cx, packet, Complaint::TimeExceeded, out);
             return None;
+        }
+        if is_group(dst) {
+            let hop = self.group_hop(packet.port, dst);
+            cx.counters
+                .add(Counter::DropGroup, u64::from(hop.is_none()));
+            return hop;
         }
         let hop = self.hop(cx, packet.src, dst, out);
         if hop.is_none() {

@@ -1,6 +1,6 @@
 //! A received frame: Ethernet, IP, and whom it is for.
 
-use super::address::{is_group, is_host};
+use super::address::{is_group, is_host, is_routed_group};
 use super::link::{Tags, link_len};
 use super::packet::{Ingress, Opaque, Packet, TcpArrival};
 use super::{Net, RxChecksum};
@@ -117,6 +117,9 @@ impl<B: PacketBuf> Net<B> {
         {
             return Err(Counter::DropMartian);
         }
+        if packet.protocol != TCP && is_routed_group(dst) && self.group_port(port).is_some() {
+            return Ok(Whose::Transit);
+        }
         if is_group(dst) || self.broadcasts.contains(dst) {
             return Err(Counter::DropGroup);
         }
@@ -154,6 +157,12 @@ impl<B: PacketBuf> Net<B> {
     fn is_behind(&self, port: PortId) -> bool {
         let mut nets = self.interface(port).into_iter().flat_map(|i| &i.addresses);
         nets.any(|net| self.is_private(net.addr()))
+    }
+
+    /// Where what came by `port` for a group goes on.
+    pub(super) fn group_port(&self, port: PortId) -> Option<PortId> {
+        let mut pairs = self.groups.iter();
+        pairs.find(|(from, _)| *from == port).map(|(_, to)| *to)
     }
 
     /// Whether `addr` is ours as seen from `port`: an isolated port's addresses are its own alone, and no others are there.

@@ -65,6 +65,8 @@ pub struct Net<B> {
     shared: AddressSet,
     /// Networks that no port outside them reaches.
     private: Vec<IpNet>,
+    /// Where packets to groups go on, by the port they came by.
+    groups: Vec<(PortId, PortId)>,
     /// The broadcast address of every network that we are on.
     broadcasts: AddressSet,
     /// Of all packets but those from isolated ports' addresses.
@@ -88,6 +90,7 @@ impl<B: PacketBuf> Net<B> {
             own: AddressSet::default(),
             shared: AddressSet::default(),
             private: config.private,
+            groups: config.groups,
             broadcasts: AddressSet::default(),
             routes: Routes::default(),
             isolated: Vec::new(),

@@ -1,6 +1,7 @@
 //! What goes out: the way to a destination, and the headers of what is ours.
 
 use super::Net;
+use super::address::group_mac;
 use super::isolated::Domain;
 use super::link::{Tags, link_len};
 use super::neighbor::{Held, Resolution, Solicit};
@@ -158,6 +159,20 @@ impl<B: PacketBuf> Net<B> {
             };
         }
         Some(hop)
+    }
+
+    /// The way on to a group, for what came by `port`.
+    pub(super) fn group_hop(&self, port: PortId, group: IpAddr) -> Option<Hop> {
+        let interface = self.interface(self.group_port(port)?)?;
+        Some(Hop {
+            port: interface.port,
+            mtu: interface.mtu,
+            next: group,
+            src_mac: interface.mac,
+            dst_mac: Some(group_mac(group)),
+            tags: interface.tags,
+            crossing: false,
+        })
     }
 
     /// The way to `dst` over a known link.

@@ -84,7 +84,7 @@ def no_foreign_sources(made: Chain) -> int:
             except OSError as wrong:
                 failed.append(str(wrong))
 
-    with made.capture("w1", "w2", at_once=False, snap=134) as files, peer.listening(made.server, peer.sends(data)):
+    with made.capture("w1", "w2", "a1", "a2", at_once=False, snap=134) as files, peer.listening(made.server, peer.sends(data)):
         threads = [threading.Thread(target=some, args=(CONNECTIONS // 4,), daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -97,7 +97,7 @@ def no_foreign_sources(made: Chain) -> int:
         for thread in threads:
             thread.join(60)
     assert not failed, f"{len(failed)} connections failed: {failed[0]}"
-    bad = foreign_sources(files["w1"], files["w2"])
+    bad = foreign_sources(files["w1"], files["w2"]) + foreign_sources(files["a1"], files["a2"])
     assert not bad, f"{len(bad)} packets, first {bad[0]}"
     joins = sum(bool(packet.flags & SYN) for packet in read(files["w2"]))
     assert joins > 2, f"only {joins} SYNs on X: nothing was put to the test"

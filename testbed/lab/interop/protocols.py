@@ -49,10 +49,9 @@ def _packets(source: str, to: str) -> list[bytes]:
             if protocol == 17:
                 body = struct.pack("!HHHH", 4000 + number, 9, 8 + min(size, 1472), 0) + body[:1472]
             made.append(_v4(protocol, source, to, body, ident=1000 + len(made), tos=0xB8 if size == 777 else 0))
-    # Fragments of one datagram, the last one first; without a first one; the don't-fragment bit kept.
+    # Fragments of one datagram, the last one first; the don't-fragment bit kept.
     whole = bytes(at & 0xFF for at in range(3000))
     made += [_v4(17, source, to, whole[at : at + 1480], ident=77, fragment=(0x2000 if at + 1480 < 3000 else 0) | at // 8) for at in (2960, 1480, 0)]
-    made.append(_v4(50, source, to, whole[:800], ident=78, fragment=100))
     made.append(_v4(47, source, to, whole[:100], ident=79, fragment=0x4000))
     return made
 

@@ -339,3 +339,48 @@ fn the_last_fragment_of_a_whole_packet_says_so() {
         .collect();
     assert_eq!(more, [true, false]);
 }
+
+/// Groups of more than a link's scope have one way on, by the port they came by; TCP has none, nor has what may not leave
+/// its link.
+#[test]
+fn groups_go_from_port_to_port() {
+    let grouped = || {
+        Bed::of(NetConfig {
+            groups: vec![(ACCESS, CORE)],
+            ..config()
+        })
+    };
+    let rows = [
+        (V4.0, "239.7.7.7", [0x01, 0x00, 0x5e, 7, 7, 7], 22),
+        (V4.0, "232.200.1.2", [0x01, 0x00, 0x5e, 72, 1, 2], 22),
+        (V6.0, "ff05::1:3", [0x33, 0x33, 0, 1, 0, 3], 21),
+    ];
+    for (src, group, station, ttl_at) in rows {
+        let mut bed = grouped();
+        let mut frame = packet(FROM_CLIENT, (src, group), UDP, 64, b"to many");
+        frame[..6].copy_from_slice(&station);
+        bed.route(ACCESS, frame.clone());
+        let (port, sent) = bed.sent_one();
+        assert_eq!(port, CORE);
+        frame[6..12].copy_from_slice(&mac(CORE));
+        frame[ttl_at] = 63;
+        if ttl_at == 22 {
+            edit_ipv4(&mut frame, |_| {});
+        }
+        assert_eq!(sent, frame, "{group}");
+    }
+    let stay = [
+        (ACCESS, "224.0.0.251", UDP, 64),
+        (ACCESS, "ff02::fb", UDP, 64),
+        (ACCESS, "239.7.7.7", 6, 64),
+        (SECOND, "239.7.7.7", UDP, 64),
+        (ACCESS, "239.7.7.7", UDP, 1),
+    ];
+    for (port, group, protocol, ttl) in stay {
+        let src = if group.contains(':') { V6.0 } else { V4.0 };
+        let mut bed = grouped();
+        let frame = packet((port, CLIENT_MAC), (src, group), protocol, ttl, b"to many");
+        bed.route(port, frame);
+        assert_eq!(bed.out.len(), 0, "{group} by {port:?}, protocol {protocol}");
+    }
+}
