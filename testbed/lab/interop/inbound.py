@@ -14,10 +14,7 @@ from ..chainconfig import PRIMARY, SECONDARY, V4, V6, WIRE, Setup
 from ..shell import LabError
 from .rows import at_least, punctual, row, rust_test
 
-OPEN = {"firewall": {"inbound": "accept"}}
-"""Hosts that answer for themselves."""
-BULK = Setup(links=(PRIMARY, SECONDARY), hcpe=OPEN)
-ORDER = Setup(links=(WIRE, WIRE), hcpe=OPEN)
+BULK = Setup(links=(PRIMARY, SECONDARY))
 NO_HYBRID = Setup(links=(WIRE, WIRE), boxes=("hag",))
 SECONDS = 6.0
 
@@ -52,7 +49,7 @@ def _first(packets: list[Packet], flags: int) -> Packet:
 CONNECTIONS = 50
 
 
-@row("I-IN1", "connections whose SYN+ACK left for the client after H's and the HCPE's, in mirrored order, SYNs verbatim, no MPTCP towards Internet or H", goal=f"= {2 * CONNECTIONS}", unit="connections", on=ORDER)
+@row("I-IN1", "connections whose SYN+ACK left for the client after H's and the HCPE's, in mirrored order, SYNs verbatim, no MPTCP towards Internet or H", goal=f"= {2 * CONNECTIONS}", unit="connections")
 def the_order_is_mirrored(made: Chain) -> int:
     with made.capture("s0", "a1", "h0", only="tcp") as files:
         for family, ends in ((socket.AF_INET, V4), (socket.AF_INET6, V6)):
@@ -87,7 +84,7 @@ def the_order_is_mirrored(made: Chain) -> int:
     return right
 
 
-@row("I-IN1", "a closed port of H's refuses the client at once: time to the refusal", goal="<= 100", unit="ms", on=ORDER)
+@row("I-IN1", "a closed port of H's refuses the client at once: time to the refusal", goal="<= 100", unit="ms")
 def a_closed_port_refuses(made: Chain) -> float:
     times = []
     for family, ends in ((socket.AF_INET, V4), (socket.AF_INET6, V6)):
