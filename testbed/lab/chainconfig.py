@@ -109,9 +109,13 @@ def over(below: Any, above: Any) -> Any:
 
 def config(box: str, setup: Setup, work: Path) -> str:
     """The configuration of `hcpe` or `hag`, in JSON, which is YAML too."""
-    tree = over(_hcpe(setup) if box == "hcpe" else _hag(setup), setup.hcpe if box == "hcpe" else setup.hag)
-    tree = over(tree, {"control": {"socket": str(work / f"{box}.sock")}})
-    return json.dumps(tree, indent=1) + "\n"
+    whole = over(tree(box, setup), {"control": {"socket": str(work / f"{box}.sock")}})
+    return json.dumps(whole, indent=1) + "\n"
+
+
+def tree(box: str, setup: Setup) -> dict[str, Any]:
+    """The same as a tree, but for its control socket."""
+    return over(_hcpe(setup) if box == "hcpe" else _hag(setup), setup.hcpe if box == "hcpe" else setup.hag)
 
 
 def _common(name: str, core: int) -> dict[str, Any]:
