@@ -1,0 +1,102 @@
+"""Who opens further subflows: the HCPE, the HAG, both at once or nobody, by what each knows of the other."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import replace
+
+from .. import peer
+from ..capture import ACK, SYN, read
+from ..chain import Chain
+from ..chainconfig import V4
+from .rows import PLAIN, row, rust_test
+
+SIZE = 400_000
+
+BLIND = {"hag": {"addresses": [], "prefixes": []}}
+"""An HCPE that knows no address of the HAG's, and takes no announced one."""
+KNOWS = {"join": {"subscribers": [{"prefix": "10.10.0.0/24", "addresses": [V4.hcpe2]}]}}
+"""A HAG that knows the HCPE's secondary address."""
+
+HAG_ALONE = replace(PLAIN, hcpe=BLIND, hag=KNOWS)
+BOTH = replace(PLAIN, hag=KNOWS)
+NOBODY = replace(PLAIN, hcpe=BLIND)
+TOLD = replace(PLAIN, hcpe={"hag": BLIND["hag"] | {"announce": True}}, hag={"join": {"announced": True}})
+TOLD_0 = replace(TOLD, hcpe=TOLD.hcpe | {"mptcp": {"versions": [0]}}, hag=TOLD.hag | {"mptcp": {"versions": [0]}})
+IGNORES = replace(PLAIN, hcpe={"hag": {"prefixes": []}})
+
+
+def _opened(made: Chain, port: int) -> tuple[str, int]:
+    """Who sent MP_JOIN SYNs, and the subflows of the connection a while later; data crosses before and after."""
+    data, back = peer.payload(SIZE, 12), peer.payload(SIZE, 13)
+
+    def serve(conn: socket.socket) -> None:
+        for _ in range(2):
+            assert peer.read_exactly(conn, SIZE) == data
+            conn.sendall(back)
+
+    with made.capture("w1", "w2", only="tcp") as files:
+        with peer.listening(made.server, serve, port=port) as server, peer.connect(made.host, V4.server, mptcp=False, port=port) as conn:
+            for turn in range(2):
+                conn.sendall(data)
+                assert peer.read_exactly(conn, SIZE) == back, "what arrived is not what was sent"
+                if not turn:
+                    time.sleep(2.0)
+            subflows = len(made.boxes["hag"].connections()[0]["subflows"])
+            conn.shutdown(socket.SHUT_WR)
+            assert not peer.read_all(conn), "more arrived than was sent"
+            server.join()
+    joins = {packet.src for packet in read(files["w2"]) if packet.flags & (SYN | ACK) == SYN and 1 in packet.mptcp}
+    assert not any(1 in packet.mptcp for packet in read(files["w1"])), "a join on the primary"
+    carried = sum(packet.payload for packet in read(files["w2"]))
+    assert bool(carried) == (subflows > 1), f"{subflows} subflows, {carried} octets on X"
+    names = {V4.hcpe2: "HCPE", V4.announced: "HAG"}
+    return " and ".join(sorted(names.get(address, address) for address in joins)) or "nobody", subflows
+
+
+@row("P12", "who joins where only the HAG knows the other's secondary address", goal="HAG", on=HAG_ALONE)
+def the_hag_joins(made: Chain) -> str:
+    by, subflows = _opened(made, 8500)
+    assert (by, subflows) == ("HAG", 2), f"{by}, {subflows} subflows"
+    return by
+
+
+@row("P12", "who joins where the HCPE announces its secondary address", goal="HAG", on=TOLD)
+def the_hag_joins_what_is_announced(made: Chain) -> str:
+    by, subflows = _opened(made, 8501)
+    assert (by, subflows) == ("HAG", 2), f"{by}, {subflows} subflows"
+    return by
+
+
+@row("P12", "who joins where the HCPE announces its secondary address, in version 0", goal="HAG", on=TOLD_0)
+def the_hag_joins_in_version_0(made: Chain) -> str:
+    by, subflows = _opened(made, 8502)
+    assert (by, subflows) == ("HAG", 2), f"{by}, {subflows} subflows"
+    return by
+
+
+@row("P12", "subflows where each knows the other's secondary address", goal="2", unit="subflows", on=BOTH)
+def both_know(made: Chain) -> int:
+    by, subflows = _opened(made, 8503)
+    assert by != "nobody" and subflows == 2, f"{by}, {subflows} subflows"
+    return subflows
+
+
+@row("P12", "who joins where neither knows the other's secondary address: the connection stays on P", goal="nobody", on=NOBODY)
+def neither_knows(made: Chain) -> str:
+    by, subflows = _opened(made, 8504)
+    assert (by, subflows) == ("nobody", 1), f"{by}, {subflows} subflows"
+    return by
+
+
+@row("P10c", "who joins where the HCPE is configured with the HAG's address, and takes no other from announcements", goal="HCPE", on=IGNORES)
+def the_hcpe_joins_as_configured(made: Chain) -> str:
+    by, subflows = _opened(made, 8505)
+    assert (by, subflows) == ("HCPE", 2), f"{by}, {subflows} subflows"
+    return by
+
+
+@row("P10c", "joins without any announcement, in virtual time: both directions by both accesses, opened by the host and by the Internet, in both versions", goal="all pass")
+def without_any_announcement() -> str:
+    return rust_test("apps", "as_configured_without_an_announcement")
