@@ -56,7 +56,7 @@ pub enum Command {
 }
 
 /// What an engine shows among its counters and no table of counters declares.
-const BESIDE: [(&str, &str); 6] = [
+const BESIDE: [(&str, &str); 9] = [
     (
         "copied_in_stack",
         "Octets of TCP payload that left as a copy instead of by reference: always 0.",
@@ -72,6 +72,18 @@ const BESIDE: [(&str, &str); 6] = [
     (
         "held_octets",
         "Payload octets that all relays hold now, received and not yet acknowledged by the other end.",
+    ),
+    (
+        "nat_hosts",
+        "Hosts that have mappings now, translated or only awaited back.",
+    ),
+    (
+        "nat_mappings",
+        "Mappings that exist now, static forwards among them.",
+    ),
+    (
+        "nat_ports",
+        "Ports of the public address that belong to a host now, of 65535.",
     ),
     (
         "pending",

@@ -104,17 +104,17 @@ impl<B: PacketBuf> Engine<B> {
         nat.is_some_and(|nat| nat.address == addr)
     }
 
-    /// The flow's port stays the flow's until [`Engine::release`].
+    /// The flow keeps its port, or its way through the firewall, until [`Engine::release`].
     pub(super) fn hold(&mut self, ends: &Ends) {
-        if let (Some(gate), true) = (&mut self.gate, ends.inner != ends.outer) {
-            gate.hold(ends.outer.src_port);
+        if let Some(gate) = &mut self.gate {
+            gate.hold((ends.inner.src, ends.inner.src_port));
         }
     }
 
     /// The flow has ended at `ended`, or is no longer ours.
     pub(super) fn release(&mut self, ended: Option<Instant>, ends: &Ends) {
-        if let (Some(gate), true) = (&mut self.gate, ends.inner != ends.outer) {
-            gate.release(ended, ends.outer.src_port);
+        if let Some(gate) = &mut self.gate {
+            gate.release(ended, (ends.inner.src, ends.inner.src_port));
         }
     }
 

@@ -106,6 +106,10 @@ impl<B: PacketBuf> Engine<B> {
         counters.insert("relays".into(), count(self.relays.len()));
         counters.insert("pending".into(), count(self.pendings.len()));
         counters.insert("held_octets".into(), self.held);
+        let gate = self.gate_use();
+        counters.insert("nat_mappings".into(), count(gate.mappings));
+        counters.insert("nat_ports".into(), count(gate.ports));
+        counters.insert("nat_hosts".into(), count(gate.hosts));
         Counters { counters }
     }
 

@@ -326,23 +326,18 @@ impl<B: PacketBuf> Gate<B> {
         Ok(Endpoint { addr, port })
     }
 
-    /// A relayed flow leaves from `port` of the public address: the port is kept for as long.
-    pub fn hold(&mut self, port: u16) {
-        if let Some(handle) = self.tcp_behind(port) {
+    /// A relayed flow of a host and its port has begun: what it has mapped is kept for as long.
+    pub fn hold(&mut self, host: (IpAddr, u16)) {
+        if let Some(handle) = self.table.get(Protocol::Tcp, host, None) {
             self.table.hold(handle);
         }
     }
 
-    /// A relayed flow that left from `port` has ended, or is passed on from now.
-    pub fn release(&mut self, ended: Option<Instant>, port: u16) {
-        if let Some(handle) = self.tcp_behind(port) {
+    /// A relayed flow of a host and its port has ended, or is passed on from now.
+    pub fn release(&mut self, ended: Option<Instant>, host: (IpAddr, u16)) {
+        if let Some(handle) = self.table.get(Protocol::Tcp, host, None) {
             self.table.release(ended, handle);
         }
-    }
-
-    fn tcp_behind(&self, port: u16) -> Option<Handle> {
-        let nobody = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-        self.table.behind(Protocol::Tcp, port, nobody)
     }
 
     /// Keeps a fragment until the first of its packet comes.

@@ -789,3 +789,24 @@ fn rules_and_transparent_mode_let_in() {
     assert_eq!(bed.back(&tcp(S6, H6, (9, 81), Flags::SYN)), pass);
     assert_eq!(bed.gate.table().len(), 1, "nothing but the forward");
 }
+
+#[test]
+fn a_relayed_flow_keeps_its_way_through_the_firewall() {
+    let mut bed = Bed::new(CLOSED, vec![]);
+    let pass = Passage::Pass(Translation::NONE);
+    assert_eq!(bed.out(&tcp(H6, S6, (5_000, 80), Flags::SYN)), pass);
+    let host = (ip(H6), 5_000);
+    bed.gate.hold(host);
+    for _ in 0..10 {
+        bed.wait(1_000);
+    }
+    bed.gate.release(Some(bed.now), host);
+    bed.wait(239);
+    // The box in the network has begun anew: what the server sends reaches the host, which says that it knows nothing.
+    let late = tcp(S6, H6, (80, 5_000), Flags::ACK);
+    assert_eq!(bed.back(&late), pass);
+    assert_eq!(bed.out(&tcp(H6, S6, (5_000, 80), Flags::RST)), pass);
+    bed.wait(500);
+    bed.wait(500);
+    assert_eq!(bed.back(&late), Passage::Drop(Counter::FirewallDropped));
+}
