@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from .. import peer
 from ..capture import ACK, SYN, read
-from ..chain import Chain
+from ..chain import LINK2, Chain
 from ..chainconfig import V4
+from .addresses import ROUTED, isolate
 from .rows import PLAIN, row, rust_test
 
 SIZE = 400_000
@@ -95,6 +96,27 @@ def the_hcpe_joins_as_configured(made: Chain) -> str:
     by, subflows = _opened(made, 8505)
     assert (by, subflows) == ("HCPE", 2), f"{by}, {subflows} subflows"
     return by
+
+
+NAT = """table ip nat {
+  chain out { type nat hook postrouting priority 100; oifname "right" masquerade; }
+  chain through { type filter hook forward priority 0; iifname "right" ct state new drop; }
+}
+"""
+BEHIND_NAT = replace(ROUTED, links=PLAIN.links, hag=ROUTED.hag | KNOWS)
+
+
+@row("I-CGN", "who joins where a kernel's NAT on X lets nothing in unasked, though the HAG knows the address behind it; data comes from the NAT's", goal="HCPE", on=BEHIND_NAT, fresh=True)
+def behind_a_nat(made: Chain) -> str:
+    isolate(made)
+    made.line(LINK2).run("nft", "-f", "-", stdin=NAT)
+    with made.capture("a2", only="tcp") as files:
+        by, subflows = _opened(made, 8506)
+    assert subflows == 2, f"{by}, {subflows} subflows"
+    senders = {packet.src for packet in read(files["a2"]) if packet.payload} - {V4.announced}
+    assert senders == {"10.22.0.1"}, f"on the far side of the NAT data came from {sorted(senders)}"
+    assert "HCPE" in by
+    return "HCPE"
 
 
 @row("P10c", "joins without any announcement, in virtual time: both directions by both accesses, opened by the host and by the Internet, in both versions", goal="all pass")
