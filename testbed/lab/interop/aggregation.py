@@ -132,6 +132,23 @@ def three_paths(made: Chain) -> float:
     return share_of_sum(made, made.setup.links)
 
 
+CAPPED = 5.0
+UNEVEN = Setup(links=(Link(20, 10), Link(40, 12)), hag={"ports": {"access2": {"cap": f"{CAPPED:.0f}Mbit/s"}}})
+
+
+@row("P11", "the HAG caps X at 5 Mbit/s, the HCPE does not: what X carries down and up of one connection each", goal="<= 5.5 down, >= 25 up", unit="Mbit/s", on=UNEVEN)
+def each_box_has_its_own_policy(made: Chain) -> str:
+    rates = {}
+    for way in ("down", "up"):
+        before = made.carried(LINK2)[way]["sent_octets"]
+        with punctual(made):
+            moved = exact(move(made, way, 6.0))
+        rates[way] = (made.carried(LINK2)[way]["sent_octets"] - before) * 8 / moved.seconds / 1e6
+    at_most(rates["down"], 1.1 * CAPPED, "X down")
+    at_least(rates["up"], 25.0, "X up")
+    return f"{rates['down']:.1f} down, {rates['up']:.1f} up"
+
+
 @row("I-FAIL", "X swallows everything in mid-transfer: the longest pause of a download, and the join once X is back", goal="<= 2.5", unit="s", on=DEFAULT)
 def the_secondary_falls_silent(made: Chain) -> float:
     return _loses_the_secondary(made, made.cut)
