@@ -59,6 +59,8 @@ stack::counters! {
         JoinStopped "join_stopped" "Joins of ours answered with a reset: no more are opened for that connection.",
         JoinSurplus "join_surplus" "MP_JOIN SYNs dropped in silence: their path has a subflow, or one of ours is under way there.",
         JoinSurplusClosed "join_surplus_closed" "Additional subflows of ours closed because the peer opened another on the same path.",
+        AddressChanged "address_changed" "Addresses of secondary ports that were put in the place of others.",
+        AddressRefused "address_refused" "Changes of addresses refused: the old one is no secondary port's, or the new one makes no network.",
         AnnouncementIgnored "announcement_ignored" "Addresses announced by peers that are in none of the prefixes that may be joined.",
         JoinOpened "join_opened" "Additional subflows of ours that the peer accepted.",
         JoinAccepted "join_accepted" "Additional subflows accepted.",

@@ -8,9 +8,11 @@ use common::accesses::{
     Family, addresses_of, assert_own_sources, by_announcement, by_configuration, chain, close,
     connect, customer, edge_of, hag_of,
 };
+use common::customer::Translator;
 use common::raw::Tcp;
 use common::site::{Site, edge_counter, large, transfer};
 use common::{Node, S, S6, Sim, Way, counter};
+use dataplane::App;
 use stack::PortId;
 use stack::time::Duration;
 use std::net::IpAddr;
@@ -381,4 +383,71 @@ fn the_primary_fails_and_what_lives_goes_on_by_the_secondary() {
     transfer(&mut sim, sockets, 1, 1_000_000);
     sim.idle(Duration::from_secs(150));
     assert_own_sources(&sim);
+}
+
+/// The chain with a NAT on its secondary access that forgets what was silent for a minute.
+fn behind_nat(edge: EdgeSettings) -> Sim<Site> {
+    let mut hag = hag_of(&[BOTH; 2]);
+    hag.net.routes.push(stack::ip::RouteConfig {
+        to: "100.64.0.9/32".parse().unwrap(),
+        via: "10.2.0.2".parse().unwrap(),
+    });
+    let mut sim = chain(edge_of(&[Family::V4; 2], edge), hag);
+    customer(&mut sim).translator = Some(Translator {
+        nic: 1,
+        inside: "10.2.0.2".parse().unwrap(),
+        outside: "100.64.0.9".parse().unwrap(),
+        timeout: Duration::from_secs(60),
+        ports: Vec::new(),
+    });
+    sim
+}
+
+#[test]
+fn behind_a_translator_the_join_comes_from_inside_and_is_kept_alive() {
+    for kept in [true, false] {
+        let mut edge = by_configuration(&["10.99.0.2"]);
+        if kept {
+            edge.keepalive = vec![(PortId(2), Duration::from_secs(25))];
+        }
+        let mut sim = behind_nat(edge);
+        let sockets = connect(&mut sim, 40_000, S);
+        transfer(&mut sim, sockets, 0, 100_000);
+        sim.idle(Duration::from_secs(5));
+        assert_eq!(subflows(&mut sim), 2);
+        sim.idle(Duration::from_secs(600));
+        sim.seen.clear();
+        sim.links[0].shape.rate = 4_000_000;
+        // Towards the customer: what the NAT has forgotten it drops.
+        transfer(&mut sim, sockets, 1, 1_000_000);
+        let stale = counter(&mut sim, "subflow_stale");
+        assert_eq!(stale == 0, kept, "{stale}");
+        if kept {
+            let frames = large(&sim, 1, Way::FromBox);
+            assert!(frames > 100, "{frames}");
+        }
+        common::site::close(&mut sim, sockets);
+    }
+}
+
+#[test]
+fn a_secondary_address_that_changes_is_withdrawn_and_joined_anew() {
+    let mut sim = chain(edge_of(&[BOTH; 2], by_announcement()), hag_of(&[BOTH; 2]));
+    let sockets = connect(&mut sim, 40_000, S);
+    transfer(&mut sim, sockets, 0, 1_000_000);
+    sim.seen.clear();
+    let command = apps::control::Command::SetAddress {
+        from: "10.2.0.2".parse().unwrap(),
+        to: "10.2.0.7/24".parse().unwrap(),
+        gateway: None,
+    };
+    let (now, mut out) = (sim.now, Vec::new());
+    customer(&mut sim)
+        .worker
+        .app_mut()
+        .command(now, command, &mut out);
+    assert!(out.is_empty(), "what is due leaves with the next turn");
+    transfer(&mut sim, sockets, 0, 2_000_000);
+    sim.idle(Duration::from_secs(5));
+    common::site::close(&mut sim, sockets);
 }

@@ -4,6 +4,7 @@
 mod table;
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -47,6 +48,19 @@ enum Command {
     Show {
         #[command(subcommand)]
         what: Show,
+    },
+    /// Give a secondary port of hcpe's another address: connections are joined anew from it.
+    SetAddress {
+        /// The address that is no more.
+        from: IpAddr,
+        /// The new one, such as 10.2.0.7/24.
+        to: String,
+        /// The router beside it, if that changed, too.
+        #[arg(long, value_name = "ADDRESS")]
+        gateway: Option<IpAddr>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// From now on, forward new flows without bonding them. What is bonded goes on.
     Drain {
@@ -136,6 +150,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let text = match &arguments.command {
         Command::Drain { json } => {
             fetch::<Status>(arguments, &Request::new("drain"), *json, table::status)?
+        },
+        Command::SetAddress {
+            from,
+            to,
+            gateway,
+            json,
+        } => {
+            let request = Request {
+                from: Some(*from),
+                to: Some(to.clone()),
+                gateway: *gateway,
+                ..Request::new("set address")
+            };
+            fetch::<Status>(arguments, &request, *json, table::status)?
         },
         Command::Show { what } => show(arguments, what)?,
     };

@@ -4,7 +4,9 @@
 //! never touch the data plane: a [`Command`] goes to the worker by a mailbox, which is read between two bursts, and a
 //! [`Reply`] comes back by value.
 
+use ipnet::IpNet;
 use stack::tally::Counted;
+use std::net::IpAddr;
 
 pub mod client;
 mod reply;
@@ -51,6 +53,16 @@ pub enum Command {
     /// From now on bypass new flows (their MP_CAPABLE is stripped); the relays that exist go on. Answered by
     /// [`Reply::Status`].
     Drain,
+    /// A secondary port of hcpe's gets another address: subflows from the old one are withdrawn and opened anew. Answered
+    /// by [`Reply::Status`].
+    SetAddress {
+        /// The address that is no more.
+        from: IpAddr,
+        /// The new one, with the prefix length of its network.
+        to: IpNet,
+        /// The router beside it, if that changed, too.
+        gateway: Option<IpAddr>,
+    },
     /// Reset every relay, towards both ends. Answered by [`Reply::Status`].
     ResetAll,
 }

@@ -95,7 +95,9 @@ fn answer(command: Command) -> Reply {
             draining: true,
             ..Status::default()
         }),
-        Command::ShowStatus | Command::ResetAll => Reply::Status(Status::default()),
+        Command::ShowStatus | Command::ResetAll | Command::SetAddress { .. } => {
+            Reply::Status(Status::default())
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 //! `{"status":"error","message":".."}` answers.
 
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 use super::{CONNECTIONS_SHOWN_MAX, Command, Reply};
 
@@ -17,10 +18,19 @@ pub struct Request {
     /// For `show connections` and `show accounts`: how many rows at most; without it, [`CONNECTIONS_SHOWN_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// For `set address`: the address that is no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+    /// For `set address`: the new one, with its prefix length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// For `set address`: the router beside it, if that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
 }
 
 /// Every command that can be asked for by name.
-pub const COMMANDS: [&str; 8] = [
+pub const COMMANDS: [&str; 9] = [
     "show ports",
     "show connections",
     "show paths",
@@ -29,6 +39,7 @@ pub const COMMANDS: [&str; 8] = [
     "show counters",
     "show status",
     "drain",
+    "set address",
 ];
 
 impl Request {
@@ -38,6 +49,9 @@ impl Request {
         Self {
             command: command.to_owned(),
             limit: None,
+            from: None,
+            to: None,
+            gateway: None,
         }
     }
 
@@ -63,6 +77,20 @@ impl Request {
             "show counters" => Ok(Command::ShowCounters),
             "show status" => Ok(Command::ShowStatus),
             "drain" => Ok(Command::Drain),
+            "set address" => {
+                let to = request.to.and_then(|text| text.parse().ok());
+                let (Some(from), Some(to)) = (request.from, to) else {
+                    return Err(
+                        "set address needs \"from\" and \"to\", such as 10.2.0.2 and 10.2.0.7/24"
+                            .into(),
+                    );
+                };
+                Ok(Command::SetAddress {
+                    from,
+                    to,
+                    gateway: request.gateway,
+                })
+            },
             other => Err(format!(
                 "unknown command \"{other}\"; there are {}",
                 COMMANDS.join(", ")

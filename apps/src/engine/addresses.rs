@@ -53,6 +53,13 @@ impl OwnAddresses {
         Some(id)
     }
 
+    /// Puts `to` in the place of `from`, on the same port, under a name that is not in use.
+    pub(super) fn replace(&mut self, from: IpAddr, to: IpAddr) {
+        let port = self.find(from).and_then(|own| own.port);
+        self.all.retain(|own| own.addr != from);
+        self.add(to, port);
+    }
+
     /// What is known of `addr`, if it takes joins.
     pub(super) fn find(&self, addr: IpAddr) -> Option<&OwnAddress> {
         self.all.iter().find(|own| own.addr == addr)

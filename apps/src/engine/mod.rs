@@ -16,6 +16,7 @@ mod offer;
 mod open_joins;
 mod passage;
 mod policy;
+mod renumber;
 mod report;
 mod select;
 mod setup;

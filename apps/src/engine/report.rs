@@ -37,6 +37,10 @@ impl<B: PacketBuf> Engine<B> {
                 self.draining = true;
                 Reply::Status(self.status())
             },
+            Command::SetAddress { from, to, gateway } => {
+                self.set_address(now, from, to, gateway);
+                Reply::Status(self.status())
+            },
             Command::ResetAll => {
                 self.reset_all(now, out);
                 Reply::Status(self.status())

@@ -188,6 +188,19 @@ impl Paths {
         }
     }
 
+    /// The path has changed: what waits there is due at once, and no failure of before counts.
+    pub(crate) fn retry(&mut self, by: By, now: Instant) {
+        if let Some(path) = self.of(by)
+            && path.state != State::Stopped
+        {
+            path.rounds = 0;
+            path.choice = 0;
+            if matches!(path.state, State::Due(_) | State::Idle | State::Live(..)) {
+                path.state = State::Due(now);
+            }
+        }
+    }
+
     /// The peer wants no further subflow of this connection.
     pub(crate) fn stop(&mut self) {
         for path in &mut self.all {

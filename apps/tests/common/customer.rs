@@ -1,5 +1,6 @@
 //! A customer's site as one node: a host with TCP behind a box at the edge, which has two accesses.
 
+use super::raw::Tcp;
 use super::{Host, Node, port_mac};
 use apps::engine::{EdgeSettings, Engine, EngineConfig, Occupancy, PortRole, PortSettings};
 use dataplane::memory::linear;
@@ -7,6 +8,7 @@ use dataplane::{CoreId, MemBuf, MemPort, MemWire, PortInfo, Worker, mailbox};
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
 use stack::time::{Duration, earlier};
 use stack::{Instant, PortId};
+use std::net::IpAddr;
 
 pub const LAN_HOST: &str = "10.11.0.2";
 
@@ -15,6 +17,43 @@ pub struct Customer {
     pub host: Host,
     pub worker: Worker<MemPort, Engine<MemBuf>>,
     wires: Vec<MemWire>,
+    /// What is on one of the accesses.
+    pub translator: Option<Translator>,
+}
+
+/// A NAT for TCP on the access of one card: it keeps ports, and forgets those that send nothing for a while.
+pub struct Translator {
+    pub nic: usize,
+    pub inside: IpAddr,
+    pub outside: IpAddr,
+    pub timeout: Duration,
+    pub ports: Vec<(u16, Instant)>,
+}
+
+impl Translator {
+    fn outward(&mut self, now: Instant, frame: Vec<u8>) -> Vec<u8> {
+        let Some(mut tcp) = Tcp::parse(&frame).filter(|tcp| tcp.src == self.inside) else {
+            return frame;
+        };
+        self.ports.retain(|(port, _)| *port != tcp.src_port);
+        self.ports.push((tcp.src_port, now));
+        tcp.src = self.outside;
+        tcp.frame(mac(&frame, 6), mac(&frame, 0))
+    }
+
+    fn inward(&self, now: Instant, frame: Vec<u8>) -> Option<Vec<u8>> {
+        let Some(mut tcp) = Tcp::parse(&frame).filter(|tcp| tcp.dst == self.outside) else {
+            return Some(frame);
+        };
+        let mut ports = self.ports.iter();
+        let (_, at) = ports.find(|(port, _)| *port == tcp.dst_port)?;
+        tcp.dst = self.inside;
+        (now.since(*at) < self.timeout).then(|| tcp.frame(mac(&frame, 6), mac(&frame, 0)))
+    }
+}
+
+fn mac(frame: &[u8], at: usize) -> [u8; 6] {
+    frame[at..at + 6].try_into().unwrap()
 }
 
 /// The box at the edge: LAN, primary, secondary.
@@ -114,6 +153,7 @@ impl Customer {
             host,
             worker: Worker::new(CoreId(0), ports, engine, inbox),
             wires,
+            translator: None,
         }
     }
 
@@ -129,7 +169,14 @@ impl Customer {
 }
 
 impl Node for Customer {
-    fn deliver(&mut self, _now: Instant, nic: usize, frame: Vec<u8>) {
+    fn deliver(&mut self, now: Instant, nic: usize, frame: Vec<u8>) {
+        let frame = match &self.translator {
+            Some(translator) if translator.nic == nic => translator.inward(now, frame),
+            _ => Some(frame),
+        };
+        let Some(frame) = frame else {
+            return;
+        };
         assert!(self.wires[nic + 1].put(frame), "the wire is full");
     }
 
@@ -148,7 +195,13 @@ impl Node for Customer {
             }
             for nic in 0..self.wires.len() - 1 {
                 while let Some(frame) = self.wires[nic + 1].take() {
-                    out.push((nic, linear(&frame)));
+                    let mut frame = linear(&frame);
+                    if let Some(translator) = &mut self.translator
+                        && translator.nic == nic
+                    {
+                        frame = translator.outward(now, frame);
+                    }
+                    out.push((nic, frame));
                 }
             }
             if moved == 0 {

@@ -64,6 +64,22 @@ impl<B: PacketBuf> Connection<B> {
         self.dirty = true;
     }
 
+    /// `addr` is no longer ours: REMOVE_ADDR for its `id` on another subflow, and nothing at all on those that used it, as
+    /// nothing may leave with it. Their data goes to others.
+    pub fn disown(&mut self, cx: &mut Cx<'_>, id: AddrId, addr: IpAddr) {
+        if self.mode == Mode::Fallback || self.is_closed() {
+            return;
+        }
+        self.paths.withdraw(id);
+        for subflow in &mut self.subflows {
+            if subflow.tuple.dst == addr {
+                subflow.tcb.abort(&mut cx.stack());
+            }
+        }
+        self.dirty = true;
+        self.settle(cx);
+    }
+
     /// Asks the peer to use subflow `id` only when no other is there, or again like the others (MP_PRIO).
     pub fn set_backup(&mut self, id: SubflowId, backup: bool) {
         if let Some(at) = self.index(id)

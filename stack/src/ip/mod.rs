@@ -126,6 +126,14 @@ impl<B: PacketBuf> Net<B> {
         Ok(net)
     }
 
+    /// Takes another configuration over, and keeps what is known of the neighbors. On an error nothing has changed.
+    pub fn reconfigure(&mut self, config: NetConfig) -> Result<(), NetError> {
+        let mut fresh = Self::new(config)?;
+        core::mem::swap(&mut fresh.neighbors, &mut self.neighbors);
+        *self = fresh;
+        Ok(())
+    }
+
     /// The port by which packets to `dst` leave, unless their source is an isolated port's.
     #[must_use]
     pub fn port_toward(&self, dst: IpAddr) -> Option<PortId> {
