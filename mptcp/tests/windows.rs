@@ -243,3 +243,24 @@ fn m22_a_peer_that_ignores_mp_fail_and_windows_cannot_make_us_hold_without_bound
         assert_eq!(world.ends[B].count(Counter::DssUncovered), 1);
     }
 }
+
+/// With a small shift the field holds less than the room that there is: saying so again and again would have both ends
+/// answer each other's acknowledgments for ever.
+#[test]
+fn a_window_larger_than_its_field_is_announced_once() {
+    for wscale in [0, 3] {
+        let setup = Setup {
+            wscale,
+            ..Setup::default()
+        };
+        let mut world = World::new(setup, vec![Link::pair(0, 10, 0), Link::pair(0, 20, 0)]);
+        world.join_all(&[1]);
+        world.ends[A].send(200_000, false);
+        world.ends[B].send(200_000, false);
+        world.pass(Duration::from_secs(2));
+        assert_eq!(world.ends[A].received, 200_000);
+        let sent = world.sent_segments;
+        world.pass(Duration::from_secs(10));
+        assert_eq!(world.sent_segments, sent);
+    }
+}

@@ -67,6 +67,8 @@ pub struct Setup {
     pub keys: [[u8; 8]; 2],
     pub limits: mptcp::connection::Limits,
     pub timestamps: bool,
+    /// Shift of the windows that both ends announce.
+    pub wscale: u8,
 }
 
 impl Default for Setup {
@@ -86,6 +88,7 @@ impl Default for Setup {
             ],
             limits: mptcp::connection::Limits::default(),
             timestamps: true,
+            wscale: 7,
         }
     }
 }
@@ -123,8 +126,8 @@ impl World {
                 recent: 5_000,
                 offset: 0,
             }),
-            snd_wscale: 7,
-            rcv_wscale: 7,
+            snd_wscale: setup.wscale,
+            rcv_wscale: setup.wscale,
             rtt: Some(paths[0][0].delay() + paths[0][1].delay()),
             ..Agreed::plain(isns[me], isns[1 - me], SMSS)
         };
