@@ -121,7 +121,9 @@ def tree(box: str, setup: Setup) -> dict[str, Any]:
 def _common(name: str, core: int) -> dict[str, Any]:
     cpus = sorted(os.sched_getaffinity(0))
     worker = {"cores": [cpus[core % len(cpus)]], "polling": "adaptive", "hugepages": "auto", "memory_mb": 256}
-    return {"name": name, "worker": worker, "control": {}, "drain": {"grace": "1s"}}
+    # So that small transfers use every path; rows about policy say otherwise.
+    policy = {"scheduler": "lowest-rtt"}
+    return {"name": name, "worker": worker, "policy": policy, "control": {}, "drain": {"grace": "1s"}}
 
 
 def _ports(setup: Setup, letter: str, last: int, names: str) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ routes:
   - {{ to: 0.0.0.0/0, via: {v4.server} }}
   - {{ to: "::/0", via: "{v6.server}" }}
 subscribers: ["{v4.net1}", "{v6.net1}"]
+policy: {{ scheduler: lowest-rtt }}
 mptcp: {{ announce: ["{v4.announced}", "{v6.announced}"], checksum: {checksum} }}
 control: {{ socket: {socket} }}
 drain: {{ grace: {grace} }}

@@ -1,8 +1,8 @@
 //! The HAG of the lab's scene, in memory and with every random choice fixed.
 
 use apps::engine::{
-    EdgeSettings, Engine, EngineConfig, JoinSettings, Limits, PortRole, PortSettings, Select,
-    Timeouts,
+    EdgeSettings, Engine, EngineConfig, JoinSettings, Limits, PolicySettings, PortRole,
+    PortSettings, Select, Timeouts,
 };
 use apps::nat::{FirewallSettings, Forward, MappingLimits, NatSettings, Protocol};
 use dataplane::memory::{MemBuf, linear};
@@ -76,10 +76,7 @@ fn announce() -> Vec<IpAddr> {
 pub fn engine(limits: Limits) -> Engine<MemBuf> {
     let ports = PORTS
         .iter()
-        .map(|(name, role, _)| PortSettings {
-            name: (*name).to_owned(),
-            role: *role,
-        })
+        .map(|(name, role, _)| PortSettings::new(name, *role))
         .collect();
     let config = EngineConfig {
         bridge: None,
@@ -94,6 +91,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         edge: None,
         join: JoinSettings::default(),
         inbound: false,
+        policy: PolicySettings::default(),
         accept_plain: false,
         select: Select::default(),
         limits,
@@ -139,10 +137,7 @@ pub fn edge() -> Engine<MemBuf> {
         to: nets(&["0.0.0.0/0"])[0],
         via: addresses(&["198.51.100.1"])[0],
     };
-    let ports = sides.map(|(name, role, _)| PortSettings {
-        name: name.to_owned(),
-        role,
-    });
+    let ports = sides.map(|(name, role, _)| PortSettings::new(name, role));
     let forward = Forward {
         protocol: Protocol::Tcp,
         port: 8080,

@@ -57,6 +57,30 @@ pub(super) fn show_octets(octets: u64) -> String {
     )
 }
 
+const RATES: [(&str, u64); 3] = [
+    ("Gbit/s", 1_000_000_000),
+    ("Mbit/s", 1_000_000),
+    ("kbit/s", 1_000),
+];
+
+/// `10Mbit/s` or `10 Mbit/s` in bits per second.
+pub(super) fn rate(text: &str) -> Option<u64> {
+    let (unit, factor) = RATES.iter().find(|(unit, _)| text.ends_with(unit))?;
+    let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+    number.checked_mul(*factor)
+}
+
+/// Bits per second as [`rate`] reads them.
+pub(super) fn show_rate(rate: u64) -> String {
+    let unit = RATES
+        .iter()
+        .find(|(_, factor)| rate >= *factor && rate.is_multiple_of(*factor));
+    unit.map_or_else(
+        || rate.to_string(),
+        |(unit, factor)| format!("{}{unit}", rate / factor),
+    )
+}
+
 const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
 /// `500ms`, `10s`, `2m` or `1h`.

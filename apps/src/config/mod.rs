@@ -124,6 +124,8 @@ impl Draft {
                 gateway: port.gateway.into_iter().map(|at| at.value).collect(),
                 keepalive: port.keepalive,
                 vlan: port.vlan,
+                cost: port.cost,
+                cap: port.cap,
             })
         };
         let route = |route: sections::RouteDraft| {
@@ -157,6 +159,7 @@ impl Draft {
                 versions: self.versions,
                 checksum: self.checksum,
             },
+            policy: self.policy,
             limits: self.limits,
             timeouts: self.timeouts,
             control: self.control.value,

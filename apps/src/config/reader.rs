@@ -228,6 +228,24 @@ impl Reader {
         value
     }
 
+    /// Bits per second: a whole number with kbit/s, Mbit/s or Gbit/s.
+    pub(super) fn rate(&mut self, at: &At<&Node>, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = match at.value {
+            Node::Text(text) => hint::rate(text),
+            _ => None,
+        };
+        let value = value.filter(|value| range.contains(value));
+        if value.is_none() {
+            let (low, high) = (
+                hint::show_rate(*range.start()),
+                hint::show_rate(*range.end()),
+            );
+            let instead = format!("write a rate from {low} to {high}, such as 10Mbit/s");
+            self.not(at, "no rate that fits here", &instead);
+        }
+        value
+    }
+
     /// A length of time with its unit: ms, s, m or h.
     pub(super) fn duration(
         &mut self,

@@ -11,7 +11,9 @@ use super::place::Place;
 use super::reader::{At, Reader, Table};
 use super::tree::Node;
 use super::types::{BoxKind, Control, Drain, Hugepages, Polling, Worker};
-use crate::engine::{JoinSettings, Limits, PerSubscriber, Select, Timeouts};
+use crate::engine::{
+    JoinSettings, Limits, PerSubscriber, PolicySettings, SchedulerKind, Select, Timeouts,
+};
 pub(super) use edge::HagDraft;
 pub(super) use gate::{GateDraft, NatDraft};
 pub(super) use ports::PortDraft;
@@ -43,6 +45,7 @@ pub(super) struct Draft {
     pub(super) announce: Vec<At<IpAddr>>,
     pub(super) versions: Versions,
     pub(super) checksum: bool,
+    pub(super) policy: PolicySettings,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) control: At<Control>,
@@ -67,6 +70,7 @@ const HAG: &[&str] = &[
     "inbound",
     "join",
     "mptcp",
+    "policy",
     "limits",
     "timeouts",
     "control",
@@ -77,7 +81,7 @@ const HAG: &[&str] = &[
 /// The sections of a file for hcpe.
 const HCPE: &[&str] = &[
     "name", "worker", "ports", "routes", "hosts", "nat", "firewall", "mappings", "hag", "mptcp",
-    "limits", "timeouts", "control", "drain", "select",
+    "policy", "limits", "timeouts", "control", "drain", "select",
 ];
 
 const fn sections(kind: BoxKind) -> &'static [&'static str] {
@@ -103,6 +107,7 @@ const LIMITS: &[&str] = &[
 ];
 const PER_SUBSCRIBER: &[&str] = &["connections", "pending", "joining", "buffer"];
 const TIMEOUTS: &[&str] = &["pending", "joining", "idle", "closing", "keepalive"];
+const POLICY: &[&str] = &["scheduler"];
 const CONTROL: &[&str] = &["socket"];
 const DRAIN: &[&str] = &["grace"];
 
@@ -129,6 +134,7 @@ pub(super) fn every_key(kind: BoxKind) -> Vec<&'static str> {
         select::RULE,
         WORKER,
         ROUTE,
+        POLICY,
         LIMITS,
         PER_SUBSCRIBER,
         TIMEOUTS,
@@ -200,6 +206,7 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<Draft> {
         announce,
         versions,
         checksum,
+        policy: policy(reader, &root),
         timeouts: timeouts(reader, &root),
         control: control(reader, &root),
         drain: drain(reader, &root),
@@ -479,6 +486,20 @@ fn per_subscriber(reader: &mut Reader, table: &Table<'_>, all: &Limits) -> PerSu
         share.buffer = value.unwrap_or(share.buffer);
     }
     share
+}
+
+fn policy(reader: &mut Reader, root: &Table<'_>) -> PolicySettings {
+    const CHOICES: &[(&str, SchedulerKind)] = &[
+        ("overflow", SchedulerKind::Overflow),
+        ("lowest-rtt", SchedulerKind::LowestRtt),
+    ];
+    let table = section(reader, root, "policy", POLICY);
+    let scheduler = table
+        .and_then(|table| table.find("scheduler"))
+        .and_then(|at| reader.choice(&at, CHOICES));
+    PolicySettings {
+        scheduler: scheduler.unwrap_or_default(),
+    }
 }
 
 fn timeouts(reader: &mut Reader, root: &Table<'_>) -> Timeouts {

@@ -16,6 +16,8 @@ impl Config {
         let port = |port: &Port| PortSettings {
             name: port.name.clone(),
             role: port.role,
+            cost: port.cost,
+            cap: port.cap,
         };
         EngineConfig {
             core: 0,
@@ -48,6 +50,7 @@ impl Config {
             versions: self.mptcp.versions,
             checksum: self.mptcp.checksum,
             inbound: self.inbound,
+            policy: self.policy,
             accept_plain: false,
             limits: self.limits,
             timeouts: self.timeouts,

@@ -7,6 +7,7 @@ use crate::engine::{Limits, PerSubscriber, PortRole, Timeouts};
 use dataplane::Idle;
 
 mod edge;
+mod policy;
 
 const EXAMPLE: &str = include_str!("../../hag/hag.example.yaml");
 
@@ -165,7 +166,7 @@ colour: blue
 29: timeouts.idle: 10 is no time that fits here; write a time with its unit (ms, s, m, h) from 1m to 168h, such as 10s
 31: control.socket: "run/hag.sock" is no absolute path; write an absolute path such as /run/hag/hag.sock
 32: drain.grace: 10 is no time that fits here; write a time with its unit (ms, s, m, h) from 0s to 24h, such as 10s
-33: colour: unknown key; the keys here are name, worker, ports, bridge, routes, subscribers, inbound, join, mptcp, limits, timeouts, control, drain, select"#;
+33: colour: unknown key; the keys here are name, worker, ports, bridge, routes, subscribers, inbound, join, mptcp, policy, limits, timeouts, control, drain, select"#;
     assert_eq!(told(source), expected);
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use mptcp::Versions;
 
-use crate::engine::{JoinSettings, Limits, PortRole, Select, Timeouts};
+use crate::engine::{JoinSettings, Limits, PolicySettings, PortRole, Select, Timeouts};
 use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
 
 /// Which of the two boxes a configuration is for.
@@ -83,6 +83,8 @@ pub struct Config {
     pub gate: Option<Gate>,
     /// Multipath TCP.
     pub mptcp: Mptcp,
+    /// Which access carries what.
+    pub policy: PolicySettings,
     /// What may be held at once.
     pub limits: Limits,
     /// How long each state is kept.
@@ -149,6 +151,10 @@ pub struct Port {
     pub keepalive: Option<Duration>,
     /// The virtual network that its frames are tagged with, within that of a service if there are two.
     pub vlan: Vec<u16>,
+    /// What sending data by it costs, if that is written.
+    pub cost: Option<u16>,
+    /// Bits per second of bonded flows' packets that are sent by it at most.
+    pub cap: Option<u64>,
 }
 
 /// What is behind a port.

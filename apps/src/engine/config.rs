@@ -46,6 +46,8 @@ pub struct EngineConfig {
     pub checksum: bool,
     /// Bond connections from the Internet to subscribers, whose boxes are then offered Multipath TCP.
     pub inbound: bool,
+    /// Which access carries what.
+    pub policy: PolicySettings,
     /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
     pub accept_plain: bool,
     /// Which flows are bonded.
@@ -100,6 +102,43 @@ pub struct PortSettings {
     pub name: String,
     /// Which side of the box it faces.
     pub role: PortRole,
+    /// What sending data by it costs, as an access network: less is preferred. `None` is 0 where connections begin,
+    /// which is the primary access, and 1 elsewhere.
+    pub cost: Option<u16>,
+    /// Bits per second of IP packets of bonded flows that we send by it at most: in all at the customer's edge, to each
+    /// line (an IPv4 address or an IPv6 /64) at the other box. What is sent again and bare acknowledgments are counted,
+    /// and not held back.
+    pub cap: Option<u64>,
+}
+
+impl PortSettings {
+    /// A port without policy.
+    #[must_use]
+    pub fn new(name: &str, role: PortRole) -> Self {
+        Self {
+            name: name.to_owned(),
+            role,
+            cost: None,
+            cap: None,
+        }
+    }
+}
+
+/// Which access carries what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicySettings {
+    /// How each piece of data gets its subflow.
+    pub scheduler: SchedulerKind,
+}
+
+/// How each piece of data gets its subflow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchedulerKind {
+    /// Accesses of the least cost first, the others for what those cannot carry.
+    #[default]
+    Overflow,
+    /// The lowest round-trip time first, whatever it costs.
+    LowestRtt,
 }
 
 /// Which side of the box a port faces.
@@ -298,6 +337,7 @@ impl Default for EngineConfig {
             mapping_timeouts: MappingTimeouts::default(),
             checksum: false,
             inbound: false,
+            policy: PolicySettings::default(),
             accept_plain: false,
             select: Select::default(),
             limits: Limits::default(),

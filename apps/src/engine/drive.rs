@@ -1,5 +1,6 @@
 //! The end of a burst: due timers, then each woken relay once: data moves, segments leave, what has ended is freed.
 
+use super::caps::charge;
 use super::metering::Carried;
 use super::subscribers::Usage;
 use super::{Engine, FlowRef, Remains, Timer};
@@ -213,7 +214,7 @@ impl<B: PacketBuf> Engine<B> {
         self.settle(now, handle);
     }
 
-    /// Follows the subflows that ended.
+    /// Follows the subflows that came and ended.
     fn take_events(&mut self, now: Instant, handle: Handle) {
         while let Some(event) = self
             .relays
@@ -222,7 +223,10 @@ impl<B: PacketBuf> Engine<B> {
             .and_then(|connection| connection.take_event())
         {
             match event {
-                Event::SubflowClosed { tuple, .. } => {
+                Event::SubflowClosed { id, tuple } => {
+                    if let Some(relay) = self.relays.get_mut(handle) {
+                        relay.uncap(id);
+                    }
                     self.on_subflow_closed(now, handle, tuple);
                 },
                 Event::AddressAnnounced { id, addr, port } => {
@@ -230,7 +234,7 @@ impl<B: PacketBuf> Engine<B> {
                 },
                 Event::AddressRemoved { id } => self.on_withdrawn(handle, id),
                 // A joined subflow was entered when its handshake ended.
-                Event::SubflowOpened { .. } => {},
+                Event::SubflowOpened { id, tuple } => self.on_subflow_opened(handle, id, tuple),
             }
         }
     }
@@ -242,11 +246,14 @@ impl<B: PacketBuf> Engine<B> {
             net,
             tools,
             metering,
+            caps,
             ..
         } = self;
         let Some(relay) = relays.get_mut(handle) else {
             return;
         };
+        relay.grant(now, caps);
+        let capped = core::mem::take(&mut relay.capped);
         for which in LEGS {
             let ip = IpOut {
                 tos: relay.tos(which),
@@ -254,10 +261,14 @@ impl<B: PacketBuf> Engine<B> {
             };
             let account = relay.account;
             let leg = relay.leg(which);
+            let counts = !capped.is_empty() && leg.multipath().is_some();
             let metered = leg.multipath().is_some();
             while let Some(out) = leg.output(&mut tools.leg(now)) {
                 let before = frames.len();
                 net.send_tcp(&mut tools.cx(now), &out.tuple, ip, out.segment, frames);
+                if counts && let Some(sent) = frames.get(before..) {
+                    charge((&mut *caps, &capped), now, out.subflow, sent);
+                }
                 if metered
                     && frames.len() > before
                     && let Some(frame) = frames.last()
@@ -270,6 +281,8 @@ impl<B: PacketBuf> Engine<B> {
                 }
             }
         }
+        relay.capped = capped;
+        relay.await_caps(now, caps);
     }
 
     /// After a run: counts what is held, frees a relay that is over, or sets its timer.

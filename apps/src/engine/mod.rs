@@ -5,6 +5,7 @@
 //! A segment without a flow goes to `policy`, and further subflows to `joins`. `report` answers the operator.
 
 mod addresses;
+mod caps;
 mod config;
 mod drive;
 mod edge;
@@ -27,8 +28,8 @@ mod versions;
 mod walk;
 
 pub use config::{
-    EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, PerSubscriber, PortRole,
-    PortSettings, Timeouts,
+    EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, PerSubscriber,
+    PolicySettings, PortRole, PortSettings, SchedulerKind, Timeouts,
 };
 pub use select::{Native, Rule, Select};
 
@@ -36,6 +37,8 @@ use crate::control::{Command, Reply};
 use crate::nat::Gate;
 use crate::relay::{Pending, Relay, Which};
 use addresses::OwnAddresses;
+pub(crate) use caps::Capped;
+use caps::Caps;
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
 use ipnet::IpNet;
 use metering::Metering;
@@ -127,6 +130,8 @@ pub struct Engine<B> {
     config: EngineConfig,
     /// Addresses of ours that further subflows use.
     own: OwnAddresses,
+    /// How much each capped path may still carry.
+    caps: Caps,
     net: Net<B>,
     tools: Tools,
     isn: IsnGenerator,
@@ -188,6 +193,7 @@ impl<B: PacketBuf> Engine<B> {
         Ok(Self {
             net,
             own: OwnAddresses::new(&config),
+            caps: Caps::new(&config),
             flows: FlowTable::new(keys, rng.u64()),
             pendings: Slab::with_capacity(limits.pending),
             relays: Slab::with_capacity(limits.relays),

@@ -184,10 +184,7 @@ mod tests {
     use crate::engine::{Limits, PerSubscriber, PortSettings};
 
     fn config() -> EngineConfig {
-        let port = |name: &str, role| PortSettings {
-            name: name.into(),
-            role,
-        };
+        let port = PortSettings::new;
         EngineConfig {
             ports: vec![port("a", PortRole::Access), port("c", PortRole::Core)],
             subscribers: vec!["10.1.0.0/24".parse().unwrap()],

@@ -12,7 +12,7 @@ pub(crate) use paths::{By, Path, Paths, Remote, State};
 pub(crate) use pending::{Answered, Ends, Kind, Offering, Pending};
 
 use crate::Counter;
-use crate::engine::Timeouts;
+use crate::engine::{Capped, Timeouts};
 use mptcp::connection::{Connection, SubflowId};
 use mptcp::{Cx, Token};
 pub(crate) use pump::PIECE_MIN;
@@ -67,6 +67,10 @@ pub(crate) struct Relay<B> {
     pub(crate) paths: Option<Box<Paths>>,
     /// Whose it is, to count what it uses.
     pub(crate) subscriber: Option<Handle>,
+    /// Subflows whose paths are capped.
+    pub(crate) capped: Vec<Capped>,
+    /// When a cap lets more go that waits for that.
+    pub(crate) cap_wake: Option<Instant>,
     /// Octets held when it was last looked at.
     pub(crate) held: u64,
     /// Where its entry in the timer wheel stands.
@@ -104,6 +108,8 @@ impl<B: PacketBuf> Relay<B> {
             announce_other_at: None,
             paths: None,
             subscriber: None,
+            capped: Vec::new(),
+            cap_wake: None,
             held: 0,
             armed: None,
             starved: false,
@@ -272,6 +278,7 @@ impl<B: PacketBuf> Relay<B> {
         let join = self.paths.as_ref().filter(|_| self.may_join());
         let join = join.and_then(|paths| paths.next_due());
         let due = earlier(legs, earlier(self.announce_other_at, join));
+        let due = earlier(due, self.cap_wake);
         due.map_or(own, |at| at.min(own))
     }
 }

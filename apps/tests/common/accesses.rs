@@ -51,7 +51,7 @@ fn route(to: &str, via: &str) -> RouteConfig {
 }
 
 fn settings(name: String, role: PortRole) -> PortSettings {
-    PortSettings { name, role }
+    PortSettings::new(&name, role)
 }
 
 fn addr(text: &str) -> IpAddr {
@@ -102,6 +102,7 @@ pub fn edge_of(accesses: &[Family], edge: EdgeSettings) -> EngineConfig {
             "fd00:11::/64".parse().unwrap(),
         ],
         edge: Some(edge),
+        policy: super::customer::EITHER_PATH,
         seed: [9; 32],
         ..EngineConfig::default()
     }
@@ -140,6 +141,7 @@ pub fn hag_of(accesses: &[Family]) -> EngineConfig {
             "fd00:11::/64".parse().unwrap(),
         ]),
         announce,
+        policy: super::customer::EITHER_PATH,
         seed: [7; 32],
         ..EngineConfig::default()
     }

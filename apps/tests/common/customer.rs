@@ -2,7 +2,10 @@
 
 use super::raw::Tcp;
 use super::{Host, Node, port_mac};
-use apps::engine::{EdgeSettings, Engine, EngineConfig, Occupancy, PortRole, PortSettings};
+use apps::engine::{
+    EdgeSettings, Engine, EngineConfig, Occupancy, PolicySettings, PortRole, PortSettings,
+    SchedulerKind,
+};
 use dataplane::memory::linear;
 use dataplane::{CoreId, MemBuf, MemPort, MemWire, PortInfo, Worker, mailbox};
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
@@ -11,6 +14,11 @@ use stack::{Instant, PortId};
 use std::net::IpAddr;
 
 pub const LAN_HOST: &str = "10.11.0.2";
+
+/// Small transfers use both accesses: tests of policy say otherwise.
+pub const EITHER_PATH: PolicySettings = PolicySettings {
+    scheduler: SchedulerKind::LowestRtt,
+};
 
 /// The site; its card 0 is the primary access, the others are the secondary ones.
 pub struct Customer {
@@ -78,10 +86,7 @@ pub fn edge_config(edge: EdgeSettings) -> EngineConfig {
         to: to.parse().unwrap(),
         via: via.parse().unwrap(),
     };
-    let settings = |(name, role): (&str, PortRole)| PortSettings {
-        name: name.into(),
-        role,
-    };
+    let settings = |(name, role): (&str, PortRole)| PortSettings::new(name, role);
     EngineConfig {
         net: NetConfig {
             interfaces: nets.iter().enumerate().map(interface).collect(),
@@ -107,6 +112,7 @@ pub fn edge_config(edge: EdgeSettings) -> EngineConfig {
             "fd00:11::/64".parse().unwrap(),
         ],
         edge: Some(edge),
+        policy: EITHER_PATH,
         seed: [9; 32],
         ..EngineConfig::default()
     }

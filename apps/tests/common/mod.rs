@@ -63,10 +63,7 @@ pub fn config() -> EngineConfig {
         mtu: 1500,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
     };
-    let settings = |(name, role): (&str, PortRole)| PortSettings {
-        name: name.into(),
-        role,
-    };
+    let settings = |(name, role): (&str, PortRole)| PortSettings::new(name, role);
     let announce = vec![HAG2.parse().unwrap(), "fd00:99::2".parse().unwrap()];
     let route = |to: &str, via: &str| RouteConfig {
         to: to.parse().unwrap(),
@@ -91,6 +88,7 @@ pub fn config() -> EngineConfig {
             "fd00:1::/64".parse().unwrap(),
         ],
         announce,
+        policy: customer::EITHER_PATH,
         seed: [7; 32],
         ..EngineConfig::default()
     }

@@ -13,7 +13,16 @@ use crate::config::types::{BoxKind, Device};
 use crate::engine::PortRole;
 
 /// The keys of a port.
-pub(super) const PORT: &[&str] = &["name", "device", "role", "addresses", "mtu", "vlan"];
+pub(super) const PORT: &[&str] = &[
+    "name",
+    "device",
+    "role",
+    "addresses",
+    "mtu",
+    "vlan",
+    "cost",
+    "cap",
+];
 
 /// The keys of a port of hcpe's.
 pub(super) const PORT_HCPE: &[&str] = &[
@@ -25,6 +34,8 @@ pub(super) const PORT_HCPE: &[&str] = &[
     "vlan",
     "gateway",
     "keepalive",
+    "cost",
+    "cap",
 ];
 
 /// What was readable of a port.
@@ -39,6 +50,8 @@ pub(in crate::config) struct PortDraft {
     pub(in crate::config) gateway: Vec<At<IpAddr>>,
     pub(in crate::config) keepalive: Option<Duration>,
     pub(in crate::config) vlan: Vec<u16>,
+    pub(in crate::config) cost: Option<u16>,
+    pub(in crate::config) cap: Option<u64>,
 }
 
 /// What is written about a port of each box.
@@ -144,6 +157,7 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
             reader.wrong(&at.place, what, "leave it out, or write a route");
         }
     }
+    let (cost, cap) = policy(reader, &table, role);
     Some(PortDraft {
         place: table.place,
         name,
@@ -154,6 +168,8 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
         gateway: gateway.unwrap_or_default(),
         keepalive,
         vlan: vlan.unwrap_or_default(),
+        cost,
+        cap,
     })
 }
 
@@ -170,6 +186,31 @@ fn vlan(reader: &mut Reader, at: &At<&Node>) -> Vec<u16> {
     items
         .filter_map(|at| reader.integer(at, 1u16..=4_094))
         .collect()
+}
+
+/// What a port costs, and how much may leave by it: only access networks have either.
+fn policy(
+    reader: &mut Reader,
+    table: &Table<'_>,
+    role: Option<PortRole>,
+) -> (Option<u16>, Option<u64>) {
+    let foreign = match (reader.kind, role) {
+        (BoxKind::Hag, Some(PortRole::Core)) | (BoxKind::Hcpe, Some(PortRole::Access)) => role,
+        _ => None,
+    };
+    let (cost, cap) = (table.find("cost"), table.find("cap"));
+    if let Some(role) = foreign {
+        for at in [&cost, &cap].into_iter().flatten() {
+            let role = role.name(reader.kind == BoxKind::Hcpe);
+            let what = format!("a port of role {role} leads to no access network");
+            reader.wrong(&at.place, what, "leave it out here");
+        }
+        return (None, None);
+    }
+    (
+        cost.and_then(|at| reader.integer(&at, 0u16..=1000)),
+        cap.and_then(|at| reader.rate(&at, 64_000..=1_000_000_000_000)),
+    )
 }
 
 /// Reads a role; the other box's roles are told apart from misspelt ones.
