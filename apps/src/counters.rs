@@ -44,6 +44,7 @@ stack::counters! {
         BypassSubscriberToSubscriber "bypass_subscriber_to_subscriber" "SYNs with MP_CAPABLE between two subscribers.",
         BypassNoRoute "bypass_no_route" "SYNs with MP_CAPABLE whose server or client has no route.",
         BypassAuthenticated "bypass_authenticated" "SYNs with MP_CAPABLE under TCP-MD5 or TCP-AO.",
+        BypassWrapped "bypass_wrapped" "SYNs with IPv4 options or IPv6 extension headers.",
         BypassMalformed "bypass_malformed" "SYNs whose MPTCP option is not an MP_CAPABLE that we can answer.",
         BypassVersion "bypass_version" "SYNs with MP_CAPABLE of a version that we do not speak.",
         BypassDataOnSyn "bypass_data_on_syn" "SYNs with MP_CAPABLE that carry data or a fast-open cookie.",

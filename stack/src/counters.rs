@@ -18,6 +18,8 @@ crate::counters! {
         DropIsolated "drop_isolated" "Packets that came by an isolated port for another address than its own, or for its address by another port.",
         DropPrivate "drop_private" "Packets from outside to a network that only its own hosts may address, as it is behind a translator.",
         Fragmented "fragmented" "Transit IPv4 packets that were sent on in fragments.",
+        Reassembled "reassembled" "TCP segments in transit whose fragments were all held until the last came.",
+        DropFragment "drop_fragment" "Fragments of TCP segments that overlap, make no whole, or are too many (RFC 5722, RFC 1858).",
         Bridged "bridged" "Frames carried from one port of a pair to the other as they came.",
         DropVlan "drop_vlan" "Frames of other virtual networks than their port is on.",
         NeighborConflict "neighbor_conflict" "ARP or NDP messages in which somebody else claims one of our addresses.",

@@ -40,6 +40,11 @@ impl<B: PacketBuf> Engine<B> {
             // It ends here, and who asks for the way (tcptraceroute) is told so; nothing is worth remembering.
             return self.bypass(now, arrival, false, None, out);
         }
+        if !arrival.packet.is_plain() && !arrival.local {
+            // What the options say is about every packet of the flow, and a leg of ours would send none of it.
+            let strip = !segment.options.mptcp.is_empty() && self.config.edge.is_none();
+            return self.bypass(now, arrival, strip, Some(Counter::BypassWrapped), out);
+        }
         if self.config.edge.is_some() {
             return self.on_host_syn(now, arrival, out);
         }

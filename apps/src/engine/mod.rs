@@ -48,7 +48,7 @@ use offer::PlainPeers;
 use open_joins::Outbound;
 use select::RuleHits;
 use stack::flow_table::FlowTable;
-use stack::ip::{Net, NetError};
+use stack::ip::{Net, NetError, Reassembly};
 use stack::slab::{Handle, Slab};
 use stack::tcp::isn::IsnGenerator;
 use stack::tcp::time_wait::TimeWait;
@@ -133,6 +133,7 @@ pub struct Engine<B> {
     /// How much each capped path may still carry.
     caps: Caps,
     net: Net<B>,
+    fragments: Reassembly<B>,
     tools: Tools,
     isn: IsnGenerator,
     flows: FlowTable<FlowRef>,
@@ -192,6 +193,7 @@ impl<B: PacketBuf> Engine<B> {
         }
         Ok(Self {
             net,
+            fragments: Reassembly::default(),
             own: OwnAddresses::new(&config),
             caps: Caps::new(&config),
             flows: FlowTable::new(keys, rng.u64()),

@@ -9,7 +9,7 @@ use dataplane::Received;
 use mptcp::Version;
 use mptcp::connection::SubflowId;
 use mptcp::option::{MpOption, ResetReason, parse};
-use stack::ip::{Ingress, IpOut, Opaque, TcpArrival};
+use stack::ip::{Gathered, Ingress, IpOut, Opaque, Packet, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, OutSegment, Segment};
 use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Tuple};
@@ -28,10 +28,49 @@ impl<B: PacketBuf> Engine<B> {
         let ingress = self.net.input(cx, port, frame, checksum, out);
         match ingress {
             Ingress::Done => {},
+            Ingress::Transit(packet) if packet.fragment_id().is_some() => {
+                self.on_fragment(now, packet, out);
+            },
             Ingress::Transit(packet) => self.pass(now, packet, out),
             Ingress::IcmpError(arrival) => self.on_icmp_error(now, arrival, out),
             Ingress::Tcp(arrival) => self.on_segment(now, arrival, out),
+            Ingress::Opaque(opaque) if opaque.packet.fragment_id().is_some() => {
+                self.on_fragment(now, opaque.packet, out);
+            },
             Ingress::Opaque(opaque) => self.on_opaque(now, opaque, out),
+        }
+    }
+
+    /// A fragment: those of subscribers' TCP are held until the segment is whole. If its flow is split it is then taken as
+    /// any other; else the fragments go on as they came.
+    fn on_fragment(&mut self, now: Instant, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
+        let subscribers =
+            self.config.is_subscriber(packet.src) || self.config.is_subscriber(packet.dst);
+        if !subscribers {
+            return self.pass(now, packet, out);
+        }
+        let cx = &mut self.tools.cx(now);
+        match self.fragments.gather(cx, packet) {
+            Gathered::Pass(packet) => self.pass(now, packet, out),
+            Gathered::Kept => {},
+            Gathered::Whole { packets, parts } => {
+                let first = parts.first().map(|part| &part.segment);
+                let split = first.is_some_and(|s| self.flows.get(&self.key_of(&s.tuple)).is_some());
+                let offers =
+                    first.is_some_and(|s| s.flags.has(Flags::SYN) && !s.options.mptcp.is_empty());
+                if offers {
+                    // No host cuts a SYN; whoever does hides its options, which must not pass.
+                    self.tools.stack.count(stack::Counter::DropUnread);
+                } else if split {
+                    for part in parts {
+                        self.on_segment(now, part, out);
+                    }
+                } else {
+                    for packet in packets {
+                        self.pass(now, packet, out);
+                    }
+                }
+            },
         }
     }
 

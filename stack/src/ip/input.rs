@@ -98,6 +98,9 @@ impl<B: PacketBuf> Net<B> {
         match packet.protocol {
             TCP if packet.is_plain() => Self::input_tcp(cx, packet, checksum, local),
             ICMP | ICMPV6 if packet.is_plain() => self.input_icmp(cx, packet, local, out),
+            _ if let Some(found) = packet.unwrapped() => {
+                Self::input_tcp(cx, found, RxChecksum::Unknown, local)
+            },
             _ if local && !self.shared.contains(packet.dst) => {
                 // RFC 1122 3.2.2.1: no fragments, no options, nothing but TCP and echo is served here.
                 self.refuse(cx, &packet, out);

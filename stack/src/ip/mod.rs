@@ -21,6 +21,7 @@ mod ndp;
 mod neighbor;
 mod output;
 mod packet;
+mod reassembly;
 mod route;
 mod syn;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use contents::{Contents, FragmentId, Ports, Quoted};
 pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
 };
+pub use reassembly::{Gathered, Reassembly};
 pub use translate::{Endpoint, Translation};
 
 use crate::buf::{Frame, PacketBuf, PortId};

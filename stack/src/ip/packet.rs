@@ -2,15 +2,18 @@
 
 use super::translate::Translation;
 use crate::Counter;
-use crate::buf::{PacketBuf, PortId, Slice};
+use crate::buf::{HEADER_MAX, PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
-use crate::wire::ip::{ICMPV6, TCP};
+use crate::wire::ip::{ETHERNET, ICMPV6, IPV4_MIN, IPV6, TCP};
 use crate::wire::tcp::{OptBytes, Segment};
 use core::net::IpAddr;
 
 /// IPv6 extension headers looked through for what they precede.
 pub(super) const EXTENSIONS_MAX: usize = 8;
+
+/// Octets before an IP packet at most.
+const LINK_MAX: usize = ETHERNET + 8;
 
 /// What became of a received frame.
 #[derive(Debug)]
@@ -202,9 +205,33 @@ impl<B: PacketBuf> Packet<B> {
     pub fn is_plain(&self) -> bool {
         match *self.ip_header() {
             [0x45, _, _, _, _, _, flags, offset, ..] => flags & 0x3f == 0 && offset == 0,
-            [first, ..] => first >> 4 == 6,
+            [first, ..] => first >> 4 == 6 && self.ip_header().len() == IPV6,
             [] => false,
         }
+    }
+
+    /// This packet with its TCP header right behind what counts as the IP header: IPv4 options and the extension headers of
+    /// IPv6 are part of that. `None` for fragments, other protocols, what is on a route that its sender chose, and headers
+    /// too long to be rewritten.
+    pub(super) fn unwrapped(&self) -> Option<Self> {
+        let rest = self.tcp_bytes()?;
+        let start = self.frame.len() - rest.len();
+        let ip = self.frame.bytes().get(usize::from(self.l3)..start)?;
+        let header = usize::from(rest.get(12)? >> 4) * 4;
+        let plain = if self.src.is_ipv4() {
+            let fragment = ip.get(6)? & 0x3f != 0 || *ip.get(7)? != 0;
+            !fragment && !has_source_route(ip.get(IPV4_MIN..)?)
+        } else {
+            !matches!(self.protocol, 43 | 44) && self.fragment_id().is_none()
+        };
+        if !plain || LINK_MAX + ip.len() + header > HEADER_MAX {
+            return None;
+        }
+        Some(Self {
+            l4: u16::try_from(start).ok()?,
+            protocol: TCP,
+            ..self.clone()
+        })
     }
 
     /// Addresses and ports, if a TCP header begins in this packet.
@@ -245,5 +272,19 @@ impl<B: PacketBuf> Packet<B> {
         self.protocol == ICMPV6
             && self.src.is_ipv6()
             && matches!(self.l4_bytes().first(), Some(133..=137))
+    }
+}
+
+/// Whether IPv4 options name routers to pass by (RFC 791 3.1: loose and strict source routes).
+fn has_source_route(options: &[u8]) -> bool {
+    let mut rest = options;
+    loop {
+        let len = match *rest {
+            [131 | 137, ..] => return true,
+            [1, ..] => 1,
+            [_, len, ..] if len >= 2 => usize::from(len),
+            _ => return false,
+        };
+        rest = rest.get(len..).unwrap_or(&[]);
     }
 }

@@ -7,7 +7,7 @@ use super::output::{chain_of, length, push_link};
 use super::packet::{SynEdit, TcpArrival};
 use crate::buf::{Frame, Header, PacketBuf};
 use crate::checksum::Sum;
-use crate::wire::ip::{TCP, pseudo_header};
+use crate::wire::ip::{IPV6, TCP, pseudo_header};
 use crate::wire::tcp::{HEADER_MIN, KIND_MPTCP, OptBytes, kind};
 use crate::{Counter, Cx};
 
@@ -56,7 +56,8 @@ impl<B: PacketBuf> Net<B> {
             edit.translation.rewrite_ip(bytes);
             rewrite_checksum(bytes);
         } else {
-            bytes[4..6].copy_from_slice(&length(l4_len));
+            // Extension headers count as payload (RFC 8200 3).
+            bytes[4..6].copy_from_slice(&length(ip.len() - IPV6 + l4_len));
         }
         let tcp = header.reserve(tcp_len);
         tcp[..HEADER_MIN].copy_from_slice(fixed);

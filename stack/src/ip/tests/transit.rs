@@ -77,7 +77,7 @@ fn ethernet_padding_is_not_passed_on() {
 }
 
 #[test]
-fn fragments_options_and_extension_headers_are_no_segments_even_with_tcp() {
+fn fragments_are_no_segments_and_options_and_extension_headers_are_looked_behind() {
     let segment = tcp_segment(V4, 0x02, &[2, 4, 5, 180], b"");
     let plain = packet(FROM_CLIENT, V4, 6, 64, &segment);
     let mut first = plain.clone();
@@ -104,8 +104,6 @@ fn fragments_options_and_extension_headers_are_no_segments_even_with_tcp() {
     for (name, frame, ports) in [
         ("first", first, true),
         ("last", last, false),
-        ("options", options, true),
-        ("extension", extended, true),
         ("first of IPv6", fragment(0), true),
         ("second of IPv6", fragment(8), false),
         ("unknown extension", unknown, false),
@@ -120,6 +118,22 @@ fn fragments_options_and_extension_headers_are_no_segments_even_with_tcp() {
             other => panic!("{name}: {other:?}"),
         };
         assert_eq!(told, ports.then_some((40_000, 80)), "{name}");
+    }
+    for (name, frame) in [("options", options), ("extension", extended)] {
+        let mut bed = Bed::acquainted();
+        let Ingress::Tcp(arrival) = bed.input(ACCESS, frame.clone()) else {
+            panic!("{name}: no segment");
+        };
+        let tuple = arrival.segment.tuple;
+        assert_eq!((tuple.src_port, tuple.dst_port), (40_000, 80), "{name}");
+        assert!(!arrival.packet.is_plain(), "{name}");
+        // Edited or not, what stands before the segment goes on with it, and the lengths are right.
+        bed.with(|net, cx, out| net.forward_syn(cx, &arrival, SynEdit::default(), out));
+        bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
+        let sent = bed.sent();
+        assert_eq!(sent.len(), 2, "{name}");
+        assert_eq!(sent[0], sent[1], "{name}");
+        assert_eq!(sent[0].1.len(), frame.len(), "{name}");
     }
     let ingress = Bed::acquainted().input(ACCESS, plain);
     assert!(
