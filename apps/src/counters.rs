@@ -51,6 +51,7 @@ stack::counters! {
         CutThrough "cut_through" "Flows whose MP_CAPABLE was answered by none: they go on as plain routing, and nothing is kept of them.",
         VersionChanged "version_changed" "Times that the peer left one version of Multipath TCP unanswered, so that the next flow asks for the other.",
         StrippedAnswer "stripped_answer" "SYN+ACKs of flows that are not split whose MPTCP option was removed.",
+        JoinWrongPort "join_wrong_port" "MP_JOIN SYNs that came by a port that is not an access network's, answered with a reset.",
         JoinNoToken "join_no_token" "MP_JOIN SYNs whose token names no connection, answered with a reset.",
         JoinTooEarly "join_too_early" "MP_JOIN SYNs dropped in silence: the connection still waits for the client's key.",
         JoinRefused "join_refused" "MP_JOINs refused: limit, fallback, or a wrong HMAC.",

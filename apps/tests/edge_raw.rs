@@ -206,3 +206,37 @@ fn where_the_option_is_not_answered_the_next_flow_goes_without_it() {
     let out = passes(&mut sim, LAN, &Tcp::plain_syn(HOST, 1002, S), PRIMARY);
     assert!(out.option(30).is_some(), "it is not remembered for ever");
 }
+
+#[test]
+fn a_join_by_a_port_to_the_internet_is_refused() {
+    let mut join = Tcp::plain_syn("10.2.0.2", 1000, common::HAG2);
+    join.options
+        .extend([30, 12, 0x10, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+    for (port, count) in [
+        (common::CORE, "join_wrong_port"),
+        (common::ACCESS2, "join_no_token"),
+    ] {
+        let mut sim = raw_sim(common::config());
+        send(&mut sim, port, &join, port);
+        assert_eq!(counter(&mut sim, count), 1, "{count}");
+    }
+}
+
+#[test]
+fn a_server_that_speaks_multipath_tcp_itself_is_not_taken_for_a_hag() {
+    for (flags, relayed) in [(0x01, false), (0x21, true)] {
+        let mut sim = raw_sim(config());
+        let out = passes(&mut sim, LAN, &Tcp::plain_syn(HOST, 1000, S), PRIMARY);
+        let mut answer = out.answer(SYN | ACK, 77_000);
+        answer.options = [
+            &[2, 4, 5, 0xb4][..],
+            &[30, 12, 1, flags, 1, 2, 3, 4, 5, 6, 7, 8],
+        ]
+        .concat();
+        let answer = passes(&mut sim, PRIMARY, &answer, LAN);
+        assert_eq!(answer.option(30), None);
+        assert_eq!(answer.seq != 77_000, relayed, "the server's number passes");
+        assert_eq!(counter(&mut sim, "cut_through"), u64::from(!relayed));
+        assert_eq!(sim.worker.app().occupancy().tokens, usize::from(relayed));
+    }
+}

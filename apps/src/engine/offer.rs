@@ -206,8 +206,16 @@ impl<B: PacketBuf> Engine<B> {
             None => self.draw_key(version)?,
         };
         match capable::syn_ack(options, version, local.key, self.terms()) {
-            Ok(agreed) => Some((local, agreed)),
-            Err(_) => {
+            // A box in the network forbids joins to the server's address, where it has none of its own; a server that speaks
+            // it itself does not. It is not ours to bond with: without an answer it falls back (RFC 8684 3.7).
+            Ok(agreed)
+                if agreed.deny_join_initial
+                    || version == Version::V0
+                    || self.config.edge.is_none() =>
+            {
+                Some((local, agreed))
+            },
+            Ok(_) | Err(_) => {
                 self.tokens.remove(local.token);
                 None
             },

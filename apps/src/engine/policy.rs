@@ -76,7 +76,11 @@ pub(super) enum Verdict {
 pub(super) fn judge(config: &EngineConfig, syn: &Syn, load: &Load) -> Verdict {
     if syn.local {
         return if syn.asks == Asks::Join && config.announce.contains(&syn.tuple.dst) {
-            Verdict::Join
+            if config.is_access_network(syn.port) {
+                Verdict::Join
+            } else {
+                Verdict::Refuse(Counter::JoinWrongPort)
+            }
         } else {
             Verdict::Refuse(Counter::NotOursReset)
         };

@@ -1,0 +1,127 @@
+"""What the boxes tell of the paths, and what a restart of one does."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from .. import peer
+from ..bulk import InBackground, move
+from ..capture import read
+from ..chain import Chain
+from ..chainconfig import V4, WIRE, Setup
+from .rows import at_most, punctual, row
+
+RATES = {"wan1": (20.0, 30.0), "wan2": (40.0, 60.0)}
+"""Mbit/s and round trip in ms of the emulated links."""
+
+
+@row("R6a", "how far rate and least round trip of a path are from what its emulator does after 5 s, the worst of both paths", goal="<= 0.05", unit="of the truth", on=Setup())
+def paths_are_as_they_are_told(made: Chain) -> float:
+    idle = {path["name"]: path["state"] for path in made.hcpe.show("paths")["paths"]}
+    with punctual(made), InBackground(move, made, "down", 7.0) as background:
+        time.sleep(5.5)
+        told = {path["name"]: path for path in made.hcpe.show("paths")["paths"]}
+        sending = {path["name"]: path for path in made.hag.show("paths")["paths"]}
+    assert background.result.exact
+    assert set(told) == set(RATES), f"paths {sorted(told)}, idle {idle}"
+    worst = 0.0
+    for name, (rate, rtt) in RATES.items():
+        path = told[name]
+        assert path["state"] == "up" and path["subflows"] >= 1, f"{name}: {path}"
+        off = abs(path["rate_in"] * 8 / 1e6 - rate) / rate, abs(path["min_rtt_us"] / 1e3 - rtt) / rtt
+        at_most(max(off), 0.05, f"{name}: {path['rate_in'] * 8 / 1e6:.2f} Mbit/s and {path['min_rtt_us'] / 1e3:.2f} ms")
+        worst = max(worst, *off)
+    assert all(path["sent"] > 1_000 for path in sending.values()), "the HAG does not count what it sent"
+    return round(worst, 4)
+
+
+@row("I-ACC", "payload octets that the boxes' accounts and captures of P and X differ by, for each path and direction", goal="0", unit="octets")
+def accounts_are_exact(made: Chain) -> int:
+    time.sleep(0.5)
+    before = {box.name: _account(box) for box in (made.hcpe, made.hag)}
+    with made.capture("w1", "w2", only="tcp", snap=160) as files:
+        for way in ("down", "up"):
+            assert move(made, way, 0.5).exact
+        time.sleep(0.5)
+    off = 0
+    for number, name in enumerate(("w1", "w2"), start=1):
+        inside = (V4.host, V4.hcpe2)
+        packets = list(read(files[name]))
+        up = sum(packet.payload for packet in packets if packet.src in inside)
+        down = sum(packet.payload for packet in packets if packet.dst in inside)
+        assert up > 10_000 and down > 10_000, f"{name} carried {up} and {down} octets"
+        for box, path in ((made.hcpe, f"wan{number}"), (made.hag, f"access{number}")):
+            told = [now - then for now, then in zip(_account(box)[path], before[box.name].get(path, (0, 0)), strict=True)]
+            assert told == [up, down], f"{box.name} tells {told} of {path}, captured were {[up, down]}"
+            off += abs(told[0] - up) + abs(told[1] - down)
+    return off
+
+
+def _account(box) -> dict[str, tuple[int, int]]:  # noqa: ANN001
+    accounts = box.show("accounts")["accounts"]
+    mine = next((each["paths"] for each in accounts if each["subscriber"] == V4.host), [])
+    return {path["path"]: (path["bytes_up"], path["bytes_down"]) for path in mine}
+
+
+UNBONDED = 5301
+PARTED = Setup(links=(WIRE, WIRE), hcpe={"select": {"exclude": [{"port": UNBONDED}]}})
+
+
+def _reset_after(conn: socket.socket) -> float:
+    """Seconds from the next segment of this end to its reset."""
+    begin = time.monotonic()
+    conn.settimeout(5.0)
+    try:
+        conn.sendall(b"are you there?")
+        assert conn.recv(100) == b"never", "it is still answered"
+    except ConnectionResetError:
+        return time.monotonic() - begin
+    except BrokenPipeError:
+        return 0.0
+    raise AssertionError("no reset")
+
+
+def _restart(made: Chain, name: str) -> tuple[float, float]:
+    """A bonded and a plain connection, and a restart of `name` in between: when H and S were reset on the bonded one."""
+    ends: dict[int, list[socket.socket]] = {}
+
+    def keep(conn: socket.socket) -> None:
+        ends[conn.getsockname()[1]].append(conn)
+        while len(ends[conn.getsockname()[1]]) < 3:
+            time.sleep(0.02)
+
+    with peer.listening(made.server, keep, port=5300), peer.listening(made.server, keep, port=UNBONDED):
+        for port in (5300, UNBONDED):
+            ends[port] = []
+            conn = peer.connect(made.host, V4.server, mptcp=False, port=port)
+            conn.sendall(b"hello")
+            while not ends[port]:
+                time.sleep(0.01)
+            assert peer.read_exactly(ends[port][0], 5) == b"hello"
+            ends[port].append(conn)
+        time.sleep(0.3)
+        assert made.hcpe.counters()["relays"] == 1
+        made.boxes[name].kill()
+        made.boxes.pop(name)
+        made.start_box(name)
+        (at_server, at_host), (plain_server, plain_host) = ends[5300], ends[UNBONDED]
+        took = _reset_after(at_host), _reset_after(at_server)
+        for source, sink in ((plain_host, plain_server), (plain_server, plain_host)):
+            source.sendall(b"still here")
+            assert peer.read_exactly(sink, 10) == b"still here"
+        for port, sockets in ends.items():
+            sockets[1].close()
+            ends[port].append(sockets[1])
+    assert made.hcpe.relays_left() == 0 and made.hag.relays_left() == 0, "relays are left"
+    return took
+
+
+@row("I-MID", "the HAG is killed and comes back: seconds until H and S hear of it after their next segments; a plain connection goes on", goal="<= 0.5", unit="s", on=PARTED, fresh=True)
+def a_restart_of_the_hag(made: Chain) -> float:
+    return round(at_most(max(_restart(made, "hag")), 0.5, "H or S heard late"), 3)
+
+
+@row("I-MID", "the same with the HCPE", goal="<= 2", unit="s", on=PARTED, fresh=True)
+def a_restart_of_the_hcpe(made: Chain) -> float:
+    return round(at_most(max(_restart(made, "hcpe")), 2.0, "H or S heard late"), 3)
