@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 from .. import peer
 from ..bulk import move
-from ..capture import ACK, SYN, read, tcp_options
+from ..capture import ACK, SYN, read
 from ..chain import Chain
 from ..chainconfig import V4, V6, WIRE, Setup
-from ..frames import frames
 from .opening import MPTCP, openers
 from .rows import row, rust_test
 
@@ -114,34 +112,6 @@ def nobody_answers_in_the_servers_place(made: Chain) -> int:
     return extra
 
 
-NO_HAG = Setup(links=LINKS, boxes=("hcpe",))
-
-
-@row("I-CUT", "without a HAG, S with MPTCP off and on: relays that the HCPE makes, with S seeing one address, no join, and all octets", goal="0", unit="relays", on=NO_HAG)
-def without_a_hag_connections_are_plain(made: Chain) -> int:
-    for speaks in (0, 1):
-        made.server.sysctl(net__mptcp__enabled=speaks)
-        data = peer.payload(600_000, 5 + speaks)
-        try:
-            with made.capture("s0", "w2", only="tcp", snap=160) as files, peer.listening(made.server, peer.sends(data), port=5220 + speaks, mptcp=bool(speaks)) as server:
-                for _ in range(3):
-                    with peer.connect(made.host, V4.server, mptcp=False, port=5220 + speaks) as conn:
-                        conn.shutdown(socket.SHUT_WR)
-                        assert peer.read_all(conn) == data
-        finally:
-            made.server.sysctl(net__mptcp__enabled=0)
-        assert set(server.peers) == {V4.host}, f"S saw {server.peers}"
-        assert {frame.src for frame in frames(files["s0"])} <= {V4.host, V4.server}
-        joins = [packet for name in files for packet in read(files[name]) if 1 in packet.mptcp]
-        assert not joins, f"{len(joins)} joins"
-        later = [packet for packet in read(files["s0"]) if packet.payload and packet.mptcp]
-        assert not later, "data with MPTCP options"
-    counters = made.hcpe.counters()
-    assert counters["cut_through"] >= 6, f"cut through: {counters['cut_through']}"
-    assert counters["pending"] == 0, "state is kept"
-    return counters["relay_opened"]
-
-
 @row("I-CUT", "where SYNs with the option are not answered: only the first connection waits for its third SYN", goal="all pass", unit="")
 def eaten_options_are_remembered() -> str:
     return rust_test("apps", "where_the_option_is_not_answered_the_next_flow_goes_without_it")
@@ -192,32 +162,9 @@ def a_native_host_is_passed(made: Chain) -> int:
     return 3
 
 
-@row("X5", "MP_CAPABLE of a host in the Internet that reaches H, of 4 connections that go on", goal="0", unit="SYNs")
-def the_internets_option_is_stripped(made: Chain) -> int:
-    data = peer.payload(300_000, 11)
-    made.server.sysctl(net__mptcp__enabled=1)
-    try:
-        with made.capture("s0", "h0", only="tcp", snap=160) as files:
-            for ends, family in ((V4, socket.AF_INET), (V6, socket.AF_INET6)):
-                with peer.listening(made.host, peer.sends(data), family=family, port=5240):
-                    for _ in range(2):
-                        with peer.connect(made.server, ends.host, mptcp=True, port=5240) as conn:
-                            assert peer.read_all(conn) == data
-    finally:
-        made.server.sysctl(net__mptcp__enabled=0)
-    sent = [each for each in openers(files["s0"], SYN) if MPTCP in each.kinds]
-    assert len(sent) >= 4, f"S sent {len(sent)} SYNs with the option"
-    reached = [frame for frame in frames(files["h0"]) if MPTCP in _kinds(frame)]
-    answered = [each for each in openers(files["s0"], SYN | ACK) if MPTCP in each.kinds]
-    assert not reached and not answered, f"{len(reached)} packets reached H, {len(answered)} answers reached S"
-    return len(reached)
-
-
-def _kinds(frame) -> set[int]:  # noqa: ANN001
-    start = (frame.packet[0] & 15) * 4 if frame.packet[0] >> 4 == 4 else 40
-    if frame.protocol != socket.IPPROTO_TCP or len(frame.packet) < start + 20:
-        return set()
-    return {kind for kind, _ in tcp_options(frame.packet[start + 20 : start + (frame.packet[start + 12] >> 4) * 4])}
+@row("I-CUT", "a server that speaks Multipath TCP where no HAG is on the path is not taken for one", goal="all pass", unit="")
+def servers_are_not_taken_for_hags() -> str:
+    return rust_test("apps", "a_server_that_speaks_multipath_tcp_itself_is_not_taken_for_a_hag")
 
 
 @row("X5", "joins from the Internet's side, joins without a connection, and other ways in: refused and counted", goal="all pass", unit="")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
-from .. import peer
 from ..bulk import InBackground, move
 from ..capture import read
 from ..chain import Chain
-from ..chainconfig import V4, WIRE, Setup
-from .rows import at_most, punctual, row
+from ..chainconfig import V4, Setup
+from .rows import at_most, punctual, row, rust_test
 
 RATES = {"wan1": (20.0, 30.0), "wan2": (40.0, 60.0)}
 """Mbit/s and round trip in ms of the emulated links."""
@@ -64,64 +62,6 @@ def _account(box) -> dict[str, tuple[int, int]]:  # noqa: ANN001
     return {path["path"]: (path["bytes_up"], path["bytes_down"]) for path in mine}
 
 
-UNBONDED = 5301
-PARTED = Setup(links=(WIRE, WIRE), hcpe={"select": {"exclude": [{"port": UNBONDED}]}})
-
-
-def _reset_after(conn: socket.socket) -> float:
-    """Seconds from the next segment of this end to its reset."""
-    begin = time.monotonic()
-    conn.settimeout(5.0)
-    try:
-        conn.sendall(b"are you there?")
-        assert conn.recv(100) == b"never", "it is still answered"
-    except ConnectionResetError:
-        return time.monotonic() - begin
-    except BrokenPipeError:
-        return 0.0
-    raise AssertionError("no reset")
-
-
-def _restart(made: Chain, name: str) -> tuple[float, float]:
-    """A bonded and a plain connection, and a restart of `name` in between: when H and S were reset on the bonded one."""
-    ends: dict[int, list[socket.socket]] = {}
-
-    def keep(conn: socket.socket) -> None:
-        ends[conn.getsockname()[1]].append(conn)
-        while len(ends[conn.getsockname()[1]]) < 3:
-            time.sleep(0.02)
-
-    with peer.listening(made.server, keep, port=5300), peer.listening(made.server, keep, port=UNBONDED):
-        for port in (5300, UNBONDED):
-            ends[port] = []
-            conn = peer.connect(made.host, V4.server, mptcp=False, port=port)
-            conn.sendall(b"hello")
-            while not ends[port]:
-                time.sleep(0.01)
-            assert peer.read_exactly(ends[port][0], 5) == b"hello"
-            ends[port].append(conn)
-        time.sleep(0.3)
-        assert made.hcpe.counters()["relays"] == 1
-        made.boxes[name].kill()
-        made.boxes.pop(name)
-        made.start_box(name)
-        (at_server, at_host), (plain_server, plain_host) = ends[5300], ends[UNBONDED]
-        took = _reset_after(at_host), _reset_after(at_server)
-        for source, sink in ((plain_host, plain_server), (plain_server, plain_host)):
-            source.sendall(b"still here")
-            assert peer.read_exactly(sink, 10) == b"still here"
-        for port, sockets in ends.items():
-            sockets[1].close()
-            ends[port].append(sockets[1])
-    assert made.hcpe.relays_left() == 0 and made.hag.relays_left() == 0, "relays are left"
-    return took
-
-
-@row("I-MID", "the HAG is killed and comes back: seconds until H and S hear of it after their next segments; a plain connection goes on", goal="<= 0.5", unit="s", on=PARTED, fresh=True)
-def a_restart_of_the_hag(made: Chain) -> float:
-    return round(at_most(max(_restart(made, "hag")), 0.5, "H or S heard late"), 3)
-
-
-@row("I-MID", "the same with the HCPE", goal="<= 2", unit="s", on=PARTED, fresh=True)
-def a_restart_of_the_hcpe(made: Chain) -> float:
-    return round(at_most(max(_restart(made, "hcpe")), 2.0, "H or S heard late"), 3)
+@row("I-MID", "either box restarted in virtual time: ends of split connections that are not reset at their next segments, plain ones that do not go on", goal="all pass", unit="")
+def restarts_of_either_box() -> str:
+    return rust_test("apps", "edge_restart")
