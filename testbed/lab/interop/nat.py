@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import socket
+import socketserver
 import struct
 import threading
 import time
@@ -181,8 +182,13 @@ def static_forward(made: Chain) -> int:
         def log_message(self, *_: object) -> None:
             pass
 
+    class Web(http.server.ThreadingHTTPServer):
+        def server_bind(self) -> None:
+            # The library's own asks for the address's name, and nobody here knows any.
+            socketserver.TCPServer.server_bind(self)
+
     with made.host.entered():
-        web = http.server.ThreadingHTTPServer((V4.host, 80), Page)
+        web = Web((V4.host, 80), Page)
     threading.Thread(target=web.serve_forever, daemon=True).start()
     try:
         answers = 0
