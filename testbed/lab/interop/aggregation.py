@@ -15,8 +15,10 @@ SECONDS = 8.0
 LOSSY_SECONDS = 5.0
 SHARE_OF_SUM = 0.90
 SHARE_OF_PRIMARY = 0.98
-DEFAULT = Setup(links=(PRIMARY, SECONDARY))
-QUICK = Setup(links=(PRIMARY, QUICK_SECONDARY))
+OVERFLOW = {"policy": {"scheduler": "overflow"}}
+"""What the boxes do unless they are told otherwise."""
+DEFAULT = Setup(links=(PRIMARY, SECONDARY), hcpe=OVERFLOW, hag=OVERFLOW)
+QUICK = Setup(links=(PRIMARY, QUICK_SECONDARY), hcpe=OVERFLOW, hag=OVERFLOW)
 LOSSES = (0.1, 1.0)
 
 _alone: dict[tuple[float, str], float] = {}

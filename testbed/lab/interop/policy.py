@@ -13,13 +13,14 @@ from ..chainconfig import PRIMARY, QUICK_SECONDARY, SECONDARY, Setup
 from ..chainconfig import V4
 from .rows import at_least, at_most, punctual, row, rust_test
 
-NORMAL = Setup(links=(PRIMARY, SECONDARY))
-QUICK = Setup(links=(PRIMARY, QUICK_SECONDARY))
+OVERFLOW = {"policy": {"scheduler": "overflow"}}
+NORMAL = Setup(links=(PRIMARY, SECONDARY), hcpe=OVERFLOW, hag=OVERFLOW)
+QUICK = Setup(links=(PRIMARY, QUICK_SECONDARY), hcpe=OVERFLOW, hag=OVERFLOW)
 CAP = 10.0
 CAPPED = Setup(
     links=(PRIMARY, SECONDARY),
-    hcpe={"ports": {"wan2": {"cap": f"{CAP:.0f}Mbit/s"}}},
-    hag={"ports": {"access2": {"cap": f"{CAP:.0f}Mbit/s"}}},
+    hcpe=OVERFLOW | {"ports": {"wan2": {"cap": f"{CAP:.0f}Mbit/s"}}},
+    hag=OVERFLOW | {"ports": {"access2": {"cap": f"{CAP:.0f}Mbit/s"}}},
 )
 PORT = 5010
 TICK_S = 0.01
