@@ -118,6 +118,7 @@ class Chain:
         command = [str(running.program("braid-link")), "left", "right", "--json", *shape.options()]
         log = self.work / f"{line.name}-{sum(1 for _ in self.work.glob(f'{line.name}-*.log'))}.log"
         process = self.line(line).start(command, log)
+        process.prefer()
         self.emulators[line.name] = process
         wait_until(f"the emulator of {line.name}", lambda: "are joined" in process.output() or not process.running(), timeout=5.0)
         if not process.running():

@@ -89,6 +89,7 @@ def start(space: Namespace, name: str, config: str, work: Path) -> Running:
     socket.unlink(missing_ok=True)
     file.write_text(config)
     process = space.start([str(program(name)), "run", "-c", str(file)], work / f"{name}.log")
+    process.prefer()
     running = Running(name, process, socket)
     try:
         wait_until(f"{name} is ready", lambda: not process.running() or (socket.exists() and running.answering()), 20.0, every=0.1)

@@ -26,7 +26,7 @@ from ..running import ROOT
 from ..shell import LabError
 from ..topology import capability, terminable
 from . import page
-from .rows import ROWS, Figure, NotJudged, Row
+from .rows import ROWS, Figure, NotJudged, Row, starved
 
 OUT = ROOT / "target" / "interop"
 NO_ROWS = {"__main__", "rows", "page"}
@@ -75,6 +75,7 @@ class Bench:
         return result
 
     def _attempt(self, row: Row) -> Result | None:
+        starved.clear()
         signal.signal(signal.SIGALRM, lambda *_: _too_long(row))
         try:
             if row.on is None:
@@ -94,6 +95,10 @@ class Bench:
             self.unjudged = str(unjudged)
             return None
         except (AssertionError, LabError, OSError, subprocess.SubprocessError) as failed:
+            if isinstance(failed, AssertionError) and starved:
+                self._forget()
+                self.unjudged = f"{starved[-1]} ({failed})"
+                return None
             return self._failed(row, f"{_where(failed)}{'' if isinstance(failed, AssertionError | LabError) else type(failed).__name__ + ': '}{failed}")
         except Exception:
             return self._failed(row, traceback.format_exc())

@@ -15,9 +15,11 @@ import inspect
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..chain import Chain
 from ..chainconfig import WIRE, Setup
@@ -69,6 +71,22 @@ def row(id: str, what: str, *, goal: str = "", unit: str = "", on: Setup = PLAIN
     return register
 
 
+STARVED = 0.15
+"""If a box had work, but no processor, for more than this share of the time, what falls short says nothing of the box."""
+
+starved: list[str] = []
+"""What `punctual` found of that since the row began: a failure of such a row is not judged. The runner empties it."""
+
+
+def _waited_s(chain: Chain) -> dict[str, float]:
+    """How long each box has waited for a processor so far."""
+    waited = {}
+    for name, box in chain.boxes.items():
+        threads = Path(f"/proc/{box.process.pid}/task").glob("*/schedstat")
+        waited[name] = max((int(thread.read_text().split()[1]) / 1e9 for thread in threads), default=0.0)
+    return waited
+
+
 @contextmanager
 def punctual(chain: Chain) -> Iterator[dict[str, float]]:
     """What is measured in the block counts only if the emulated links were not late: else `NotJudged`.
@@ -77,8 +95,13 @@ def punctual(chain: Chain) -> Iterator[dict[str, float]]:
     """
     chain.lateness_us()
     said: dict[str, float] = {}
+    begin, before = time.monotonic(), _waited_s(chain)
     yield said
     said["late_us"] = chain.lateness_us()
+    for name, waited in _waited_s(chain).items():
+        share = (waited - before.get(name, 0.0)) / (time.monotonic() - begin)
+        if share > STARVED:
+            starved.append(f"{name} had work but no processor for {share:.0%} of the time")
     if said["late_us"] > LATEST_US:
         raise NotJudged(f"1 % of the frames left the links more than {said['late_us'] / 1e3:.1f} ms late (at most {LATEST_US / 1e3:.0f} ms)")
 
