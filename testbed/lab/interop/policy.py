@@ -155,3 +155,8 @@ def a_step_of_the_secondarys_rate(made: Chain) -> float:
 @row("P11", "virtual time: boxes with opposite costs, each sends by its own", goal="pass")
 def each_box_has_its_own_policy() -> str:
     return rust_test("apps", "each_side_keeps_to_its_own_policy")
+
+
+@row("P1", "virtual time: at 95, 100 and 105 % of the primary's rate for a minute each, the secondary comes into use no more than once a second", goal="pass")
+def at_the_limit_nothing_flaps() -> str:
+    return rust_test("mptcp", "m29_at_its_limit_the_overflow_does_not_flap")
