@@ -50,8 +50,8 @@ fn route(to: &str, via: &str) -> RouteConfig {
     }
 }
 
-fn settings(name: String, role: PortRole) -> PortSettings {
-    PortSettings::new(&name, role)
+fn settings(name: &str, role: PortRole) -> PortSettings {
+    PortSettings::new(name, role)
 }
 
 fn addr(text: &str) -> IpAddr {
@@ -67,7 +67,7 @@ fn net_of(n: usize) -> usize {
 pub fn edge_of(accesses: &[Family], edge: EdgeSettings) -> EngineConfig {
     let lan = ["10.11.0.1/24".into(), "fd00:11::1/64".into()];
     let mut interfaces = vec![interface(0, [2, 0, 0, 0, 0xee, 0], &lan)];
-    let mut ports = vec![settings("lan".into(), PortRole::Access)];
+    let mut ports = vec![settings("lan", PortRole::Access)];
     let mut isolated = Vec::new();
     for (n, family) in (1..).zip(accesses) {
         let net = net_of(n);
@@ -79,7 +79,7 @@ pub fn edge_of(accesses: &[Family], edge: EdgeSettings) -> EngineConfig {
         } else {
             PortRole::Secondary
         };
-        ports.push(settings(format!("wan{n}"), role));
+        ports.push(settings(&format!("wan{n}"), role));
         if n > 1 {
             let gateways = family.of([format!("10.{net}.0.1"), format!("fd00:{net}::1")]);
             isolated.push(IsolatedConfig {
@@ -116,12 +116,12 @@ pub fn hag_of(accesses: &[Family]) -> EngineConfig {
         let net = net_of(n);
         let ours = family.of([format!("10.{net}.0.1/24"), format!("fd00:{net}::1/64")]);
         interfaces.push(interface(n - 1, port_mac(n - 1), &ours));
-        ports.push(settings(format!("access{n}"), PortRole::Access));
+        ports.push(settings(&format!("access{n}"), PortRole::Access));
     }
     let core = accesses.len();
     let ours = ["10.9.0.1/24".into(), "fd00:9::1/64".into()];
     interfaces.push(interface(core, port_mac(core), &ours));
-    ports.push(settings("core".into(), PortRole::Core));
+    ports.push(settings("core", PortRole::Core));
     let mut routes = vec![route("0.0.0.0/0", "10.9.0.2"), route("::/0", "fd00:9::2")];
     routes.extend(accesses[0].of([
         route("10.11.0.0/24", "10.1.0.2"),
