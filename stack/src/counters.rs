@@ -5,7 +5,7 @@ crate::counters! {
     pub enum Counter {
         DropMalformed "drop_malformed" "Frames whose Ethernet, IP or TCP header or options do not parse.",
         DropChecksum "drop_checksum" "Packets with a wrong IP, TCP or ICMP checksum.",
-        DropUnread "drop_unread" "Packets of a flow that is split here which are fragments, or have IP options or extension headers.",
+        DropUnread "drop_unread" "Packets that are not taken apart: of a flow that is split here those with IP options or extension headers that nobody reads; and TCP in fragments that is damaged, or a SYN with MP_CAPABLE.",
         DropTtl "drop_ttl" "Transit packets whose TTL or hop limit ran out (an ICMP error may have been sent).",
         DropNoRoute "drop_no_route" "Packets without a route to their destination.",
         DropNeighbor "drop_neighbor" "Packets whose next hop did not answer ARP or NDP, or did not fit while it was asked.",

@@ -42,7 +42,7 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// A fragment: those of subscribers' TCP are held until the segment is whole. If its flow is split it is then taken as
-    /// any other; else the fragments go on as they came.
+    /// any other; else the fragments go on as they came. A segment that is damaged goes nowhere.
     fn on_fragment(&mut self, now: Instant, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
         let subscribers =
             self.config.is_subscriber(packet.src) || self.config.is_subscriber(packet.dst);
@@ -54,11 +54,12 @@ impl<B: PacketBuf> Engine<B> {
             Gathered::Pass(packet) => self.pass(now, packet, out),
             Gathered::Kept => {},
             Gathered::Whole { packets, parts } => {
-                let first = parts.first().map(|part| &part.segment);
-                let split = first.is_some_and(|s| self.flows.get(&self.key_of(&s.tuple)).is_some());
-                let offers =
-                    first.is_some_and(|s| s.flags.has(Flags::SYN) && !s.options.mptcp.is_empty());
-                if offers {
+                let Some(first) = parts.first().map(|part| &part.segment) else {
+                    // Damaged, so of no use to anybody; and what it says must not pass a split flow's relay by.
+                    return self.tools.stack.count(stack::Counter::DropUnread);
+                };
+                let split = self.flows.get(&self.key_of(&first.tuple)).is_some();
+                if first.flags.has(Flags::SYN) && !first.options.mptcp.is_empty() {
                     // No host cuts a SYN; whoever does hides its options, which must not pass.
                     self.tools.stack.count(stack::Counter::DropUnread);
                 } else if split {
