@@ -126,9 +126,10 @@ fn paths_and_accounts_are_what_the_links_carried() {
             assert_eq!((path.state.as_str(), path.subflows), ("up", 1));
             assert!(path.min_rtt_us >= round_trip - 100, "{path:?}");
         }
-        // The edge opened them over empty queues.
+        // The edge opened them over empty queues; an acknowledgment may cover two segments (RFC 5681 4.2), and so take
+        // the time of one more frame.
         let off = at_edge[n].min_rtt_us.abs_diff(round_trip);
-        assert!(off * 20 <= round_trip, "{:?}", at_edge[n]);
+        assert!(off <= 1_700, "{:?}", at_edge[n]);
         let (up, down) = (
             payload(&sim, port, Way::ToBox),
             payload(&sim, port, Way::FromBox),
@@ -144,8 +145,8 @@ fn paths_and_accounts_are_what_the_links_carried() {
     for n in [0, 1] {
         let rate = at_edge[n].rate_in;
         assert!(rate.abs_diff(1_000_000) * 20 <= 1_000_000, "{n}: {rate}");
-        // What is sent may also grow the queue.
-        assert!(at_hag[n].rate_out > 950_000, "{:?}", at_hag[n]);
+        // What is sent may also grow the queue, or let it drain after a loss: the window is halved then (RFC 5681 3.1).
+        assert!(at_hag[n].rate_out > 500_000, "{:?}", at_hag[n]);
         assert!(at_hag[n].delivery_rate > 100_000, "{:?}", at_hag[n]);
     }
     close(&mut sim, sockets);

@@ -150,7 +150,7 @@ fn the_lines_are_what_is_documented() {
         (
             b"{\"command\":\"show me\"}\n",
             "{\"status\":\"error\",\"message\":\"unknown command \\\"show me\\\"; there are show ports, show \
-             connections, show paths, show accounts, show rules, show counters, show status, drain\"}\n",
+             connections, show paths, show accounts, show rules, show counters, show status, drain, set address\"}\n",
         ),
         (
             b"\xff\n",
