@@ -146,7 +146,7 @@ class Chain:
         raise LabError(f"the chain has no interface {name}")
 
     @contextmanager
-    def capture(self, *names: str, only: str = "", snap: int = 65535, at_once: bool = True, folder: Path | None = None) -> Iterator[dict[str, Path]]:
+    def capture(self, *names: str, only: str = "", snap: int = 2048, at_once: bool = True, folder: Path | None = None) -> Iterator[dict[str, Path]]:
         """Captures on several interfaces (see `tap`); the files, by name, are complete when the block ends."""
         folder = folder or Path(tempfile.mkdtemp(prefix="capture-", dir=self.work))
         wanted = [(*self.tap(name), name) for name in names]
