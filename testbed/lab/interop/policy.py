@@ -40,7 +40,6 @@ def _pace(conn: socket.socket, mbps: float, seconds: float) -> None:
 def _offered(made: Chain, way: str, mbps: float, seconds: float, *, settle: float) -> tuple[float, float]:
     """Mbit/s of frames that P and X carry while a connection is offered `mbps` of payload, once `settle` seconds have passed."""
     measured: dict[str, tuple[float, float]] = {}
-    done = threading.Event()
 
     def send(conn: socket.socket) -> None:
         pacing = threading.Thread(target=_pace, args=(conn, mbps, settle + seconds), daemon=True)
@@ -59,13 +58,11 @@ def _offered(made: Chain, way: str, mbps: float, seconds: float, *, settle: floa
         if way == "down":
             send(conn)
         peer.read_all(conn)
-        done.set()
 
     with peer.listening(made.server, serve, port=PORT), peer.connect(made.host, V4.server, mptcp=False, port=PORT) as conn:
         if way == "up":
             send(conn)
         peer.read_all(conn)
-        done.wait(peer.PATIENCE_S)
     return measured[way]
 
 
