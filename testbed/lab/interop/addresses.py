@@ -58,7 +58,7 @@ def the_server_sees_one_address(made: Chain) -> int:
 
 @row("P9", "packets of the primary access with other addresses than H's and S's, while both families are bonded", goal="0", unit="packets")
 def the_primary_carries_the_ends_addresses(made: Chain) -> int:
-    with made.capture("h0", "w1", "s0", only="tcp") as files:
+    with made.capture("h0", "w1", "s0", only="tcp", snap=134, at_once=False) as files:
         for six in (False, True):
             assert all(moved.exact for moved in both_ways(made, 0.5, six=six).values())
     allowed = ({V4.host, V4.server}, {V6.host, V6.server})
@@ -120,7 +120,7 @@ SHARED = Setup(
 
 @row("R4", "X numbered from 100.64.0.0/10 (RFC 6598): share of a transfer that it carries, and none of it shows at S", goal=">= 0.4", unit="of the octets", on=SHARED)
 def a_secondary_of_shared_addresses(made: Chain) -> float:
-    with made.capture("w1", "w2", "s0", only="tcp") as files:
+    with made.capture("w1", "w2", "s0", only="tcp", snap=134, at_once=False) as files:
         moved = move(made, "down", 1.5)
     assert moved.exact and moved.seen == [V4.host]
     return _share_on_x(files)
@@ -130,7 +130,7 @@ def a_secondary_of_shared_addresses(made: Chain) -> float:
 def a_secondary_of_private_addresses(made: Chain) -> float:
     shares = []
     for six in (False, True):
-        with made.capture("w1", "w2", "s0", only="tcp") as files:
+        with made.capture("w1", "w2", "s0", only="tcp", snap=134, at_once=False) as files:
             assert move(made, "down", 1.5, six=six).exact
         shares.append(_share_on_x(files))
     return min(shares)
@@ -175,7 +175,7 @@ def a_secondary_of_another_operator(made: Chain) -> float:
     isolate(made)
     shares = []
     for six in (False, True):
-        with made.capture("w1", "w2", "a2", "s0", only="tcp") as files:
+        with made.capture("w1", "w2", "a2", "s0", only="tcp", snap=134, at_once=False) as files:
             assert move(made, "down", 1.5, six=six).exact
         shares.append(_share_on_x(files))
     return min(shares)
@@ -184,7 +184,7 @@ def a_secondary_of_another_operator(made: Chain) -> float:
 @row("P4c", "packets between others than the two secondary addresses that X was asked to carry", goal="0", unit="packets", on=ROUTED)
 def a_secondary_without_internet(made: Chain) -> int:
     isolate(made)
-    with made.capture("w2", "a2") as files:
+    with made.capture("w2", "a2", snap=134, at_once=False) as files:
         for six in (False, True):
             assert all(moved.exact for moved in both_ways(made, 1.0, six=six).values())
         made.host.run("ping", "-c", "2", "-i", "0.2", V4.server)
