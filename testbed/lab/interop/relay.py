@@ -276,7 +276,7 @@ def dscp_goes_along(made: Chain) -> int:
 
 # Options that vanish
 
-@row("I-FALL", "connections over a P that strips options from the SYN, the SYN+ACK, the third ACK on, or after 8, 20 and 60 segments: whole, or reset; never wrong", goal="6 exact", unit="")
+@row("I-FALL", "connections over a P that strips options from the SYN, the SYN+ACK, the third ACK on, or after 8, 20 and 60 segments: whole, or reset; never wrong", goal="exact or reset", unit="of 6, each both ways")
 def options_vanish_on_the_primary(made: Chain) -> str:
     return _strips(made, LINK1, ("strip:syn", "strip:synack", "strip:rest", "strip-after:8", "strip-after:20", "strip-after:60"))
 
