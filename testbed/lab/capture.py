@@ -21,6 +21,9 @@ BLOCK_S = 1.2
 HEADERS = 134
 """Octets that hold Ethernet, IPv6 and the longest TCP header."""
 
+BUFFER_KIB = 65536
+"""Room for what tcpdump, the least favoured program of a busy machine, has not fetched yet: 30,000 whole frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:
@@ -101,7 +104,7 @@ class Capture:
         self._log = path.with_suffix(".log")
         mode = ["--immediate-mode"] if at_once else []
         self._process = space.start(
-            ["tcpdump", *mode, "-i", device, "-n", "-U", "-Z", "root", "-s", str(snap), "-B", "8192", "-w", str(path), only], self._log
+            ["tcpdump", *mode, "-i", device, "-n", "-Z", "root", "-s", str(snap), "-B", str(BUFFER_KIB), "-w", str(path), only], self._log
         )
         wait_until(f"tcpdump on {device}", lambda: "listening on" in self._process.output() or not self._process.running())
         if not self._process.running():

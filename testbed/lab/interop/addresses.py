@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 
 from .. import peer
 from ..bulk import both_ways, move
-from ..capture import SYN, read
+from ..capture import HEADERS, SYN, read
 from ..chain import CORE, LINK1, LINK2, Chain
 from ..chainconfig import V4, V6, WIRE, Ends, Link, Setup
 from ..frames import frames
@@ -44,7 +44,7 @@ def _talk(made: Chain, ends: Ends) -> None:
 @row("R3", "source addresses beside H's own that S sees in TCP, UDP and ICMP of both families", goal="0", unit="addresses")
 def the_server_sees_one_address(made: Chain) -> int:
     joined = made.hag.counters().get("joins", 0)
-    with made.capture("s0", "w2") as files:
+    with made.capture("s0", "w2", snap=HEADERS, at_once=False) as files:
         for ends in (V4, V6):
             _talk(made, ends)
     own = {V4.server, V6.server, V4.core, V6.core}
@@ -58,7 +58,7 @@ def the_server_sees_one_address(made: Chain) -> int:
 
 @row("P9", "packets of the primary access with other addresses than H's and S's, while both families are bonded", goal="0", unit="packets")
 def the_primary_carries_the_ends_addresses(made: Chain) -> int:
-    with made.capture("h0", "w1", "s0", only="tcp", snap=134, at_once=False) as files:
+    with made.capture("h0", "w1", "s0", only="tcp", snap=HEADERS, at_once=False) as files:
         for six in (False, True):
             assert all(moved.exact for moved in both_ways(made, 0.5, six=six).values())
     allowed = ({V4.host, V4.server}, {V6.host, V6.server})
@@ -84,7 +84,7 @@ def no_foreign_sources(made: Chain) -> int:
             except OSError as wrong:
                 failed.append(str(wrong))
 
-    with made.capture("w1", "w2", "a1", "a2", at_once=False, snap=134) as files, peer.listening(made.server, peer.sends(data)):
+    with made.capture("w1", "w2", "a1", "a2", at_once=False, snap=HEADERS) as files, peer.listening(made.server, peer.sends(data)):
         threads = [threading.Thread(target=some, args=(CONNECTIONS // 4,), daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -120,7 +120,7 @@ SHARED = Setup(
 
 @row("R4", "X numbered from 100.64.0.0/10 (RFC 6598): share of a transfer that it carries, and none of it shows at S", goal=">= 0.4", unit="of the octets", on=SHARED)
 def a_secondary_of_shared_addresses(made: Chain) -> float:
-    with made.capture("w1", "w2", "s0", only="tcp", snap=134, at_once=False) as files:
+    with made.capture("w1", "w2", "s0", only="tcp", snap=HEADERS, at_once=False) as files:
         moved = move(made, "down", 1.5)
     assert moved.exact and moved.seen == [V4.host]
     return _share_on_x(files)
@@ -130,7 +130,7 @@ def a_secondary_of_shared_addresses(made: Chain) -> float:
 def a_secondary_of_private_addresses(made: Chain) -> float:
     shares = []
     for six in (False, True):
-        with made.capture("w1", "w2", "s0", only="tcp", snap=134, at_once=False) as files:
+        with made.capture("w1", "w2", "s0", only="tcp", snap=HEADERS, at_once=False) as files:
             assert move(made, "down", 1.5, six=six).exact
         shares.append(_share_on_x(files))
     return min(shares)
@@ -175,7 +175,7 @@ def a_secondary_of_another_operator(made: Chain) -> float:
     isolate(made)
     shares = []
     for six in (False, True):
-        with made.capture("w1", "w2", "a2", "s0", only="tcp", snap=134, at_once=False) as files:
+        with made.capture("w1", "w2", "a2", "s0", only="tcp", snap=HEADERS, at_once=False) as files:
             assert move(made, "down", 1.5, six=six).exact
         shares.append(_share_on_x(files))
     return min(shares)
@@ -184,7 +184,7 @@ def a_secondary_of_another_operator(made: Chain) -> float:
 @row("P4c", "packets between others than the two secondary addresses that X was asked to carry", goal="0", unit="packets", on=ROUTED)
 def a_secondary_without_internet(made: Chain) -> int:
     isolate(made)
-    with made.capture("w2", "a2", snap=134, at_once=False) as files:
+    with made.capture("w2", "a2", snap=HEADERS, at_once=False) as files:
         for six in (False, True):
             assert all(moved.exact for moved in both_ways(made, 1.0, six=six).values())
         made.host.run("ping", "-c", "2", "-i", "0.2", V4.server)
@@ -224,7 +224,7 @@ def the_primary_dies(made: Chain) -> str:
 
 @row("R9", "without the HAG (the network routes around it) H keeps its address and its service: TCP, UDP, ICMP of both families", goal="works", unit="", on=Setup(links=(WIRE, WIRE), boxes=("hcpe",)))
 def the_hag_is_taken_away(made: Chain) -> str:
-    with made.capture("s0", "w1") as files:
+    with made.capture("s0", "w1", snap=HEADERS, at_once=False) as files:
         for ends in (V4, V6):
             _talk(made, ends)
     seen = sources(files["s0"]) - {V4.server, V6.server, V4.core, V6.core}

@@ -108,10 +108,15 @@ def punctual(chain: Chain) -> Iterator[dict[str, float]]:
 
 def rust_test(package: str, name: str, *, features: str = "") -> str:
     """Runs the tests of a package: the test file `name`, or the tests whose names contain it. At least one must have run."""
-    folder = {"apps": "apps", "mptcp": "mptcp", "stack": "stack", "dataplane": "dataplane", "testbed": "testbed"}.get(package, package)
-    is_file = any((ROOT / folder / "tests" / f"{name}{end}").exists() for end in (".rs", "/main.rs"))
-    which = ["--test", name] if is_file else ["--tests"]
-    command = ["cargo", "test", "-p", package, *(["--features", features] if features else []), *which, "--", *([] if is_file else [name])]
+    folder = ROOT / package / "tests"
+    if any((folder / f"{name}{end}").exists() for end in (".rs", "/main.rs")):
+        which = ["--test", name]
+    elif any(folder.glob(f"*/{name}.rs")):
+        which = ["--tests", "--", f"{name}::"]
+    else:
+        which = ["--tests", "--", name]
+    features_asked = ["--features", features] if features else []
+    command = ["cargo", "test", "-p", package, *features_asked, *which]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, env=os.environ | {"CARGO_TERM_COLOR": "never"}, timeout=600, check=False)
     counts = re.findall(r"^test result: \w+\. (\d+) passed; (\d+) failed", done.stdout, re.M)
     passed, failed = sum(int(p) for p, _ in counts), sum(int(f) for _, f in counts)

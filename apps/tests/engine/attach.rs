@@ -1,12 +1,10 @@
 //! How the box hangs on its links: tagged frames, and as a bump in the wire between two routers.
 
-mod common;
-
-use apps::engine::EngineConfig;
-use common::raw::{ACK, Ip, SYN, Tcp, ip_frame};
-use common::{
+use crate::common::raw::{ACK, Ip, SYN, Tcp, ip_frame};
+use crate::common::{
     ACCESS1, ACCESS2, CORE, Dumb, H, HAG2, MAC_AT, S, Sim, Way, config, counter, port_mac, raw_sim,
 };
+use apps::engine::EngineConfig;
 use stack::PortId;
 use stack::ip::VlanConfig;
 use stack::time::Duration;
@@ -122,7 +120,7 @@ fn a_flow_is_split_in_place_with_the_stations_and_tags_of_its_ends() {
         let asked = read(&out, ACCESS1);
         assert_eq!(asked.ttl, syn.ttl, "no hop");
         let mut answer = asked.answer(SYN | ACK, 77_000);
-        answer.options = common::raw::SYN_OPTIONS.to_vec();
+        answer.options = crate::common::raw::SYN_OPTIONS.to_vec();
         let out = only(&frames(
             &mut sim,
             CORE,

@@ -1,13 +1,11 @@
 //! An MPTCP client with two access lines, the box, and a TCP server, in virtual time.
 
-mod common;
-
-use apps::control::{Command, ConnectionState, Reply};
-use common::raw::{RST, Tcp};
-use common::{
+use crate::common::raw::{RST, Tcp};
+use crate::common::{
     ACCESS1, ACCESS2, CLIENT, CORE, Either, H, HAG2, MpHost, S, S6, SERVER, Sim, Way, assert_empty,
     bonded_sim, config, counter, pattern,
 };
+use apps::control::{Command, ConnectionState, Reply};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use stack::time::Duration;
@@ -320,7 +318,10 @@ fn a_join_before_the_clients_key_is_dropped_in_silence_and_one_after_it_taken() 
     assert_eq!(counter(&mut sim, "pending"), 1);
     sim.inject(
         ACCESS2,
-        syn.frame(common::CLIENT_MAC_2, common::port_mac(ACCESS2)),
+        syn.frame(
+            crate::common::CLIENT_MAC_2,
+            crate::common::port_mac(ACCESS2),
+        ),
     );
     sim.idle(Duration::from_millis(100));
     assert_eq!(counter(&mut sim, "join_too_early"), 1);
@@ -339,12 +340,17 @@ fn a_join_with_a_wrong_hmac_is_reset_and_harms_nothing() {
     sim.idle(Duration::from_secs(1));
     // The right token, but the third ACK proves nothing.
     let syn = join_syn();
-    let to_box = |tcp: &Tcp| tcp.frame(common::CLIENT_MAC_2, common::port_mac(ACCESS2));
+    let to_box = |tcp: &Tcp| {
+        tcp.frame(
+            crate::common::CLIENT_MAC_2,
+            crate::common::port_mac(ACCESS2),
+        )
+    };
     sim.inject(ACCESS2, to_box(&syn));
     sim.idle(Duration::from_millis(100));
     let answer = join_frames(&sim, Way::FromBox).pop().expect("SYN+ACK");
     assert_eq!(answer.option(30).map(|o| (o.len(), o[0])), Some((14, 0x10)));
-    let mut ack = answer.answer(common::raw::ACK, syn.seq + 1);
+    let mut ack = answer.answer(crate::common::raw::ACK, syn.seq + 1);
     ack.options = [&[30, 24, 0x10, 0][..], &[7; 20]].concat();
     let ts = answer.option(8).map(|ts| ts[..4].to_vec()).unwrap();
     ack.options

@@ -1,14 +1,11 @@
 //! Floods of SYNs and subscribers that ask for too much: memory stays bounded, and nobody else is pushed aside.
-#![allow(missing_docs)]
 
-mod common;
-
-use apps::engine::{EngineConfig, Limits, PerSubscriber};
-use common::raw::{ACK, RST, Tcp};
-use common::{
+use crate::common::raw::{ACK, RST, Tcp};
+use crate::common::{
     ACCESS1, CLIENT, CORE, Dumb, Either, H, Host, MAC_AT, Pair, S, SERVER, Sim, Way, assert_empty,
     bonded_sim, config, counter, pattern, plain_sim_with, port_mac, raw_sim,
 };
+use apps::engine::{EngineConfig, Limits, PerSubscriber};
 use stack::time::Duration;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -167,7 +164,7 @@ fn shares(share: PerSubscriber) -> EngineConfig {
 
 /// A connection whose client never reads, and whose server has sent all that it can.
 fn stalled(sim: &mut Sim<Host>, port: u16) -> Pair {
-    let pair = common::connect(sim, port, S);
+    let pair = crate::common::connect(sim, port, S);
     let data = pattern(4 << 20, 4);
     let mut sent = 0;
     sim.run(Duration::from_secs(20), |sim| {
@@ -192,7 +189,7 @@ fn a_subscriber_holds_no_more_than_its_share_of_the_buffers_and_goes_on() {
     assert!(held < (256 << 10) + 6 * (64 << 10), "held {held}");
     assert!(counter(&mut sim, "buffer_share_hit") > 0);
     assert_eq!(counter(&mut sim, "buffer_budget_hit"), 0);
-    let pair = common::connect(&mut sim, 41_000, S);
+    let pair = crate::common::connect(&mut sim, 41_000, S);
     let data = pattern(1 << 18, 5);
     let (mut sent, mut got) = (0, Vec::new());
     let done = sim.run(Duration::from_secs(60), |sim| {
@@ -278,7 +275,7 @@ fn joins_beyond_the_limits_are_dropped_and_the_connection_goes_on() {
 fn a_join_whose_third_ack_never_comes_is_forgotten() {
     let mut sim = bonded(Limits::default());
     let answered = |sim: &Sim<Either>| {
-        let tcp = sim.on(common::ACCESS2, Way::FromBox);
+        let tcp = sim.on(crate::common::ACCESS2, Way::FromBox);
         let mut tcp = tcp.filter_map(|s| Tcp::parse(&s.frame));
         tcp.any(|tcp| tcp.option(30).is_some())
     };
@@ -286,7 +283,7 @@ fn a_join_whose_third_ack_never_comes_is_forgotten() {
         sim.run(Duration::from_secs(3), |sim| answered(sim)),
         "no join"
     );
-    sim.links[common::ACCESS2].shape.down = true;
+    sim.links[crate::common::ACCESS2].shape.down = true;
     sim.idle(Duration::from_secs(1));
     assert_eq!(sim.worker.app().occupancy().joining, 1);
     sim.idle(Duration::from_secs(35));

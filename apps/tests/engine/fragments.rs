@@ -1,10 +1,10 @@
 //! Fragments, IPv4 options and IPv6 extension headers, on flows that are split and on those that are not.
 
-mod common;
-
+use crate::common::raw::{ACK, SYN, SYN_OPTIONS, Tcp, checksum};
+use crate::common::{
+    ACCESS1, CORE, Dumb, H, MAC_AT, S, Sim, Way, config, counter, port_mac, raw_sim,
+};
 use apps::engine::EngineConfig;
-use common::raw::{ACK, SYN, SYN_OPTIONS, Tcp, checksum};
-use common::{ACCESS1, CORE, Dumb, H, MAC_AT, S, Sim, Way, config, counter, port_mac, raw_sim};
 use stack::time::Duration;
 
 /// What left by `at` when `frame` came in by `port`.
@@ -70,7 +70,7 @@ fn payloads(frames: &[Vec<u8>]) -> Vec<u8> {
 fn a_segment_of_a_split_flow_in_fragments_arrives_in_whatever_order_they_come() {
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         let (mut sim, mut host) = split();
-        host.payload = common::pattern(900, 3);
+        host.payload = crate::common::pattern(900, 3);
         let whole = frame(ACCESS1, &host);
         let parts = [(0, 320), (320, 640), (640, 2000)].map(|(a, b)| fragment(&whole, a, b));
         let mut got = Vec::new();
@@ -88,7 +88,7 @@ fn a_segment_of_a_split_flow_in_fragments_arrives_in_whatever_order_they_come() 
 fn fragments_of_a_flow_that_is_not_split_pass_as_they_came() {
     let mut sim = raw_sim(config());
     let mut data = Tcp::new(H, 1000, S, 80, ACK);
-    data.payload = common::pattern(600, 3);
+    data.payload = crate::common::pattern(600, 3);
     let whole = frame(ACCESS1, &data);
     let parts = [(0, 320), (320, 2000)].map(|(a, b)| fragment(&whole, a, b));
     assert!(frames(&mut sim, ACCESS1, parts[0].clone(), CORE).is_empty());

@@ -1,10 +1,5 @@
 //! What the relay's tests share: the box with three ports, hosts at its links, and raw frames.
-#![allow(
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    reason = "each test file uses its part"
-)]
+#![allow(unreachable_pub, reason = "the tests are the only crate there is")]
 
 pub mod accesses;
 pub mod customer;

@@ -1,13 +1,11 @@
 //! Packet buffers are few: readers that stall and senders of crumbs must not take them from everybody else.
 
-mod common;
-
-use apps::engine::{EngineConfig, Limits};
-use common::raw::{ACK, SYN, SYN_OPTIONS, Tcp};
-use common::{
+use crate::common::raw::{ACK, SYN, SYN_OPTIONS, Tcp};
+use crate::common::{
     ACCESS1, CLIENT, CORE, H, Host, MAC_AT, Pair, S, SERVER, Sim, Way, bonded_sim, config, counter,
     pattern, plain_sim_with, port_mac, raw_sim,
 };
+use apps::engine::{EngineConfig, Limits};
 use stack::time::Duration;
 
 fn limited(buffer: u32, buffer_total: u64) -> EngineConfig {
@@ -36,7 +34,7 @@ fn downloads(sim: &mut Sim<Host>, pair: &Pair, data: &[u8]) -> bool {
 
 /// A connection whose client never reads, and whose server has sent all that it can.
 fn stalled(sim: &mut Sim<Host>, port: u16) -> Pair {
-    let pair = common::connect(sim, port, S);
+    let pair = crate::common::connect(sim, port, S);
     let data = pattern(8 << 20, 4);
     let mut sent = 0;
     sim.run(Duration::from_secs(20), |sim| {
@@ -54,7 +52,7 @@ fn readers_that_stall_leave_room_to_others() {
     let stalls: Vec<_> = (0..6).map(|n| stalled(&mut sim, 40_000 + n)).collect();
     let held = sim.worker.app().occupancy().held;
     assert!(held < 3 << 19, "held {held}");
-    let pair = common::connect(&mut sim, 41_000, S);
+    let pair = crate::common::connect(&mut sim, 41_000, S);
     assert!(downloads(&mut sim, &pair, &pattern(1 << 20, 5)), "starved");
     for pair in stalls {
         sim.hosts[CLIENT].tcp(pair.client).abort();
@@ -76,7 +74,7 @@ fn while_buffers_run_short_windows_are_small_and_flows_go_on() {
     assert!(counter(&mut sim, "buffer_budget_hit") > 0);
     // The very last buffers: who holds little goes on even so.
     sim.report_buffers(CORE, 950);
-    let third = common::connect(&mut sim, 40_002, S);
+    let third = crate::common::connect(&mut sim, 40_002, S);
     assert!(downloads(&mut sim, &third, &pattern(1 << 20, 5)), "starved");
     // And when there are enough again all is as before.
     sim.report_buffers(CORE, 100);
@@ -93,7 +91,7 @@ fn while_buffers_run_short_windows_are_small_and_flows_go_on() {
 #[test]
 fn crumbs_are_bounded_by_the_buffers_that_they_pin() {
     let mut sim = raw_sim(limited(1 << 20, 1 << 30));
-    let put = |sim: &mut Sim<common::Dumb>, port: usize, segment: &Tcp| {
+    let put = |sim: &mut Sim<crate::common::Dumb>, port: usize, segment: &Tcp| {
         sim.inject(port, segment.frame(MAC_AT[port], port_mac(port)));
         sim.idle(Duration::from_millis(3));
         let out = sim.seen.iter().filter(|s| s.way == Way::FromBox);

@@ -1,13 +1,11 @@
 //! Relays that end by the clock, and flows that have nowhere to go.
 
-mod common;
-
-use apps::engine::EngineConfig;
-use common::raw::Tcp;
-use common::{
+use crate::common::raw::Tcp;
+use crate::common::{
     ACCESS1, CLIENT, CORE, H, MAC_AT, S, SERVER, Way, assert_empty, config, connect, counter,
     plain_sim_with, port_mac, raw_sim,
 };
+use apps::engine::EngineConfig;
 use smoltcp::socket::tcp::State;
 use stack::time::Duration;
 

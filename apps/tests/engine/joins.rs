@@ -1,17 +1,14 @@
 //! Further subflows between the two boxes: over several accesses of either family, opened by either side.
-#![allow(missing_docs)]
 
-mod common;
-
-use apps::engine::{EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits};
-use common::accesses::{
+use crate::common::accesses::{
     Family, addresses_of, assert_own_sources, by_announcement, by_configuration, chain, close,
     connect, customer, edge_of, hag_of,
 };
-use common::customer::Translator;
-use common::raw::Tcp;
-use common::site::{Site, edge_counter, large, transfer};
-use common::{Node, S, S6, Sim, Way, counter};
+use crate::common::customer::Translator;
+use crate::common::raw::Tcp;
+use crate::common::site::{Site, edge_counter, large, transfer};
+use crate::common::{Node, S, S6, Sim, Way, counter};
+use apps::engine::{EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits};
 use dataplane::App;
 use stack::PortId;
 use stack::time::Duration;
@@ -301,7 +298,7 @@ fn a_join_at_the_edge_needs_a_token_and_nothing_else_listens_there() {
         let before = edge_counter(&mut sim, "not_ours_reset");
         let nic = usize::from(dst == "10.2.0.2");
         let own = [2, 0, 0, 0, 0xee, if nic == 0 { 1 } else { 2 }];
-        let frame = Tcp::plain_syn(src, 1_234, dst).frame(common::port_mac(nic), own);
+        let frame = Tcp::plain_syn(src, 1_234, dst).frame(crate::common::port_mac(nic), own);
         customer(&mut sim).deliver(now, nic, frame);
         sim.idle(Duration::from_secs(1));
         assert_eq!(edge_counter(&mut sim, "not_ours_reset"), before + 1);
@@ -426,7 +423,7 @@ fn behind_a_translator_the_join_comes_from_inside_and_is_kept_alive() {
             let frames = large(&sim, 1, Way::FromBox);
             assert!(frames > 100, "{frames}");
         }
-        common::site::close(&mut sim, sockets);
+        crate::common::site::close(&mut sim, sockets);
     }
 }
 
@@ -449,5 +446,5 @@ fn a_secondary_address_that_changes_is_withdrawn_and_joined_anew() {
     assert!(out.is_empty(), "what is due leaves with the next turn");
     transfer(&mut sim, sockets, 0, 2_000_000);
     sim.idle(Duration::from_secs(5));
-    common::site::close(&mut sim, sockets);
+    crate::common::site::close(&mut sim, sockets);
 }

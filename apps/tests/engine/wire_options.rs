@@ -1,12 +1,10 @@
 //! What of TCP and IP crosses the box from end to end, and what ends on a leg: asked with raw frames.
 
-mod common;
-
-use apps::engine::EngineConfig;
-use common::raw::{ACK, FIN, Ip, RST, SYN, Tcp};
-use common::{
+use crate::common::raw::{ACK, FIN, Ip, RST, SYN, Tcp};
+use crate::common::{
     ACCESS1, CORE, Dumb, H, MAC_AT, S, Sim, Way, assert_empty, config, counter, port_mac, raw_sim,
 };
+use apps::engine::EngineConfig;
 use stack::time::Duration;
 
 const URG: u8 = 0x20;

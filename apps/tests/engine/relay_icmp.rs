@@ -1,10 +1,8 @@
 //! ICMP errors about established legs: whose they are, what they change, and that nobody off the path can abuse them.
 
-mod common;
-
-use common::raw::{ACK, Ip, Tcp, checksum, ip_frame};
-use common::sim::Seen;
-use common::{
+use crate::common::raw::{ACK, Ip, Tcp, checksum, ip_frame};
+use crate::common::sim::Seen;
+use crate::common::{
     ACCESS1, ACCESS2, CLIENT, CORE, HAG2, MAC_AT, Node, S, SERVER, Sim, Way, bonded_sim, config,
     connect, counter, pattern, plain_sim, port_mac, raw_sim,
 };

@@ -1,13 +1,11 @@
 //! TCP relayed to TCP between two hosts that we did not write, in virtual time.
 
-mod common;
-
-use apps::engine::{EngineConfig, Limits};
-use common::raw::{ACK, RST, SYN, Tcp};
-use common::{
+use crate::common::raw::{ACK, RST, SYN, Tcp};
+use crate::common::{
     CLIENT, CORE, H, Host, Pair, S, S6, SERVER, Sim, Way, assert_empty, config, connect, counter,
     pattern, plain_sim, plain_sim_with,
 };
+use apps::engine::{EngineConfig, Limits};
 use smoltcp::socket::tcp::State;
 use stack::time::Duration;
 
@@ -238,7 +236,10 @@ fn a_pending_flow_whose_server_is_silent_expires() {
     let mut sim = plain_sim(1);
     warm_up(&mut sim);
     let syn = Tcp::plain_syn(H, 41_000, "10.9.0.77");
-    sim.inject(0, syn.frame(common::CLIENT_MAC, common::port_mac(0)));
+    sim.inject(
+        0,
+        syn.frame(crate::common::CLIENT_MAC, crate::common::port_mac(0)),
+    );
     sim.idle(Duration::from_secs(1));
     assert_eq!(counter(&mut sim, "pending"), 1);
     assert_empty(&mut sim);

@@ -1,12 +1,9 @@
 //! What the operator of either box is shown of a bonded connection.
-#![allow(missing_docs)]
 
-mod common;
-
+use crate::common::customer::hag_config;
+use crate::common::site::{Site, announced, close, connect, network, transfer};
+use crate::common::{ACCESS1, ACCESS2, S, S6, Sim, Way, pattern};
 use apps::control::{Account, Command, Path, Reply};
-use common::customer::hag_config;
-use common::site::{Site, announced, close, connect, network, transfer};
-use common::{ACCESS1, ACCESS2, S, S6, Sim, Way, pattern};
 use dataplane::App;
 use stack::time::Duration;
 

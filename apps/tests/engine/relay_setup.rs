@@ -1,14 +1,12 @@
 //! Policy, bypasses and the two-step set-up, asked with raw frames and judged by what leaves each port.
 
-mod common;
-
-use apps::control::Command;
-use apps::engine::{EngineConfig, Limits, PerSubscriber};
-use common::raw::{ACK, Ip, RST, SYN, SYN_OPTIONS, Tcp, ip_frame};
-use common::{
+use crate::common::raw::{ACK, Ip, RST, SYN, SYN_OPTIONS, Tcp, ip_frame};
+use crate::common::{
     ACCESS1, ACCESS2, CLIENT_MAC, CORE, Dumb, H, HAG2, MAC_AT, S, SERVER_MAC, Sim, Way,
     assert_empty, config, counter, port_mac, raw_sim,
 };
+use apps::control::Command;
+use apps::engine::{EngineConfig, Limits, PerSubscriber};
 use stack::time::Duration;
 
 /// Sends `segment` into `port`, lets it go through, and returns what left by `at` since.
@@ -336,7 +334,7 @@ fn unreachable(code: u8, quoted: &Tcp) -> Vec<u8> {
     let packet = quoted.frame(SERVER_MAC, port_mac(CORE))[14..].to_vec();
     let mut icmp = vec![3, code, 0, 0, 0, 0, 0, 0];
     icmp.extend(&packet[..28.min(packet.len())]);
-    let sum = common::raw::checksum(&[&icmp]);
+    let sum = crate::common::raw::checksum(&[&icmp]);
     icmp[2..4].copy_from_slice(&sum.to_be_bytes());
     let ends = ("10.9.0.9".parse().unwrap(), H.parse().unwrap());
     ip_frame(SERVER_MAC, port_mac(CORE), ends, (0, 64), 1, &icmp)
@@ -370,7 +368,7 @@ fn an_unreachable_in_set_up_reaches_the_client_and_frees_the_flow() {
 fn what_is_not_tcp_passes_untouched_but_for_ttl_and_ethernet_addresses() {
     let ends = (H.parse().unwrap(), S.parse().unwrap());
     for protocol in [17, 1, 47, 50, 132] {
-        let payload = common::pattern(300, u64::from(protocol));
+        let payload = crate::common::pattern(300, u64::from(protocol));
         // UDP and ICMP in transit: their checksums are the hosts' business.
         let frame = ip_frame(
             CLIENT_MAC,
@@ -385,7 +383,7 @@ fn what_is_not_tcp_passes_untouched_but_for_ttl_and_ethernet_addresses() {
     let mut fragment = ip_frame(CLIENT_MAC, port_mac(ACCESS1), ends, (0, 64), 17, &[7; 64]);
     fragment[20..22].copy_from_slice(&[0x20, 0x08]);
     fragment[24..26].copy_from_slice(&[0, 0]);
-    let sum = common::raw::checksum(&[&fragment[14..34]]);
+    let sum = crate::common::raw::checksum(&[&fragment[14..34]]);
     fragment[24..26].copy_from_slice(&sum.to_be_bytes());
     forwarded_alike(&fragment);
 }
@@ -394,7 +392,7 @@ fn forwarded_alike(frame: &[u8]) {
     let mut sim = raw_sim(config());
     sim.inject(ACCESS1, frame.to_vec());
     sim.idle(Duration::from_millis(10));
-    let ip = |s: &&common::sim::Seen| s.frame[12..14] == [8, 0];
+    let ip = |s: &&crate::common::sim::Seen| s.frame[12..14] == [8, 0];
     let out = sim
         .on(CORE, Way::FromBox)
         .find(ip)
@@ -406,7 +404,7 @@ fn forwarded_alike(frame: &[u8]) {
     want[6..12].copy_from_slice(&port_mac(CORE));
     want[22] -= 1;
     want[24..26].copy_from_slice(&[0, 0]);
-    let sum = common::raw::checksum(&[&want[14..34]]);
+    let sum = crate::common::raw::checksum(&[&want[14..34]]);
     want[24..26].copy_from_slice(&sum.to_be_bytes());
     assert_eq!(out, want);
     assert_eq!(counter(&mut sim, "forwarded"), 1);

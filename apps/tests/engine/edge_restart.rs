@@ -1,12 +1,9 @@
 //! Either box loses what it knew: connections that were split end soon at both ends, those that were not go on.
-#![allow(missing_docs)]
 
-mod common;
-
+use crate::common::customer::{edge_config, hag_config};
+use crate::common::site::{Site, announced, edge_counter, network_of, transfer};
+use crate::common::{S, Sim, counter};
 use apps::engine::{EngineConfig, Rule, Select};
-use common::customer::{edge_config, hag_config};
-use common::site::{Site, announced, edge_counter, network_of, transfer};
-use common::{S, Sim, counter};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use stack::time::Duration;

@@ -1,13 +1,11 @@
 //! Tuples that are used again, and commands amid set-up.
 
-mod common;
-
-use apps::control::Command;
-use common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
-use common::{
+use crate::common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
+use crate::common::{
     ACCESS1, CLIENT, CORE, Dumb, H, MAC_AT, S, SERVER, Sim, Way, assert_empty, config, connect,
     counter, plain_sim, port_mac, raw_sim,
 };
+use apps::control::Command;
 use stack::time::Duration;
 
 /// Sends `segment` into `port`, lets it go through, and returns what left by `at` since.

@@ -1,15 +1,12 @@
 //! A host behind a box at the customer's edge, two accesses, the box in the network, and a server: both ends plain TCP.
-#![allow(missing_docs)]
 
-mod common;
-
-use apps::engine::{EdgeSettings, EngineConfig, Limits, Occupancy};
-use common::customer::{edge_config, hag_config};
-use common::site::{
+use crate::common::customer::{edge_config, hag_config};
+use crate::common::site::{
     Site, announced, close, configured, connect, edge_counter, held_at_edge, large, network,
     network_of, sources, transfer,
 };
-use common::{ACCESS1, ACCESS2, S, S6, Sim, Way};
+use crate::common::{ACCESS1, ACCESS2, S, S6, Sim, Way};
+use apps::engine::{EdgeSettings, EngineConfig, Limits, Occupancy};
 use stack::time::Duration;
 
 fn both_ways_by_both_accesses(edge: EdgeSettings, to: &str) -> Sim<Site> {

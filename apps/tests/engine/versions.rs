@@ -1,17 +1,14 @@
 //! Versions 0 and 1 of Multipath TCP between the box at the customer's edge and the one in the network: whatever each
 //! speaks, every connection works, and it is bonded as soon as both know a version that both speak.
-#![allow(missing_docs)]
 
-mod common;
-
-use apps::control::{Command, ConnectionState, Reply};
-use apps::engine::{EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Occupancy};
-use common::customer::{LAN_HOST, edge_config, hag_config};
-use common::site::{
+use crate::common::customer::{LAN_HOST, edge_config, hag_config};
+use crate::common::site::{
     Site, announced, close, configured, connect, edge_counter, held_at_edge, large, network_of,
     transfer,
 };
-use common::{ACCESS1, ACCESS2, CORE, S, S6, Sim, Way, counter};
+use crate::common::{ACCESS1, ACCESS2, CORE, S, S6, Sim, Way, counter};
+use apps::control::{Command, ConnectionState, Reply};
+use apps::engine::{EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Occupancy};
 use mptcp::{Version, Versions};
 use smoltcp::iface::SocketHandle;
 use stack::time::Duration;

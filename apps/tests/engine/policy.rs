@@ -2,14 +2,11 @@
 //!
 //! The accesses: a primary one of 20 Mbit/s and 30 ms, a secondary one of 40 Mbit/s and 60 or 15 ms, with queues of one
 //! product of bandwidth and delay.
-#![allow(missing_docs)]
 
-mod common;
-
+use crate::common::customer::{edge_config, hag_config};
+use crate::common::site::{Site, announced, connect, network_of};
+use crate::common::{ACCESS1, ACCESS2, CORE, S, Sim, Way, pattern};
 use apps::engine::{EngineConfig, PolicySettings};
-use common::customer::{edge_config, hag_config};
-use common::site::{Site, announced, connect, network_of};
-use common::{ACCESS1, ACCESS2, CORE, S, Sim, Way, pattern};
 use smoltcp::iface::SocketHandle;
 use stack::time::Duration;
 use testbed::link::Shape;

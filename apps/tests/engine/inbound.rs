@@ -1,21 +1,18 @@
 //! Connections from the Internet to a subscriber: the box in the network accepts TCP and opens Multipath TCP, the box at
 //! the customer's edge accepts that and opens TCP to the host; or they step out of the way.
-#![allow(missing_docs)]
 
-mod common;
-
-use apps::control::Command;
-use apps::engine::{EdgeSettings, EngineConfig, Occupancy, Timeouts};
-use common::customer::hag_config;
-use common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
-use common::site::{
+use crate::common::customer::hag_config;
+use crate::common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
+use crate::common::site::{
     Site, announced, close, configured, edge_counter, held_at_edge, large, network, sources,
     transfer,
 };
-use common::{
+use crate::common::{
     ACCESS1, ACCESS2, CORE, Dumb, H, MAC_AT, S, Sim, Way, assert_empty, config, counter, port_mac,
     raw_sim,
 };
+use apps::control::Command;
+use apps::engine::{EdgeSettings, EngineConfig, Occupancy, Timeouts};
 use smoltcp::iface::SocketHandle;
 use stack::time::Duration;
 

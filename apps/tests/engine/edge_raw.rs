@@ -1,12 +1,9 @@
 //! The box at the customer's edge, asked with raw frames and judged by what leaves each port.
-#![allow(missing_docs)]
 
-mod common;
-
+use crate::common::customer::edge_config;
+use crate::common::raw::{ACK, SYN, Tcp};
+use crate::common::{Dumb, MAC_AT, S, Sim, Way, counter, port_mac, raw_sim};
 use apps::engine::{EdgeSettings, EngineConfig, Native, Rule, Select};
-use common::customer::edge_config;
-use common::raw::{ACK, SYN, Tcp};
-use common::{Dumb, MAC_AT, S, Sim, Way, counter, port_mac, raw_sim};
 use stack::time::Duration;
 
 const LAN: usize = 0;
@@ -119,10 +116,10 @@ fn an_excluded_subscribers_mp_capable_is_removed_in_the_network_too() {
             exclude: vec![port(80)],
             ..Select::default()
         },
-        ..common::config()
+        ..crate::common::config()
     });
-    let syn = Tcp::capable_syn(common::H, 1000, S);
-    let out = passes(&mut sim, common::ACCESS1, &syn, common::CORE);
+    let syn = Tcp::capable_syn(crate::common::H, 1000, S);
+    let out = passes(&mut sim, crate::common::ACCESS1, &syn, crate::common::CORE);
     assert_eq!(out.option(30), None);
     assert_eq!(out.option(2), syn.option(2), "it is not relayed");
     assert_eq!(counter(&mut sim, "bypass_excluded"), 1);
@@ -209,14 +206,14 @@ fn where_the_option_is_not_answered_the_next_flow_goes_without_it() {
 
 #[test]
 fn a_join_by_a_port_to_the_internet_is_refused() {
-    let mut join = Tcp::plain_syn("10.2.0.2", 1000, common::HAG2);
+    let mut join = Tcp::plain_syn("10.2.0.2", 1000, crate::common::HAG2);
     join.options
         .extend([30, 12, 0x10, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
     for (port, count) in [
-        (common::CORE, "join_wrong_port"),
-        (common::ACCESS2, "join_no_token"),
+        (crate::common::CORE, "join_wrong_port"),
+        (crate::common::ACCESS2, "join_no_token"),
     ] {
-        let mut sim = raw_sim(common::config());
+        let mut sim = raw_sim(crate::common::config());
         send(&mut sim, port, &join, port);
         assert_eq!(counter(&mut sim, count), 1, "{count}");
     }

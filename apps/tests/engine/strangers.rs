@@ -1,10 +1,7 @@
 //! Whoever is not on the path of a bonded connection cannot join it, end it, or put a word in.
-#![allow(missing_docs)]
 
-mod common;
-
-use common::raw::{ACK, RST, SYN, Tcp};
-use common::{
+use crate::common::raw::{ACK, RST, SYN, Tcp};
+use crate::common::{
     ACCESS1, ACCESS2, CLIENT, CLIENT_MAC_2, CORE, Either, H, HAG2, MAC_AT, S, SERVER, Sim, Way,
     assert_empty, bonded_sim, config, counter, pattern, port_mac,
 };
@@ -194,7 +191,7 @@ fn guessed_tokens_find_nothing() {
         let mut syn = Tcp::plain_syn("10.2.0.77", 6_000 + n, HAG2);
         let token = u32::from(n).wrapping_mul(0x9e37_79b9).to_be_bytes();
         syn.options = [
-            &common::raw::SYN_OPTIONS[..],
+            &crate::common::raw::SYN_OPTIONS[..],
             &[30, 12, 0x10, 3],
             &token,
             &[5, 6, 7, 8],

@@ -1,16 +1,13 @@
 //! Private hosts behind one public address: through the box at the customer's edge alone, and through both boxes.
-#![allow(missing_docs)]
 
-mod common;
-
-use apps::engine::{EdgeSettings, EngineConfig};
-use apps::nat::{Allow, FirewallSettings, Forward, Inbound, MappingLimits, NatSettings, Protocol};
-use common::customer::{Customer, edge_config, hag_config};
-use common::raw::{ACK, Ip, MP_CAPABLE, RST, SYN, Tcp, checksum, ip_frame};
-use common::{
+use crate::common::customer::{Customer, edge_config, hag_config};
+use crate::common::raw::{ACK, Ip, MP_CAPABLE, RST, SYN, Tcp, checksum, ip_frame};
+use crate::common::{
     ACCESS1, ACCESS2, CLIENT_MAC, Dumb, Host, Node, S, Sim, Way, counter, link, pattern, server,
     sim_of,
 };
+use apps::engine::{EdgeSettings, EngineConfig};
+use apps::nat::{Allow, FirewallSettings, Forward, Inbound, MappingLimits, NatSettings, Protocol};
 use smoltcp::iface::SocketHandle;
 use stack::Instant;
 use stack::ip::Endpoint;
@@ -81,7 +78,11 @@ fn alone(config: EngineConfig) -> Sim<Dumb> {
 }
 
 /// The box's address at each of its ports.
-const MACS: [[u8; 6]; 3] = [[2, 0, 0, 0, 0xee, 0], CLIENT_MAC, common::CLIENT_MAC_2];
+const MACS: [[u8; 6]; 3] = [
+    [2, 0, 0, 0, 0xee, 0],
+    CLIENT_MAC,
+    crate::common::CLIENT_MAC_2,
+];
 
 /// Puts an IP packet on the link of `port`, and waits until all that follows has happened; the IP packets that left since,
 /// with their ports.
@@ -270,7 +271,7 @@ fn a_flow_that_nobody_bonds_goes_on_translated() {
     );
     assert_eq!(sent.option(30).map(|option| option[0]), Some(MP_CAPABLE[2]));
     let mut answer = sent.answer(SYN | ACK, 77);
-    answer.options = common::raw::SYN_OPTIONS.to_vec();
+    answer.options = crate::common::raw::SYN_OPTIONS.to_vec();
     let (port, frame) = put_tcp(&mut sim, WAN, &answer).remove(0);
     let heard = Tcp::parse(&frame).unwrap();
     assert_eq!(port, LAN);
@@ -693,7 +694,10 @@ fn a_private_host_is_bonded_and_the_server_sees_the_public_address_alone() {
     let only = |address: &str| BTreeSet::from([address.to_owned()]);
     assert_eq!(sources(&sim, ACCESS1, Way::ToBox), only(PUBLIC));
     assert_eq!(sources(&sim, ACCESS2, Way::ToBox), only("10.2.0.2"));
-    assert_eq!(sources(&sim, common::CORE, Way::FromBox), only(PUBLIC));
+    assert_eq!(
+        sources(&sim, crate::common::CORE, Way::FromBox),
+        only(PUBLIC)
+    );
     let held = |sim: &Sim<Site>| match &sim.hosts[0] {
         Site::Customer(customer) => customer.occupancy(),
         Site::Server(_) => panic!("the customer comes first"),
@@ -811,7 +815,7 @@ fn a_bonded_flow_from_outside_reaches_the_host_behind_a_forward() {
     assert_eq!(heard.option(30), None);
     assert_eq!(sim.worker.app().occupancy().pending, 1);
     let mut answer = heard.answer(SYN | ACK, 5);
-    answer.options = common::raw::SYN_OPTIONS.to_vec();
+    answer.options = crate::common::raw::SYN_OPTIONS.to_vec();
     let (port, frame) = put_tcp(&mut sim, LAN, &answer).remove(0);
     let accepted = Tcp::parse(&frame).unwrap();
     assert_eq!(port, WAN);

@@ -1,9 +1,7 @@
 //! Whatever comes in by any port: no panic, bounded memory, and nothing left in the end.
 
-mod common;
-
-use common::raw::{ACK, FIN, RST, SYN, SYN_OPTIONS, Tcp};
-use common::{
+use crate::common::raw::{ACK, FIN, RST, SYN, SYN_OPTIONS, Tcp};
+use crate::common::{
     Dumb, H, HAG2, MAC_AT, S, Sim, Way, assert_empty, config, counter, port_mac, raw_sim,
 };
 use stack::Rng;

@@ -1,0 +1,28 @@
+//! The engine between simulated hosts and links, in virtual time: one program, as each one more costs a link of its own.
+#![allow(missing_docs, reason = "tests are read, not called")]
+
+mod common;
+
+mod attach;
+mod control_socket;
+mod edge;
+mod edge_raw;
+mod edge_restart;
+mod edge_shown;
+mod floods;
+mod fragments;
+mod inbound;
+mod joins;
+mod nat;
+mod policy;
+mod relay_buffers;
+mod relay_icmp;
+mod relay_mptcp;
+mod relay_plain;
+mod relay_random;
+mod relay_reuse;
+mod relay_setup;
+mod relay_timeouts;
+mod strangers;
+mod versions;
+mod wire_options;
