@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test interop check fmt lint unit kernel judge judge-selfcheck fuzz bench deny clean
+.PHONY: help setup build demo test interop conformance check fmt lint unit kernel judge judge-selfcheck fuzz bench deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link
 
@@ -27,6 +27,10 @@ interop: ## one row for each line of docs/requirements.md, over the whole chain 
 	@testbed/setup.sh
 	@$(RELEASE)
 	@python3 -m testbed.lab.interop $(ROW)
+
+conformance: ## one row for each rule of docs/conformance.md, with the tests that show it; ROW=T9 runs one
+	@testbed/setup.sh
+	@python3 -m testbed.lab.conformance $(ROW)
 
 check: ## does it compile, quickly
 	@cargo check --workspace --all-targets

@@ -92,6 +92,10 @@ class Setup:
         return replace(self, links=tuple(links))
 
 
+OVERFLOW = {"policy": {"scheduler": "overflow"}}
+"""What a box does when its configuration does not say: the primary first."""
+
+
 def over(below: Any, above: Any) -> Any:
     """`above` laid over `below`: trees key by key (None takes a key away), lists of named things by name, the rest replaced."""
     if isinstance(below, dict) and isinstance(above, dict):

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import limits, plot, report, transfer
 from .capture import read
 from .chain import CORE, Chain, chain
-from .chainconfig import PRIMARY, SECONDARY, V4, Setup
+from .chainconfig import OVERFLOW, PRIMARY, SECONDARY, V4, Setup
 from .handshakes import ask
 from .limits import Limit
 from .running import ROOT
@@ -83,7 +83,7 @@ def play(out: Path, seconds: float, begin: float) -> bool:
     """The whole of it; whether every condition holds."""
     plain = without(out, max(4.0, seconds / 2), begin)
     sums = {way: sum(limit.payload_mbps for limit in plain.limits if limit.direction == way) for way in ("down", "up")}
-    with chain(Setup(links=LINKS), work=out / "work" / "on") as made, nginx(made) as server:
+    with chain(Setup(links=LINKS, hcpe=OVERFLOW, hag=OVERFLOW), work=out / "work" / "on") as made, nginx(made) as server:
         say(begin, f"with bonding: hcpe and hag in their places; {CONNECTIONS + SLOW} short connections, the last {SLOW} to a server that answers {SLOW_MS} ms late")
         setup = short_connections(made)
         say(begin, "download: one connection of curl, two accesses")

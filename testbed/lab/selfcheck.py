@@ -21,7 +21,8 @@ from .box import box
 from .capture import captures, tshark
 from .chain import CORE as CHAIN_CORE
 from .chain import LAN, LINK1, LINK2, Chain, chain
-from .interop import addresses, protocols, relay, setup
+from .chainconfig import Setup
+from .interop import addresses, protocols, relay, setup, versions
 from .interop.protocols import WHOLE
 from .running import ROOT
 from .judge import judge
@@ -139,19 +140,24 @@ CHAIN_FAULTS = (
     ChainFault("joins that never arrive", LINK2, "no-join", addresses.the_server_sees_one_address),
     ChainFault("options stripped on X", LINK2, "strip:syn", relay.dscp_goes_along),
 )
+VERSION_0_FAULTS = (
+    ChainFault("version 0: wrong HMAC in the answer to a join", LINK2, "wrong-hmac", versions.version_0_with_checksums),
+    ChainFault("version 0: DSS checksum off by one", LINK1, "checksum-off", versions.version_0_with_checksums),
+    ChainFault("version 0: joins that never arrive", LINK2, "no-join", versions.version_0_with_checksums),
+)
 
 
-def whole_chain(work: Path) -> tuple[int, int]:
+def whole_chain(work: Path, usual: Setup, faults: tuple[ChainFault, ...]) -> tuple[int, int]:
     """Each row that guards something passes on a sound chain, and does not when it is broken; how many did, and did not."""
     passed = failed = 0
     # A row that waits for what was lost shall not wait long.
     peer.PATIENCE_S = 5.0
-    with chain(WHOLE, work=work) as made:
-        for row in dict.fromkeys(fault.row for fault in CHAIN_FAULTS):
+    with chain(usual, work=work) as made:
+        for row in dict.fromkeys(fault.row for fault in faults):
             said = _fails(row, made)
             passed, failed = passed + (not said), failed + bool(said)
             print(f"  {'FAILED' if said else 'ok':<6}  no fault: {row.__name__} passes{': it says ' + said if said else ''}", flush=True)
-        for fault in CHAIN_FAULTS:
+        for fault in faults:
             with shim(made, fault.line, fault.rule):
                 said = _fails(fault.row, made)
             passed, failed = passed + bool(said), failed + (not said)
@@ -191,8 +197,9 @@ def main() -> int:
                 also = [name for name, check in found.items() if not check.ok and name != fault.noticed_by]
                 print(f"  {'ok' if noticed else 'FAILED':<6}  {fault.name}: {fault.noticed_by} {'fails' if noticed else 'DID NOT NOTICE'}"
                       + (f"; so do {', '.join(also)}" if also else ""), flush=True)  # fmt: skip
-        more = whole_chain(work / "chain")
-        passed, failed = passed + more[0], failed + more[1]
+        for name, usual, faults in (("chain", WHOLE, CHAIN_FAULTS), ("chain-0", versions.VERSION_0, VERSION_0_FAULTS)):
+            more = whole_chain(work / name, usual, faults)
+            passed, failed = passed + more[0], failed + more[1]
     except LabError as stopped:
         print(f"the self-check could not go on: {stopped}", file=sys.stderr)
         failed += 1

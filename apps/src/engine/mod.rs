@@ -15,6 +15,7 @@ mod metering;
 mod miss;
 mod offer;
 mod open_joins;
+mod option_eaters;
 mod passage;
 mod policy;
 mod renumber;
@@ -46,6 +47,7 @@ use mptcp::join::Joining;
 use mptcp::{KeyPools, TokenTable};
 use offer::PlainPeers;
 use open_joins::Outbound;
+use option_eaters::OptionEaters;
 use select::RuleHits;
 use stack::flow_table::FlowTable;
 use stack::ip::{Net, NetError, Reassembly};
@@ -144,7 +146,7 @@ pub struct Engine<B> {
     /// Who answered an offer of Multipath TCP without.
     plain_peers: PlainPeers,
     /// At the customer's edge: where SYNs with MP_CAPABLE are not answered.
-    option_eaters: PlainPeers,
+    option_eaters: OptionEaters,
     rule_hits: RuleHits,
     relays: Slab<Relay<B>>,
     joinings: Slab<HalfOpen>,
@@ -218,7 +220,7 @@ impl<B: PacketBuf> Engine<B> {
             pendings_armed: Vec::new(),
             subscribers: Subscribers::new(limits.relays + limits.pending),
             plain_peers: PlainPeers::default(),
-            option_eaters: PlainPeers::default(),
+            option_eaters: OptionEaters::default(),
             rule_hits: RuleHits::new(&config.select),
             timers: Wheel::new(),
             due: Vec::new(),

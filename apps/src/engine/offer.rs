@@ -8,7 +8,6 @@ use super::setup::DSS_LEN;
 use crate::Counter;
 use crate::relay::{Ends, Kind, Offering, Pending};
 use core::net::IpAddr;
-use ipnet::IpNet;
 use mptcp::handshake::capable::{self, Terms};
 use mptcp::{Key, LocalKey, MpOption, Version};
 use stack::ip::{SynEdit, TcpArrival};
@@ -55,18 +54,10 @@ impl PlainPeers {
     }
 }
 
-/// Of whom it is remembered that SYNs with MP_CAPABLE are not answered there: what stands in the way of an address stands
-/// in that of its neighbors.
-fn eater(server: IpAddr) -> (IpAddr, u16) {
-    let bits = if server.is_ipv4() { 24 } else { 48 };
-    let net = IpNet::new(server, bits).map(|net| net.network());
-    (net.unwrap_or(server), 0)
-}
-
 impl<B: PacketBuf> Engine<B> {
     /// Whether SYNs with MP_CAPABLE towards `server` went unanswered not long ago, and one without it did not.
     pub(super) fn eats_option(&mut self, now: Instant, server: IpAddr) -> bool {
-        self.option_eaters.knows(now, eater(server))
+        self.option_eaters.knows(now, server)
     }
 
     /// Takes the first SYN of a flow in whose opener's place Multipath TCP is offered.
@@ -167,11 +158,13 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         let (offered, peer) = (pending.syns <= OFFERS_MAX, self.peer_of(&pending.ends()));
+        let (begun, answerer) = (pending.opened, segment.tuple.src);
         if offered {
             let settled = self.settled(offering, &segment.options.mptcp);
             if settled.is_some() {
                 self.tools.mptcp.count(mptcp::Counter::MpCapableSynAckRx);
                 self.peer_versions.answered(now, peer, offering.version);
+                self.option_eaters.answered(now, answerer);
                 return self.on_answered(now, handle, answered, settled, segment.tos, out);
             }
             if self.peer_versions.refused(peer, offering.version) {
@@ -179,7 +172,7 @@ impl<B: PacketBuf> Engine<B> {
             }
         } else if self.config.edge.is_some() {
             // Only the SYN without the option was answered.
-            self.option_eaters.remember(now, eater(segment.tuple.src));
+            self.option_eaters.only_plain_answered(now, begun, answerer);
         }
         // The opener has seen nothing of ours, and the answerer has what the opener sent: both go on without us.
         self.drop_pending(handle);

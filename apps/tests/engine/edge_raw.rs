@@ -167,13 +167,12 @@ fn a_hosts_own_mp_capable_is_terminated_stripped_or_passed() {
     }
 }
 
-#[test]
-fn where_the_option_is_not_answered_the_next_flow_goes_without_it() {
-    let mut sim = raw_sim(config());
-    let syn = Tcp::plain_syn(HOST, 1000, S);
+/// A host's flow of which only the third SYN, without the option, is answered.
+fn only_its_plain_syn_is_answered(sim: &mut Sim<Dumb>, port: u16) {
+    let syn = Tcp::plain_syn(HOST, port, S);
     let mut with_option = 0;
     for _ in 0..3 {
-        let out = passes(&mut sim, LAN, &syn, PRIMARY);
+        let out = passes(sim, LAN, &syn, PRIMARY);
         with_option += usize::from(out.option(30).is_some());
         sim.idle(Duration::from_secs(1));
     }
@@ -181,27 +180,86 @@ fn where_the_option_is_not_answered_the_next_flow_goes_without_it() {
         with_option, 2,
         "only the first two SYNs of a host's carry it"
     );
-    let answer = syn.answer(SYN | ACK, 5_000);
-    let answer = passes(&mut sim, PRIMARY, &answer, LAN);
-    assert_eq!(
-        answer.seq, 5_000,
-        "the server's own number: the box is out of the way"
-    );
+    answered_plainly(sim, &syn);
     assert_eq!(
         sim.worker.app().occupancy().flows,
         0,
         "nothing is kept of it"
     );
+}
 
+fn answered_plainly(sim: &mut Sim<Dumb>, syn: &Tcp) {
+    let answer = passes(sim, PRIMARY, &syn.answer(SYN | ACK, 5_000), LAN);
+    assert_eq!(
+        answer.seq, 5_000,
+        "the server's own number: the box is out of the way"
+    );
+}
+
+fn goes_with_option(sim: &mut Sim<Dumb>, port: u16, to: &str) -> bool {
+    let out = passes(sim, LAN, &Tcp::plain_syn(HOST, port, to), PRIMARY);
+    out.option(30).is_some()
+}
+
+#[test]
+fn m27_where_the_option_is_not_answered_the_next_flow_goes_without_it() {
+    let mut sim = raw_sim(config());
+    only_its_plain_syn_is_answered(&mut sim, 1000);
+    only_its_plain_syn_is_answered(&mut sim, 1001);
+    assert!(!goes_with_option(&mut sim, 1002, S));
     // The neighbors of that server too, and not the rest of the world.
-    for (to, option) in [("10.9.0.77", false), ("10.9.1.2", true)] {
-        let out = passes(&mut sim, LAN, &Tcp::plain_syn(HOST, 1001, to), PRIMARY);
-        assert_eq!(out.option(30).is_some(), option, "{to}");
-    }
-    assert_eq!(counter(&mut sim, "bypass_option_eaten"), 1);
+    assert!(!goes_with_option(&mut sim, 1003, "10.9.0.77"));
+    assert!(goes_with_option(&mut sim, 1004, "10.9.1.2"));
+    assert_eq!(counter(&mut sim, "bypass_option_eaten"), 2);
     sim.idle(Duration::from_secs(301));
-    let out = passes(&mut sim, LAN, &Tcp::plain_syn(HOST, 1002, S), PRIMARY);
-    assert!(out.option(30).is_some(), "it is not remembered for ever");
+    assert!(
+        goes_with_option(&mut sim, 1005, S),
+        "it is not remembered for ever"
+    );
+}
+
+#[test]
+fn m27_where_others_are_answered_meanwhile_one_flow_is_enough() {
+    let mut sim = raw_sim(config());
+    let syn = Tcp::plain_syn(HOST, 1000, S);
+    for nth in 0..3 {
+        passes(&mut sim, LAN, &syn, PRIMARY);
+        if nth == 1 {
+            let elsewhere = passes(
+                &mut sim,
+                LAN,
+                &Tcp::plain_syn(HOST, 1001, "10.9.1.2"),
+                PRIMARY,
+            );
+            let mut answer = elsewhere.answer(SYN | ACK, 77_000);
+            answer.options = [
+                &[2, 4, 5, 0xb4][..],
+                &[30, 12, 1, 0x21, 1, 2, 3, 4, 5, 6, 7, 8],
+            ]
+            .concat();
+            passes(&mut sim, PRIMARY, &answer, LAN);
+        }
+        sim.idle(Duration::from_secs(1));
+    }
+    answered_plainly(&mut sim, &syn);
+    assert!(!goes_with_option(&mut sim, 1002, S));
+}
+
+#[test]
+fn m27_an_access_that_was_down_for_seconds_is_not_taken_for_one_that_drops_the_option() {
+    let mut sim = raw_sim(config());
+    // Two flows wait for the access to come back.
+    let waiting = [1000, 1001].map(|port| Tcp::plain_syn(HOST, port, S));
+    for _ in 0..3 {
+        for syn in &waiting {
+            passes(&mut sim, LAN, syn, PRIMARY);
+        }
+        sim.idle(Duration::from_secs(1));
+    }
+    for syn in &waiting {
+        answered_plainly(&mut sim, syn);
+    }
+    assert!(goes_with_option(&mut sim, 1002, S));
 }
 
 #[test]

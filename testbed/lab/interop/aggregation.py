@@ -7,7 +7,7 @@ import statistics
 
 from ..bulk import InBackground, Moved, carries, move
 from ..chain import LINK1, LINK2, Chain, chain
-from ..chainconfig import PRIMARY, QUICK_SECONDARY, SECONDARY, V4, Link, Setup
+from ..chainconfig import OVERFLOW, PRIMARY, QUICK_SECONDARY, SECONDARY, V4, Link, Setup
 from ..running import ROOT
 from .rows import at_least, at_most, punctual, row
 
@@ -15,7 +15,6 @@ SECONDS = 8.0
 LOSSY_SECONDS = 5.0
 SHARE_OF_SUM = 0.90
 SHARE_OF_PRIMARY = 0.98
-OVERFLOW = {"policy": {"scheduler": "overflow"}}
 """What the boxes do unless they are told otherwise."""
 DEFAULT = Setup(links=(PRIMARY, SECONDARY), hcpe=OVERFLOW, hag=OVERFLOW)
 QUICK = Setup(links=(PRIMARY, QUICK_SECONDARY), hcpe=OVERFLOW, hag=OVERFLOW)

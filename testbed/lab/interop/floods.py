@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -37,7 +38,10 @@ FLOODS = Setup(
     },
 )
 SECONDS = 4.0
-MUTE = "table inet mute {\n  chain in { type filter hook prerouting priority -300; policy accept; tcp flags syn drop; }\n}\n"
+ROUNDS = 3
+MUTE = "table netdev mute {{\n  chain in {{ type filter hook ingress device {device} priority 0; policy accept; tcp flags syn drop; }}\n}}\n"
+"""Drops SYNs as early as the kernel does at the HAG's ports, so that the generator pays the same for both."""
+
 LEGITIMATE = 200
 
 
@@ -88,7 +92,7 @@ def _stations(made: Chain) -> tuple[str, str]:
         made.attach("beside", CORE, "10.9.0.8/24")
         made.attach("flooded", LINK3, "10.3.0.8/24")
         for silent in ("beside", "flooded"):
-            made.spaces[silent].run("nft", "-f", "-", stdin=MUTE)
+            made.spaces[silent].run("nft", "-f", "-", stdin=MUTE.format(device=f"{silent}0"))
     hag = made.spaces["hag"].run("cat", "/sys/class/net/c1/address").strip()
     beside = made.spaces["beside"].run("cat", "/sys/class/net/beside0/address").strip()
     return hag, beside
@@ -109,9 +113,9 @@ def _rate(made: Chain) -> int:
 @row("X7", "share of an established transfer's goodput left while the HAG takes a flood of spoofed SYNs, compared with the same flood at another station", goal=">= 0.95", unit="of the goodput", on=FLOODS, limit=120)
 def established_goodput_under_a_flood(made: Chain) -> str:
     hag, station = _stations(made)
-    shares = []
+    rounds = []
     # The generator takes a core, so the links are late whatever is flooded: only the comparison counts.
-    for _ in range(2):
+    for _ in range(ROUNDS):
         with Flood(made, station, _rate(made)) as beside:
             alone = move(made, "down", SECONDS)
         memory = _memory(made)
@@ -122,11 +126,11 @@ def established_goodput_under_a_flood(made: Chain) -> str:
         assert counters["pending"] <= 2_100, f"{counters['pending']} pending"
         grown = _memory(made) - memory
         assert grown <= 16_384, f"the HAG grew by {grown} kB"
-        shares.append(under.mbps / alone.mbps)
-        made.known["flood"] = f"{beside.pps:.0f} SYNs/s beside, {at_us.pps:.0f} SYNs/s at the HAG"
-        if shares[-1] >= 0.95:
-            break
-    return f"{at_least(max(shares), 0.95, 'goodput (' + made.known['flood'] + ')'):.3f} ({made.known['flood']})"
+        rounds.append((under.mbps / alone.mbps, at_us.pps, beside.pps))
+    share, flood, compared = (statistics.median(figures) for figures in zip(*rounds))
+    made.known["flood"] = f"{compared:,.0f} SYNs/s beside, {flood:,.0f} SYNs/s at the HAG"
+    at_least(flood / compared, 0.9, "the flood at the HAG, of the one beside")
+    return f"{at_least(share, 0.95, 'goodput (' + made.known['flood'] + ')'):.3f}, median of {ROUNDS} ({made.known['flood']})"
 
 
 @row("X7", "legitimate connections from the Internet that succeed during the flood", goal=">= 0.99", unit="of 200", on=FLOODS, limit=90)

@@ -9,11 +9,9 @@ import time
 from .. import peer
 from ..bulk import carries, move
 from ..chain import LINK1, LINK2, Chain
-from ..chainconfig import PRIMARY, QUICK_SECONDARY, SECONDARY, Setup
-from ..chainconfig import V4
+from ..chainconfig import OVERFLOW, PRIMARY, QUICK_SECONDARY, SECONDARY, V4, Setup
 from .rows import at_least, at_most, punctual, row, rust_test
 
-OVERFLOW = {"policy": {"scheduler": "overflow"}}
 NORMAL = Setup(links=(PRIMARY, SECONDARY), hcpe=OVERFLOW, hag=OVERFLOW)
 QUICK = Setup(links=(PRIMARY, QUICK_SECONDARY), hcpe=OVERFLOW, hag=OVERFLOW)
 CAP = 10.0
