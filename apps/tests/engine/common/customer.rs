@@ -132,10 +132,6 @@ pub fn hag_config() -> EngineConfig {
 }
 
 impl Customer {
-    pub fn new(edge: EdgeSettings) -> Self {
-        Self::of(&edge_config(edge))
-    }
-
     /// A site whose box has a LAN port and then as many accesses as `config` says.
     pub fn of(config: &EngineConfig) -> Self {
         let info = |port: usize| PortInfo {

@@ -103,12 +103,6 @@ impl Host {
         }
     }
 
-    /// Buffers of `octets` for sockets made from now on.
-    pub fn with_buffer(mut self, octets: usize) -> Self {
-        self.buffer = octets;
-        self
-    }
-
     fn socket(&self) -> tcp::Socket<'static> {
         let mut socket = tcp::Socket::new(
             tcp::SocketBuffer::new(vec![0; self.buffer]),

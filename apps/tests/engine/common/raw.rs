@@ -22,7 +22,6 @@ pub struct Tcp {
 pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
-pub const PSH: u8 = 8;
 pub const ACK: u8 = 16;
 
 /// The options of a kernel's SYN without MPTCP: MSS 1460, SACK, timestamps, window scale 7.
