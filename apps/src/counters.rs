@@ -85,7 +85,7 @@ stack::counters! {
         FirewallSource "firewall_source" "Packets dropped whose source is on the other side of the firewall (RFC 6092 REC-5 and REC-6).",
         FirewallRouting "firewall_routing" "Packets with a routing header of type 0 dropped (RFC 6092 REC-4).",
         FragmentLost "fragment_lost" "Fragments dropped because the first of their packet did not come.",
-        BufferRefused "buffer_refused" "Segments whose payload was not taken as their relay holds too many slices; it comes again.",
+        BufferRefused "buffer_refused" "Segments whose payload was not taken as their relay holds all it may; it comes again.",
         BufferShareHit "buffer_share_hit" "Times that a relay's windows were kept small because its subscriber holds its share of the buffers.",
         BufferBudgetHit "buffer_budget_hit" "Times that a relay's windows were kept small because all relays together hold the buffer budget, or packet buffers run short.",
     }

@@ -5,7 +5,7 @@ use super::metering::Carried;
 use super::subscribers::Usage;
 use super::{Engine, FlowRef, Remains, Timer};
 use crate::Counter;
-use crate::relay::{PIECE_MIN, Relay, Which};
+use crate::relay::{Relay, Room, Which};
 use mptcp::connection::{Event, SubflowId};
 use stack::buf::chain_len;
 use stack::ip::IpOut;
@@ -22,6 +22,9 @@ const ROOM_MIN: u32 = 64 << 10;
 
 /// The same for relays of a subscriber whose share is used up.
 const ROOM_LAST: u32 = 8 << 10;
+
+/// What a relay whose reader has not read anything yet may hold in each direction, at most.
+const ROOM_START: u32 = 256 << 10;
 
 /// Receive buffers in use, in thousandths, past which windows stay small.
 const SHORT_PERMILLE: u32 = 750;
@@ -151,12 +154,15 @@ impl<B: PacketBuf> Engine<B> {
     /// What a relay may hold in each direction: half of what is left to all (Choudhury and Hahne's dynamic threshold),
     /// so that readers that stall leave room to others; and a little in any case, so that none of those ever stops.
     /// Of these and of what its subscriber may hold the less: one whose share is used up keeps as little as goes on.
-    fn room(&self, usage: &Usage) -> u32 {
+    fn room(&self, usage: &Usage) -> Room {
         let limits = &self.config.limits;
         let share = usage.room(&limits.per_subscriber);
-        self.room_of_all()
-            .min(share)
-            .max(ROOM_LAST.min(limits.buffer))
+        let most = self.room_of_all().min(share);
+        let start = usage.room_of_each(&limits.per_subscriber);
+        Room {
+            start: start.clamp(ROOM_MIN, ROOM_START),
+            most: most.max(ROOM_LAST.min(limits.buffer)),
+        }
     }
 
     fn room_of_all(&self) -> u32 {
@@ -170,15 +176,15 @@ impl<B: PacketBuf> Engine<B> {
         half.clamp(least, limits.buffer)
     }
 
-    /// How many slices a relay may hold in each direction. When the last buffers are due, relays that have more than a
-    /// few must do with those: what is left is for acknowledgments, which free buffers, and for everybody else.
-    pub(super) const fn pieces_max(&self) -> usize {
-        let buffer = if self.buffers_used > LAST_PERMILLE || self.config.limits.buffer < ROOM_MIN {
-            ROOM_MIN
-        } else {
-            self.config.limits.buffer
-        };
-        buffer as usize / PIECE_MIN
+    /// What a relay of `subscriber` may hold in each direction, whatever was offered before, octets. When the last buffers
+    /// are due, or those of the subscriber, relays that have more than a little must do with that: what is left is for
+    /// acknowledgments, which free buffers, and for everybody else.
+    pub(super) fn held_max(&self, subscriber: Option<Handle>) -> usize {
+        let limits = &self.config.limits;
+        let last = self.buffers_used > LAST_PERMILLE
+            || self.subscribers.get(subscriber).held >= limits.per_subscriber.buffer;
+        let most = if last { 0 } else { limits.buffer };
+        most.max(ROOM_MIN) as usize
     }
 
     fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {

@@ -37,6 +37,12 @@ impl Usage {
         let half = limits.buffer.saturating_sub(self.held) / 2;
         u32::try_from(half).unwrap_or(u32::MAX)
     }
+
+    /// What each of its relays may hold if all hold as much.
+    pub(super) fn room_of_each(&self, limits: &PerSubscriber) -> u32 {
+        let relays = u64::try_from(self.relays.max(1)).unwrap_or(u64::MAX);
+        u32::try_from(limits.buffer / relays).unwrap_or(u32::MAX)
+    }
 }
 
 /// The usage of every subscriber that uses anything.
@@ -239,5 +245,11 @@ mod tests {
         assert_eq!(with(0).room(&limits), 500);
         assert_eq!(with(600).room(&limits), 200);
         assert_eq!(with(2_000).room(&limits), 0);
+        let four = Usage {
+            relays: 4,
+            ..with(600)
+        };
+        assert_eq!(four.room_of_each(&limits), 250);
+        assert_eq!(with(0).room_of_each(&limits), 1_000);
     }
 }

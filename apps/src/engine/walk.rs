@@ -123,7 +123,8 @@ impl<B: PacketBuf> Engine<B> {
             segment, packet, ..
         }: &TcpArrival<B>,
     ) -> bool {
-        let pieces_max = self.pieces_max();
+        let subscriber = self.relays.get(handle).and_then(|relay| relay.subscriber);
+        let held_max = self.held_max(subscriber);
         let Some(relay) = self.relays.get_mut(handle) else {
             return false;
         };
@@ -135,7 +136,7 @@ impl<B: PacketBuf> Engine<B> {
             let by = (relay.account, packet.port);
             self.metering.received(now, by, carried);
         }
-        if !segment.payload.is_empty() && relay.is_full(which, pieces_max) {
+        if !segment.payload.is_empty() && relay.is_full(which, segment, held_max) {
             // What it acknowledges counts; its payload is not acknowledged, and comes again.
             self.tools.apps.count(Counter::BufferRefused);
             let refused = without_payload(segment);

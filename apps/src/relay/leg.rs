@@ -188,6 +188,24 @@ impl<B: PacketBuf> Leg<B> {
         }
     }
 
+    /// Octets that came and were not taken, most of them beyond a gap.
+    pub(crate) fn waiting(&self) -> usize {
+        match self {
+            Self::Plain(leg) => leg.tcb.readable() + leg.tcb.out_of_order(),
+            Self::Multipath(leg) => leg.held(),
+        }
+    }
+
+    /// Whether what begins at `seq` on subflow `id` leaves no gap there.
+    pub(crate) fn is_next(&self, id: SubflowId, seq: SeqNum) -> bool {
+        match self {
+            Self::Plain(leg) => seq <= leg.tcb.rcv_nxt(),
+            Self::Multipath(leg) => leg
+                .subflow(id)
+                .is_none_or(|subflow| seq <= subflow.tcb().rcv_nxt()),
+        }
+    }
+
     /// Slices of payload that make up [`Self::queued`].
     pub(crate) fn pieces(&self) -> usize {
         match self {

@@ -15,8 +15,8 @@ use crate::Counter;
 use crate::engine::{Capped, Timeouts};
 use mptcp::connection::{Connection, SubflowId};
 use mptcp::{Cx, Token};
-pub(crate) use pump::PIECE_MIN;
-use pump::{Pump, move_data};
+pub(crate) use pump::Room;
+use pump::{Pump, held, move_data};
 use stack::slab::Handle;
 use stack::time::{Duration, earlier};
 use stack::wire::tcp::Segment;
@@ -155,13 +155,15 @@ impl<B: PacketBuf> Relay<B> {
         }
     }
 
-    /// Whether payload from `which` leg would be more than `pieces_max` slices held for the other.
-    pub(crate) fn is_full(&self, which: Which, pieces_max: usize) -> bool {
-        let to = match which {
-            Which::Client(_) => &self.server,
-            Which::Server(_) => &self.client,
+    /// Whether the payload of `segment` from `which` leg is too much where `held_max` octets may be held. What is beyond
+    /// a gap counts for that, too, but never keeps out what closes the gap.
+    pub(crate) fn is_full(&self, which: Which, segment: &Segment<B>, held_max: usize) -> bool {
+        let (from, to, id) = match which {
+            Which::Client(id) => (&self.client, &self.server, id),
+            Which::Server(id) => (&self.server, &self.client, id),
         };
-        to.pieces() >= pieces_max
+        let held = held(to);
+        held >= held_max || (held + from.waiting() >= held_max && !from.is_next(id, segment.seq))
     }
 
     /// Takes a segment of one of the legs.
@@ -196,7 +198,7 @@ impl<B: PacketBuf> Relay<B> {
     }
 
     /// Runs due timers, passes the end of one leg to the other, moves data. Each direction may hold `room` octets.
-    pub(crate) fn run(&mut self, cx: &mut Cx<'_>, room: u32, timeouts: &Timeouts) {
+    pub(crate) fn run(&mut self, cx: &mut Cx<'_>, room: Room, timeouts: &Timeouts) {
         for leg in [&mut self.client, &mut self.server] {
             if leg.next_deadline().is_some_and(|at| at <= cx.now) {
                 leg.advance(cx);
@@ -250,9 +252,9 @@ impl<B: PacketBuf> Relay<B> {
         self.client.pieces() + self.server.pieces()
     }
 
-    /// Octets held for either end, a slice counting as [`PIECE_MIN`] at least.
+    /// Octets held for either end, what waits for lost ones before it with them.
     pub(crate) fn holds(&self) -> u64 {
-        let octets = |leg: &Leg<B>| leg.queued().max(leg.pieces() * PIECE_MIN);
+        let octets = |leg: &Leg<B>| held(leg) + leg.waiting();
         u64::try_from(octets(&self.client) + octets(&self.server)).unwrap_or(u64::MAX)
     }
 

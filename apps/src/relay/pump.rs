@@ -2,14 +2,25 @@
 //!
 //! Back-pressure: a leg may receive what the relay can still hold, which is the buffer size minus what the other leg has
 //! not got acknowledged yet. So a reader that stalls closes the window of the sender behind the box. A slice pins a whole
-//! packet buffer: it counts as [`PIECE_MIN`] octets however short it is, and beyond so many slices payload is refused, as
-//! a window once offered cannot be taken back.
+//! packet buffer: it counts as [`PIECE_MIN`] octets however short it is, and payload beyond what may be held is refused, as a
+//! window once offered cannot be taken back. For that reason, too, a direction begins with little and gets more as
+//! the reader takes what came: connections that nobody reads were never offered much, however many they are.
 
 use super::leg::Leg;
 use stack::PacketBuf;
 
 /// Octets that a slice counts as at least.
-pub(crate) const PIECE_MIN: usize = 512;
+const PIECE_MIN: usize = 512;
+
+/// What a relay may hold in each direction, octets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Before anything was delivered. Each octet delivered adds one, which is how fast slow start opens the other leg's
+    /// congestion window: that never waits for ours.
+    pub(crate) start: u32,
+    /// At most.
+    pub(crate) most: u32,
+}
 
 /// What is to be remembered about one direction.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,23 +51,30 @@ impl Pump {
     }
 }
 
-/// Moves all that has arrived in order on `from` to `to`, then lets `from` receive up to `room` more than `to` holds.
+/// What is held for `to`, octets: its payload, or more if the slices of it are short.
+pub(crate) fn held<B: PacketBuf>(to: &Leg<B>) -> usize {
+    to.queued().max(to.pieces() * PIECE_MIN)
+}
+
+/// Moves all that has arrived in order on `from` to `to`, then lets `from` receive what makes `to` hold `room` at most.
 pub(crate) fn move_data<B: PacketBuf>(
     pump: &mut Pump,
     from: &mut Leg<B>,
     to: &mut Leg<B>,
-    room: u32,
+    room: Room,
 ) {
     while let Some(payload) = from.take() {
-        pump.bytes = pump.bytes.wrapping_add(octets(payload.len()));
+        pump.bytes += octets(payload.len());
         to.send(payload);
     }
     if !pump.finishing && from.fin_received() {
         to.finish();
         pump.finishing = true;
     }
-    let held = to.queued().max(to.pieces() * PIECE_MIN);
-    let held = u32::try_from(held).unwrap_or(u32::MAX);
+    let queued = to.queued();
+    let grown = u64::from(room.start) + pump.bytes.saturating_sub(octets(queued));
+    let room = u32::try_from(grown).unwrap_or(u32::MAX).min(room.most);
+    let held = u32::try_from(held(to)).unwrap_or(u32::MAX);
     from.set_recv_room(room.saturating_sub(held));
 }
 

@@ -176,6 +176,32 @@ fn stalled(sim: &mut Sim<Host>, port: u16) -> Pair {
 }
 
 #[test]
+fn connections_opened_at_once_that_nobody_reads_hold_no_more_than_the_share() {
+    let share = PerSubscriber {
+        buffer: 1 << 20,
+        ..PerSubscriber::default()
+    };
+    let mut sim = plain_sim_with(shares(share), 1);
+    sim.record = false;
+    let pairs: Vec<_> = (0..40)
+        .map(|n| crate::common::connect(&mut sim, 40_000 + n, S))
+        .collect();
+    // Every window was offered while nothing was held.
+    let data = pattern(1 << 20, 4);
+    let mut sent = vec![0; pairs.len()];
+    let mut most = 0;
+    sim.run(Duration::from_secs(20), |sim| {
+        for (pair, sent) in pairs.iter().zip(&mut sent) {
+            *sent += sim.hosts[SERVER].send(pair.server, &data[*sent..]);
+        }
+        most = most.max(sim.worker.app().occupancy().held);
+        false
+    });
+    // The first few were offered 256 KiB, the later ones 64: far less than 40 MiB, and the share is what is seen in the end.
+    assert!(most < 4 << 20, "{most} held");
+}
+
+#[test]
 fn a_subscriber_holds_no_more_than_its_share_of_the_buffers_and_goes_on() {
     let share = PerSubscriber {
         buffer: 256 << 10,
