@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from dataclasses import replace
 
 from .. import peer
@@ -12,6 +10,7 @@ from ..chain import LINK1, LINK2, Chain
 from ..chainconfig import V4
 from ..judge import judge
 from ..shim import shim
+from ..turns import take_turns
 from .rows import PLAIN, at_most, row
 
 SIZE = 400_000
@@ -22,22 +21,7 @@ HEARD_0 = replace(HEARD, hcpe={"hag": {"addresses": []}, "mptcp": {"versions": [
 
 
 def _exchange(made: Chain, port: int) -> None:
-    """Data both ways, a pause in which joins have their time, and the same again."""
-    data, back = peer.payload(SIZE, 6), peer.payload(SIZE, 7)
-
-    def serve(conn: socket.socket) -> None:
-        for _ in range(2):
-            assert peer.read_exactly(conn, SIZE) == data
-            conn.sendall(back)
-
-    with peer.listening(made.server, serve, port=port) as server, peer.connect(made.host, V4.server, mptcp=False, port=port) as conn:
-        for _ in range(2):
-            conn.sendall(data)
-            assert peer.read_exactly(conn, SIZE) == back, "what arrived is not what was sent"
-            time.sleep(0.5)
-        conn.shutdown(socket.SHUT_WR)
-        assert not peer.read_all(conn), "more arrived than was sent"
-        server.join()
+    take_turns(made, port, SIZE, pauses=(0.5, 0.5))
 
 
 def _lost_announcement(made: Chain, port: int) -> float:

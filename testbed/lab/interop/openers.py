@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from dataclasses import replace
 
-from .. import peer
 from ..capture import ACK, SYN, read
 from ..chain import LINK2, Chain
 from ..chainconfig import V4
+from ..turns import take_turns
 from .addresses import ROUTED, isolate
 from .rows import PLAIN, row, rust_test
 
@@ -30,24 +28,8 @@ IGNORES = replace(PLAIN, hcpe={"hag": {"prefixes": []}})
 
 def _opened(made: Chain, port: int) -> tuple[str, int]:
     """Who sent MP_JOIN SYNs, and the subflows of the connection a while later; data crosses before and after."""
-    data, back = peer.payload(SIZE, 12), peer.payload(SIZE, 13)
-
-    def serve(conn: socket.socket) -> None:
-        for _ in range(2):
-            assert peer.read_exactly(conn, SIZE) == data
-            conn.sendall(back)
-
     with made.capture("w1", "w2", only="tcp") as files:
-        with peer.listening(made.server, serve, port=port) as server, peer.connect(made.host, V4.server, mptcp=False, port=port) as conn:
-            for turn in range(2):
-                conn.sendall(data)
-                assert peer.read_exactly(conn, SIZE) == back, "what arrived is not what was sent"
-                if not turn:
-                    time.sleep(2.0)
-            subflows = len(made.boxes["hag"].connections()[0]["subflows"])
-            conn.shutdown(socket.SHUT_WR)
-            assert not peer.read_all(conn), "more arrived than was sent"
-            server.join()
+        subflows = take_turns(made, port, SIZE, pauses=(2.0, 0.0), look=lambda: len(made.hag.connections()[0]["subflows"]))
     joins = {packet.src for packet in read(files["w2"]) if packet.flags & (SYN | ACK) == SYN and 1 in packet.mptcp}
     assert not any(1 in packet.mptcp for packet in read(files["w1"])), "a join on the primary"
     carried = sum(packet.payload for packet in read(files["w2"]))
@@ -56,25 +38,26 @@ def _opened(made: Chain, port: int) -> tuple[str, int]:
     return " and ".join(sorted(names.get(address, address) for address in joins)) or "nobody", subflows
 
 
+def _opener(made: Chain, port: int, expected: str) -> str:
+    """Who joined, if it is who should have, and once."""
+    by, subflows = _opened(made, port)
+    assert (by, subflows) == (expected, 1 if expected == "nobody" else 2), f"{by}, {subflows} subflows"
+    return by
+
+
 @row("P12", "who joins where only the HAG knows the other's secondary address", goal="HAG", on=HAG_ALONE)
 def the_hag_joins(made: Chain) -> str:
-    by, subflows = _opened(made, 8500)
-    assert (by, subflows) == ("HAG", 2), f"{by}, {subflows} subflows"
-    return by
+    return _opener(made, 8500, "HAG")
 
 
 @row("P12", "who joins where the HCPE announces its secondary address", goal="HAG", on=TOLD)
 def the_hag_joins_what_is_announced(made: Chain) -> str:
-    by, subflows = _opened(made, 8501)
-    assert (by, subflows) == ("HAG", 2), f"{by}, {subflows} subflows"
-    return by
+    return _opener(made, 8501, "HAG")
 
 
 @row("P12", "who joins where the HCPE announces its secondary address, in version 0", goal="HAG", on=TOLD_0)
 def the_hag_joins_in_version_0(made: Chain) -> str:
-    by, subflows = _opened(made, 8502)
-    assert (by, subflows) == ("HAG", 2), f"{by}, {subflows} subflows"
-    return by
+    return _opener(made, 8502, "HAG")
 
 
 @row("P12", "subflows where each knows the other's secondary address", goal="2", unit="subflows", on=BOTH)
@@ -86,16 +69,12 @@ def both_know(made: Chain) -> int:
 
 @row("P12", "who joins where neither knows the other's secondary address: the connection stays on P", goal="nobody", on=NOBODY)
 def neither_knows(made: Chain) -> str:
-    by, subflows = _opened(made, 8504)
-    assert (by, subflows) == ("nobody", 1), f"{by}, {subflows} subflows"
-    return by
+    return _opener(made, 8504, "nobody")
 
 
 @row("P10c", "who joins where the HCPE is configured with the HAG's address, and takes no other from announcements", goal="HCPE", on=IGNORES)
 def the_hcpe_joins_as_configured(made: Chain) -> str:
-    by, subflows = _opened(made, 8505)
-    assert (by, subflows) == ("HCPE", 2), f"{by}, {subflows} subflows"
-    return by
+    return _opener(made, 8505, "HCPE")
 
 
 NAT = """table ip nat {

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
-from .. import peer
 from ..capture import tshark
 from ..chain import LINK2, Chain
-from ..chainconfig import V4
 from ..judge import judge
 from ..shell import run
 from ..shim import shim
+from ..turns import take_turns
 from .rows import PLAIN, row, rust_test
 
 SIZE = 2_000_000
@@ -27,29 +23,12 @@ NOTHING_IN_COMMON = replace(PLAIN, hcpe={"mptcp": {"versions": [0]}}, hag={"mptc
 
 def _both_ways(made: Chain, port: int) -> int | None:
     """A connection with data both ways, byte for byte; the version that the HAG shows for it, if it relays it at all."""
-    data, back = peer.payload(SIZE, 3), peer.payload(SIZE, 4)
 
-    def serve(conn: socket.socket) -> None:
-        for _ in range(2):
-            assert peer.read_exactly(conn, SIZE) == data
-            conn.sendall(back)
+    def version() -> int | None:
+        shown = made.hag.connections()
+        return shown[0]["version"] if shown else None
 
-    with peer.listening(made.server, serve, port=port) as server, peer.connect(made.host, V4.server, mptcp=False, port=port) as conn:
-        version = None
-        for turn in range(2):
-            # The answer comes once all was read, so nobody waits for the other.
-            sender = threading.Thread(target=conn.sendall, args=(data,))
-            sender.start()
-            assert peer.read_exactly(conn, SIZE) == back, "what arrived is not what was sent"
-            sender.join()
-            if not turn:
-                time.sleep(1.0)
-                shown = made.boxes["hag"].connections()
-                version = shown[0]["version"] if shown else None
-        conn.shutdown(socket.SHUT_WR)
-        assert not peer.read_all(conn), "more arrived than was sent"
-        server.join()
-    return version
+    return take_turns(made, port, SIZE, look=version)
 
 
 def _dissected(made: Chain, files: list[Path]) -> tuple[set[str], set[str], set[str], int]:
