@@ -23,7 +23,7 @@ http {{
     log_format seen '$remote_addr $remote_port $request_method $uri $status';
     access_log {root}/access.log seen;
     sendfile on;
-    keepalive_timeout 0;
+    keepalive_timeout {keepalive};
     client_max_body_size 0;
     client_body_temp_path {root}/body;
     proxy_temp_path {root}/t1; fastcgi_temp_path {root}/t2; uwsgi_temp_path {root}/t3; scgi_temp_path {root}/t4;
@@ -80,15 +80,15 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def nginx(made: Scene) -> Iterator[Server]:
-    """Runs nginx in the server's namespace."""
+def nginx(made: Scene, *, keepalive: int = 0) -> Iterator[Server]:
+    """Runs nginx in the server's namespace. Between requests it keeps a connection for so many seconds."""
     root = made.work / "nginx"
     for folder in (root, root / "www", root / "body"):
         folder.mkdir(parents=True, exist_ok=True)
     # The single process of nginx drops to an unprivileged user only with a master: files need no other rights then.
     config = root / "nginx.conf"
-    config.write_text(CONFIG.format(root=root))
-    (root / "access.log").touch()
+    config.write_text(CONFIG.format(root=root, keepalive=keepalive))
+    (root / "access.log").write_text("")
     process = made.server.start(["nginx", "-c", str(config), "-e", str(root / "error.log")], made.work / "nginx.log")
     try:
         wait_until("nginx listens", lambda: not process.running() or ":80 " in made.server.run("ss", "-Htln"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import socket
 import ssl
 import struct
@@ -15,7 +16,7 @@ from ..bulk import both_ways
 from ..capture import read
 from ..chain import Chain
 from ..chainconfig import V4, V6, Link, Setup
-from ..server import make_file, nginx, sha256_of
+from ..server import Server, make_file, nginx, sha256_of
 from ..shell import LabError, wait_until
 from .rows import row
 
@@ -60,6 +61,80 @@ def wget_resumes(made: Chain) -> str:
         made.host.run(*command)
         assert sha256_of(got) == wanted, "the resumed file differs"
     return f"exact, resumed at {had // 1_000_000} MB"
+
+
+RANGES = ("0-0", "1000000-4999999", "-65537", "7000000-")
+
+
+@row("S2-2", "parts of a file that curl asked nginx for, one connection each, as they are in it", goal="4", unit="ranges", on=NARROW)
+def curl_gets_ranges(made: Chain) -> int:
+    with nginx(made) as server:
+        server.put_file("whole", SIZE, 4)
+        whole = server.stored("whole").read_bytes()
+        wanted = (whole[:1], whole[1_000_000:5_000_000], whole[-65_537:], whole[7_000_000:])
+        got = made.work / "range"
+
+        def get() -> None:
+            for host, asked, part in zip((V4.server, f"[{V6.server}]") * 2, RANGES, wanted, strict=True):
+                status = made.host.run("curl", "-sS", "-g", "--max-time", "20", "-r", asked, "-o", str(got), "-w", "%{http_code}", f"http://{host}/whole")
+                assert status == "206" and got.read_bytes() == part, f"{asked}: {status}, {got.stat().st_size} octets"
+
+        _bonded(made, "curl", get)
+    return len(RANGES)
+
+
+OBJECTS = 200
+
+
+def _objects(made: Chain, server: Server) -> tuple[list[str], dict[str, bytes]]:
+    """Small files at nginx, their URLs in both families by turns, and what is in them."""
+    folder = server.stored("objects")
+    folder.mkdir(exist_ok=True)
+    files = {f"{number:03}": peer.payload(200 + 97 * number, number) for number in range(OBJECTS)}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    hosts = (V4.server, f"[{V6.server}]")
+    return [f"http://{hosts[number % 2]}/objects/{name}" for number, name in enumerate(files)], files
+
+
+def _same(folder: Path, files: dict[str, bytes]) -> int:
+    """How many of the files are there, as they should be."""
+    right = sum((folder / name).exists() and (folder / name).read_bytes() == data for name, data in files.items())
+    assert right == len(files), f"{right} of {len(files)} are as they were"
+    return right
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+@row("S2-2", "small files of 200 that wget got from nginx, over one connection for each family that it keeps", goal="200", unit="files", on=NARROW)
+def wget_keeps_its_connections(made: Chain) -> int:
+    with nginx(made, keepalive=30) as server:
+        urls, files = _objects(made, server)
+        # One host after the other: wget keeps the connection to the last one alone.
+        (made.work / "urls").write_text("\n".join(sorted(urls)) + "\n")
+        folder = _emptied(made.work / "by-wget")
+        made.host.run("wget", "-q", "-T", "20", "-t", "1", "-P", str(folder), "-i", str(made.work / "urls"))
+        seen = server.seen()
+    assert len(seen) == OBJECTS and {address for address, _ in seen} == {V4.host, V6.host}, f"nginx saw {len(seen)} requests of {sorted({address for address, _ in seen})}"
+    assert len(set(seen)) == 2, f"{len(set(seen))} connections"
+    return _same(folder, files)
+
+
+@row("S2-2", "small files of 200 that curl got from nginx, eight at a time, each over a connection of its own", goal="200", unit="files", on=NARROW)
+def curl_opens_many_connections(made: Chain) -> int:
+    with nginx(made) as server:
+        urls, files = _objects(made, server)
+        folder = _emptied(made.work / "by-curl")
+        wanted = "".join(f'url = "{url}"\noutput = "{folder}/{url[-3:]}"\n' for url in urls)
+        made.host.run("curl", "-sS", "-g", "--fail", "--max-time", "20", "--parallel", "--parallel-max", "8", "--config", "-", stdin=wanted)
+        seen = server.seen()
+    assert len(set(seen)) == OBJECTS and {address for address, _ in seen} == {V4.host, V6.host}, f"nginx saw {len(set(seen))} connections"
+    assert made.hag.relays_left() == 0, "the HAG keeps relays"
+    return _same(folder, files)
 
 
 @row("S2-2", "iperf3 with one stream, the lesser direction", goal="> 0", unit="Mbit/s", on=NARROW)
