@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .netns import Namespace
 from .shell import LabError, run, wait_until
+from .tags import untagged
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 BLOCK_S = 1.2
@@ -58,22 +59,27 @@ def tcp_options(raw: bytes) -> Iterator[tuple[int, bytes]]:
         at += raw[at + 1]
 
 
-def read(path: Path) -> Iterator[Packet]:
-    """The TCP packets of a capture file, in the order of capture."""
+def caught(path: Path) -> Iterator[tuple[float, bytes]]:
+    """The frames of a capture file, in the order of capture, each with its time; of the longer ones what was caught."""
     data = path.read_bytes()
     if len(data) < 24 or data[:4] != b"\xd4\xc3\xb2\xa1":
         raise LabError(f"{path} is not a pcap file with microseconds")
     at = 24
     while at + 16 <= len(data):
-        seconds, micros, caught, _ = struct.unpack_from("<IIII", data, at)
-        frame = data[at + 16 : at + 16 + caught]
-        at += 16 + caught
-        packet = _parse(seconds + micros / 1e6, frame)
-        if packet:
+        seconds, micros, length, _ = struct.unpack_from("<IIII", data, at)
+        yield seconds + micros / 1e6, data[at + 16 : at + 16 + length]
+        at += 16 + length
+
+
+def read(path: Path) -> Iterator[Packet]:
+    """The TCP packets of a capture file, in the order of capture; VLAN tags are skipped."""
+    for at, frame in caught(path):
+        if packet := _parse(at, frame):
             yield packet
 
 
 def _parse(at: float, frame: bytes) -> Packet | None:
+    frame = untagged(frame)
     if len(frame) < 54:
         return None
     if frame[12:14] == b"\x08\x00":

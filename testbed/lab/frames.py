@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .shell import LabError
+from .capture import caught
+from .tags import untagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +40,14 @@ class Frame:
 
 def frames(path: Path) -> Iterator[Frame]:
     """The IP packets of a capture file, in the order of capture; VLAN tags are skipped."""
-    data = path.read_bytes()
-    if len(data) < 24 or data[:4] != b"\xd4\xc3\xb2\xa1":
-        raise LabError(f"{path} is not a pcap file with microseconds")
-    at = 24
-    while at + 16 <= len(data):
-        seconds, micros, caught, _ = struct.unpack_from("<IIII", data, at)
-        found = _parse(seconds + micros / 1e6, data[at + 16 : at + 16 + caught])
-        at += 16 + caught
-        if found:
+    for at, frame in caught(path):
+        if found := _parse(at, frame):
             yield found
 
 
 def _parse(at: float, frame: bytes) -> Frame | None:
-    start = 14
-    while frame[start - 2 : start] in (b"\x81\x00", b"\x88\xa8"):
-        start += 4
-    kind, packet = frame[start - 2 : start], frame[start:]
+    frame = untagged(frame)
+    kind, packet = frame[12:14], frame[14:]
     if kind == b"\x08\x00" and len(packet) >= 20:
         end = struct.unpack_from("!H", packet, 2)[0]
         source, to = (socket.inet_ntop(socket.AF_INET, packet[at : at + 4]) for at in (12, 16))

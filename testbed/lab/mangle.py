@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from .capture import ACK, FIN, RST, SYN, tcp_options
+from .tags import tagged, tags_of, untagged, written
 
 Out = list[tuple[str, float, bytes]]
 """Frames to pass on: the end they came in by (forged answers name the other one), delay in seconds, octets."""
@@ -369,6 +370,20 @@ class FlipDatagram(Rule):
         return [(source, delay, frame)]
 
 
+class Tagged(Rule):
+    """One end of the line is in virtual networks, the other knows of none: what comes from there without just these tags
+    is dropped, from the others they are taken off, and what goes there gets them."""
+
+    def __init__(self, end: str, ids: tuple[int, ...]) -> None:
+        self._end = end
+        self._tags = written(ids)
+
+    def pass_on(self, source: str, delay: float, frame: bytes) -> Out:
+        if source != self._end:
+            return [(source, delay, tagged(frame, self._tags))]
+        return [(source, delay, untagged(frame))] if tags_of(frame) == self._tags else []
+
+
 def _is_join(segment: Segment) -> bool:
     return any(kind == 30 and data and data[0] >> 4 == 1 for kind, data in tcp_options(bytes(segment.options)))
 
@@ -405,6 +420,9 @@ def rule(text: str) -> Rule:
             return TwoSyns()
         case "flip-datagram":
             return FlipDatagram()
+        case "tags":
+            end, _, ids = value.partition(":")
+            return Tagged(end, tuple(int(number) for number in ids.split(".")))
         case "lose":
             kind, _, port = value.partition(":")
             return Lose(kind, int(port))

@@ -18,16 +18,18 @@ from contextlib import contextmanager
 from .mangle import Rule, rule
 from .netns import Namespace
 from .shell import wait_until
+from .tags import PACKET_AUXDATA, SOL_PACKET, receive
 from .chain import Chain
 from .topology import Line, Scene
 
 ETH_P_ALL = 3
-SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC, PACKET_IGNORE_OUTGOING = 263, 1, 1, 23
+PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC, PACKET_IGNORE_OUTGOING = 1, 1, 23
 
 
 def _open(device: str) -> socket.socket:
     end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     end.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    end.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
     end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
     end.bind((device, ETH_P_ALL))
     index = socket.if_nametoindex(device)
@@ -64,7 +66,7 @@ class Wire:
     def _receive(self, source: str) -> None:
         for _ in range(64):
             try:
-                frame = self._ends[source].recv(65535)
+                frame = receive(self._ends[source])
             except BlockingIOError:
                 return
             sent = [(source, 0.0, frame)]
