@@ -112,6 +112,19 @@ class Chain:
             self.emulators.pop(line.name).stop()
         self._emulate(line)
 
+    def become_router(self, line: Line, left: tuple[str, ...], right: tuple[str, ...], *routes: str) -> Namespace:
+        """Makes a bridged line a kernel that routes between its ends: their addresses (10.2.0.1/24), and routes (`10.9.0.2 via
+        10.8.0.1`), of both families."""
+        space = self.line(line)
+        space.ip("link set br0 down", "link del br0")
+        space.sysctl(**{f"net__ipv6__conf__{name}__disable_ipv6": 0 for name in ("all", "left", "right")})
+        lines = [f"addr add {address} dev {end}{' nodad' if ':' in address else ''}" for end, addresses in (("left", left), ("right", right)) for address in addresses]
+        lines += [f"route replace {route}" for route in routes]
+        space.ip(*(line for line in lines if ":" not in line))
+        space.ip(*(line for line in lines if ":" in line), six=True)
+        space.sysctl(net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
+        return space
+
     def _emulate(self, line: Line) -> None:
         shape = self.setup.shape(line.name)
         assert shape

@@ -159,15 +159,10 @@ ROUTED = Setup(
 
 def isolate(made: Chain) -> None:
     """Makes X a router of another operator that knows the HCPE's network and one route to each of the HAG's addresses, nothing else."""
-    if "isolated" in made.known:
-        return
-    made.known["isolated"] = True
-    space = made.line(LINK2)
-    space.ip("link set br0 down", "link del br0")
-    space.sysctl(net__ipv6__conf__all__disable_ipv6=0, net__ipv6__conf__left__disable_ipv6=0, net__ipv6__conf__right__disable_ipv6=0)
-    space.ip("addr add 10.2.0.1/24 dev left", "addr add 10.22.0.1/24 dev right", f"route add {V4.announced}/32 via 10.22.0.2")
-    space.ip("addr add fd00:2::1/64 dev left nodad", "addr add fd00:22::1/64 dev right nodad", f"route add {V6.announced}/128 via fd00:22::2", six=True)
-    space.sysctl(net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
+    made.once("isolated", lambda: made.become_router(
+        LINK2, ("10.2.0.1/24", "fd00:2::1/64"), ("10.22.0.1/24", "fd00:22::1/64"),
+        f"{V4.announced}/32 via 10.22.0.2", f"{V6.announced}/128 via fd00:22::2",
+    ))  # fmt: skip
 
 
 @row("S2-5", "X is a router with one /32 and one /128 to the HAG: share of a transfer that it carries in each family, the lesser", goal=">= 0.4", unit="of the octets", on=ROUTED)
