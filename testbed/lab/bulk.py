@@ -36,9 +36,9 @@ class Moved:
         return self.octets * 8 / self.seconds / 1e6
 
 
-def carries(*rates_mbps: float) -> float:
-    """TCP payload that links of these rates carry together, each in full frames of plain TCP, Mbit/s."""
-    return sum(rates_mbps) * PAYLOAD / FRAME
+def carries(*rates_mbps: float, six: bool = False) -> float:
+    """TCP payload that links of these rates carry together, each in full frames of plain TCP over IPv4 or IPv6, Mbit/s."""
+    return sum(rates_mbps) * (PAYLOAD - 20 * six) / FRAME
 
 
 def _send(conn: socket.socket, seconds: float, digest: "hashlib._Hash") -> int:
