@@ -6,6 +6,7 @@
 
 pub mod connection;
 pub mod counters;
+mod coupling;
 pub mod crypto;
 mod dsn;
 mod dss;
@@ -24,6 +25,7 @@ pub mod types;
 
 pub use connection::{Connection, Event, Mode, Outcome, Output, Params, Subflow, SubflowId};
 pub use counters::Counter;
+pub use coupling::Coupling;
 pub use crypto::{Key, LocalKey};
 pub use handshake::capable::Versions;
 pub use join::{JoinRefusal, Joined, Joining};

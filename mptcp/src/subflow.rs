@@ -3,6 +3,7 @@
 mod rate;
 
 use crate::connection::SubflowId;
+use crate::coupling::Spans;
 use crate::dss::MappingStore;
 use crate::scheduler::Candidate;
 use crate::types::{AddrId, DataSeq};
@@ -125,6 +126,8 @@ pub struct Subflow<B> {
     /// It made no progress for so long that its data went to others; until it does.
     pub(crate) stale: bool,
     pub(crate) rate: Rate,
+    /// Kept for OLIA alone.
+    pub(crate) spans: Spans,
     /// When it last went from nothing queued to something.
     pub(crate) busy_since: Instant,
     /// What it was given last, in one piece.
@@ -191,6 +194,7 @@ impl<B: PacketBuf> Subflow<B> {
             fail_again_at: None,
             stale: false,
             rate: Rate::new(),
+            spans: Spans::default(),
             busy_since: Instant::ZERO,
             run: None,
             finishing: false,

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use mptcp::Versions;
+use mptcp::{Coupling, Versions};
 
 use super::place::Place;
 use super::reader::{At, Reader, Table};
@@ -107,7 +107,7 @@ const LIMITS: &[&str] = &[
 ];
 const PER_SUBSCRIBER: &[&str] = &["connections", "pending", "joining", "buffer"];
 const TIMEOUTS: &[&str] = &["pending", "joining", "idle", "closing", "keepalive"];
-const POLICY: &[&str] = &["scheduler"];
+const POLICY: &[&str] = &["scheduler", "congestion"];
 const CONTROL: &[&str] = &["socket"];
 const DRAIN: &[&str] = &["grace"];
 
@@ -489,16 +489,28 @@ fn per_subscriber(reader: &mut Reader, table: &Table<'_>, all: &Limits) -> PerSu
 }
 
 fn policy(reader: &mut Reader, root: &Table<'_>) -> PolicySettings {
-    const CHOICES: &[(&str, SchedulerKind)] = &[
+    const SCHEDULERS: &[(&str, SchedulerKind)] = &[
         ("overflow", SchedulerKind::Overflow),
         ("lowest-rtt", SchedulerKind::LowestRtt),
     ];
-    let table = section(reader, root, "policy", POLICY);
+    const COUPLINGS: &[(&str, Coupling)] = &[
+        ("uncoupled", Coupling::Uncoupled),
+        ("lia", Coupling::Lia),
+        ("olia", Coupling::Olia),
+        ("balia", Coupling::Balia),
+    ];
+    let Some(table) = section(reader, root, "policy", POLICY) else {
+        return PolicySettings::default();
+    };
     let scheduler = table
-        .and_then(|table| table.find("scheduler"))
-        .and_then(|at| reader.choice(&at, CHOICES));
+        .find("scheduler")
+        .and_then(|at| reader.choice(&at, SCHEDULERS));
+    let congestion = table
+        .find("congestion")
+        .and_then(|at| reader.choice(&at, COUPLINGS));
     PolicySettings {
         scheduler: scheduler.unwrap_or_default(),
+        congestion: congestion.unwrap_or_default(),
     }
 }
 

@@ -148,6 +148,7 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(connection) = relay.multipath_mut() {
             if first {
                 connection.set_scheduler(self.config.policy.scheduler());
+                connection.set_coupling(self.config.policy.congestion);
             }
             connection.set_cost(id, cost);
         }

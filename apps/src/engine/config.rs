@@ -3,7 +3,7 @@
 use super::select::Select;
 use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
 use ipnet::IpNet;
-use mptcp::Versions;
+use mptcp::{Coupling, Versions};
 use stack::PortId;
 use stack::ip::{IsolatedConfig, NetConfig};
 use stack::time::Duration;
@@ -129,6 +129,8 @@ impl PortSettings {
 pub struct PolicySettings {
     /// How each piece of data gets its subflow.
     pub scheduler: SchedulerKind,
+    /// How the congestion windows of a connection's subflows depend on each other.
+    pub congestion: Coupling,
 }
 
 /// How each piece of data gets its subflow.

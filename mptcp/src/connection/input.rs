@@ -3,6 +3,7 @@
 use super::options::Seen;
 use super::{Connection, Mode, Outcome, SubflowId};
 use crate::counters::Counter;
+use crate::coupling::Coupling;
 use crate::crypto::dss_intact;
 use crate::dss;
 use crate::option::ResetReason;
@@ -23,6 +24,7 @@ impl<B: PacketBuf> Connection<B> {
             return self.outcome();
         };
         self.dirty = true;
+        self.couple(at);
         let subflow = &mut self.subflows[at];
         let verdict = subflow.tcb.input(&mut cx.stack(), seg);
         subflow.rate.on_ack(cx.now, &subflow.tcb);
@@ -33,6 +35,21 @@ impl<B: PacketBuf> Connection<B> {
         }
         self.settle(cx);
         self.outcome()
+    }
+
+    /// Tells subflow `at` what the others leave to its congestion window.
+    fn couple(&mut self, at: usize) {
+        if self.coupling == Coupling::Uncoupled {
+            return;
+        }
+        let subflow = &mut self.subflows[at];
+        if self.coupling == Coupling::Olia {
+            let (acked, recovering) = (subflow.tcb.bytes_acked(), subflow.tcb.in_recovery());
+            subflow.spans.renew(acked, recovering);
+        }
+        if let Some(share) = self.coupling.share(&self.subflows, at) {
+            self.subflows[at].tcb.couple(share);
+        }
     }
 
     fn on_accepted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, acked: u32) {

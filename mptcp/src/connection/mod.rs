@@ -22,6 +22,7 @@ mod timers;
 
 pub use crate::subflow::Subflow;
 
+use crate::coupling::Coupling;
 use crate::path_manager::PathManager;
 use crate::recv_queue::RecvQueue;
 use crate::scheduler::Scheduler;
@@ -201,6 +202,7 @@ pub struct Connection<B> {
     joins_pending: u8,
     send: SendQueue<B>,
     scheduler: Scheduler,
+    coupling: Coupling,
     /// Whether a subflow's allowance was all that kept data back when it was last looked at.
     capped: bool,
     /// First number that the peer's window does not hold: the greatest DATA_ACK + window ever seen (RFC 8684 3.3.1).
@@ -277,6 +279,7 @@ impl<B: PacketBuf> Connection<B> {
             joins_pending: 0,
             send: SendQueue::new(first_out),
             scheduler: Scheduler::default(),
+            coupling: Coupling::default(),
             capped: false,
             send_edge: first_out + u64::from(snd_wnd),
             recv: RecvQueue::new(first_in, pieces),

@@ -2,6 +2,7 @@
 
 use super::{Connection, LocalFin, Mode, SubflowId};
 use crate::counters::Counter;
+use crate::coupling::Coupling;
 use crate::crypto::dss_checksum;
 use crate::dsn;
 use crate::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption};
@@ -54,6 +55,11 @@ impl<B: PacketBuf> Connection<B> {
     pub fn set_scheduler(&mut self, scheduler: Scheduler) {
         self.scheduler = scheduler;
         self.dirty = true;
+    }
+
+    /// Decides how the subflows' congestion windows depend on each other: to be called before any has left slow start.
+    pub const fn set_coupling(&mut self, coupling: Coupling) {
+        self.coupling = coupling;
     }
 
     /// Says what subflow `id` costs. Unless told, the first costs 0 and each that joined 1.

@@ -41,6 +41,12 @@ impl Link {
         self
     }
 
+    /// The same, each segment up to so much later than the last; none overtakes another.
+    pub fn with_jitter(mut self, jitter_ms: u64) -> Self {
+        self.0.shape.jitter = Duration::from_millis(jitter_ms);
+        self
+    }
+
     /// Changes the rate, in octets per second; what has entered keeps its times.
     pub fn set_rate(&mut self, rate: u64) {
         self.0.shape.rate = rate * 8;

@@ -19,8 +19,10 @@ use stack::tcp::{Agreed, Tcb, TsState};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, OutSegment, Segment, Timestamps, emit, parse};
 use stack::{Instant, PacketBuf, Rng, SeqNum, Slice, Tuple};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 
 /// The initiator's index.
 pub const A: usize = 0;
@@ -100,6 +102,8 @@ pub struct World {
     pub ends: [End; 2],
     /// Per path, the link from A to B and the link from B to A.
     pub paths: Vec<[Link; 2]>,
+    /// What all paths have in common, with other connections too if it is given to them: the link from A to B and back.
+    pub bottleneck: Option<Rc<RefCell<[Link; 2]>>>,
     pub middlebox: Option<Middlebox>,
     wire: BTreeMap<(Instant, u64), (usize, Segment<Buf>)>,
     order: u64,
@@ -141,6 +145,7 @@ impl World {
             rng,
             ends,
             paths,
+            bottleneck: None,
             middlebox: None,
             wire: BTreeMap::new(),
             order: 0,
@@ -201,7 +206,12 @@ impl World {
             return;
         }
         let len = 100 + segment.payload.len();
-        if let Some(at) = self.paths[path][from].enter(self.now, len, &mut self.rng) {
+        let mut at = Some(self.now);
+        if let Some(bottleneck) = &self.bottleneck {
+            at = bottleneck.borrow_mut()[from].enter(self.now, len, &mut self.rng);
+        }
+        let own = &mut self.paths[path][from];
+        if let Some(at) = at.and_then(|at| own.enter(at, len, &mut self.rng)) {
             self.order += 1;
             self.wire.insert((at, self.order), (1 - from, segment));
         }
@@ -414,6 +424,29 @@ impl World {
         self.advance_joins();
         for end in &mut self.ends {
             end.advance(self.now, &mut self.rng);
+        }
+    }
+
+    /// Lets several connections run for `time` side by side, for what they have in common.
+    pub fn pass_together(worlds: &mut [Self], time: Duration) {
+        let until = worlds[0].now + time;
+        for world in &mut *worlds {
+            world.turn(A);
+            world.turn(B);
+        }
+        while let Some(next) = worlds.iter().filter_map(Self::next_event).min()
+            && next <= until
+        {
+            for world in &mut *worlds {
+                if world.next_event().is_some_and(|at| at <= next) {
+                    world.run_one(next);
+                    world.turn(A);
+                    world.turn(B);
+                }
+            }
+        }
+        for world in worlds {
+            world.now = until;
         }
     }
 

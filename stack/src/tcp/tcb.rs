@@ -2,7 +2,7 @@
 
 use super::State;
 use super::challenge_ack::ChallengeAcks;
-use super::congestion::CongestionControl;
+use super::congestion::{CongestionControl, Share};
 use super::low32;
 use super::rare::Rare;
 use super::recv::Receiver;
@@ -217,6 +217,11 @@ impl<B: PacketBuf> Tcb<B> {
             let max = |upper| payload_max(smss, ts_len, upper);
             self.snd.queue.mark_longer_lost(max);
         }
+    }
+
+    /// Lets the congestion window grow and shrink by `share` from now on, as it is one of several of a connection's.
+    pub fn couple(&mut self, share: Share) {
+        self.snd.cc.couple(share);
     }
 
     /// Octets that would leave at once if they were pushed now: what congestion window and peer's window allow, less

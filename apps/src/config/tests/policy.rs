@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::{PolicySettings, SchedulerKind};
+use mptcp::Coupling;
 
 fn hag(access: &str, policy: &str) -> String {
     format!(
@@ -28,7 +29,8 @@ fn costs_and_caps_reach_the_engine_and_overflow_is_the_default() {
     assert_eq!(
         plain.policy,
         PolicySettings {
-            scheduler: SchedulerKind::Overflow
+            scheduler: SchedulerKind::Overflow,
+            congestion: Coupling::Uncoupled,
         }
     );
     let rows = [
@@ -49,6 +51,22 @@ fn costs_and_caps_reach_the_engine_and_overflow_is_the_default() {
             (Some(7), Some(rate))
         );
         assert_eq!(engine.policy.scheduler, SchedulerKind::LowestRtt);
+    }
+}
+
+#[test]
+fn m28_the_coupling_reaches_the_engine() {
+    for (text, coupling) in [
+        ("uncoupled", Coupling::Uncoupled),
+        ("lia", Coupling::Lia),
+        ("olia", Coupling::Olia),
+        ("balia", Coupling::Balia),
+    ] {
+        let source = hag("", &format!("policy: {{ congestion: {text} }}"));
+        let engine = parse(BoxKind::Hag, &source)
+            .unwrap()
+            .engine(&[[2; 6]; 2], [0; 32]);
+        assert_eq!(engine.policy.congestion, coupling);
     }
 }
 
@@ -80,6 +98,11 @@ fn mistakes_of_policy_are_told() {
             "",
             "policy: { scheduler: overflo }",
             "5: policy.scheduler: \"overflo\" is not a choice here; did you mean overflow? (there is overflow, lowest-rtt)",
+        ),
+        (
+            "",
+            "policy: { congestion: bala }",
+            "5: policy.congestion: \"bala\" is not a choice here; did you mean balia? (there is uncoupled, lia, olia, balia)",
         ),
         (
             "",

@@ -18,6 +18,7 @@ pub const LAN_HOST: &str = "10.11.0.2";
 /// Small transfers use both accesses: tests of policy say otherwise.
 pub const EITHER_PATH: PolicySettings = PolicySettings {
     scheduler: SchedulerKind::LowestRtt,
+    congestion: mptcp::Coupling::Uncoupled,
 };
 
 /// The site; its card 0 is the primary access, the others are the secondary ones.

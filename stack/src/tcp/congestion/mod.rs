@@ -1,7 +1,9 @@
 //! Congestion control: how much may be in flight. An enum behind a trait, matched, never boxed.
 
+mod coupled;
 mod new_reno;
 
+pub use coupled::{Coupled, Share};
 pub use new_reno::NewReno;
 
 /// What a congestion controller is told, and what it answers. All amounts are octets.
@@ -27,14 +29,29 @@ pub trait CongestionControl {
 pub enum Congestion {
     /// RFC 5681 and RFC 6582.
     NewReno(NewReno),
+    /// RFC 6356 and its kin: one of several windows of a connection.
+    Coupled(Coupled),
 }
 
 macro_rules! each {
     ($self:ident, $cc:ident => $body:expr) => {
         match $self {
             Self::NewReno($cc) => $body,
+            Self::Coupled($cc) => $body,
         }
     };
+}
+
+impl Congestion {
+    /// Lets the window grow and shrink by `share` from now on. One that was not coupled stays as it is while it has all
+    /// to itself.
+    pub fn couple(&mut self, share: Share) {
+        match self {
+            Self::Coupled(coupled) => coupled.set_share(share),
+            _ if share == Share::RENO => {},
+            other => *other = Self::Coupled(Coupled::new(other.cwnd(), other.ssthresh(), share)),
+        }
+    }
 }
 
 impl CongestionControl for Congestion {

@@ -4,7 +4,7 @@ use super::CongestionControl;
 
 /// Most segments by which slow start grows on one ACK (RFC 9406 4.2 has 8 for senders without pacing): an ACK may
 /// stand for a whole burst of ours.
-const SLOW_START_LIMIT: u32 = 8;
+pub(super) const SLOW_START_LIMIT: u32 = 8;
 
 /// Slow start, congestion avoidance, halving.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl NewReno {
 }
 
 /// RFC 6928 2: ten segments, at most 14,600 octets unless two segments are more.
-fn initial_window(smss: u32) -> u32 {
+pub(super) fn initial_window(smss: u32) -> u32 {
     (10 * smss).min(14_600.max(2 * smss))
 }
 
