@@ -243,6 +243,22 @@ impl<B: PacketBuf> SendQueue<B> {
         }
     }
 
+    /// The oldest chunk at `from` or later that `slot` does not carry.
+    pub(crate) fn copy_for(&self, slot: u8, from: DataSeq) -> Option<(DataSeq, Slice<B>)> {
+        let before = |chunk: &Chunk<B>| dsn::distance(chunk.end(), from) <= 0;
+        let start = self.sent.partition_point(before);
+        let mut rest = self.sent.range(start..);
+        rest.find(|chunk| !chunk.carriers.has(slot))
+            .map(|chunk| (chunk.dsn, chunk.payload.clone()))
+    }
+
+    /// Notes that the chunk at `dsn` was given to `slot` beside others.
+    pub(crate) fn copied(&mut self, dsn: DataSeq, slot: u8) {
+        if let Some(chunk) = self.chunk(dsn) {
+            chunk.carriers.add(slot);
+        }
+    }
+
     /// The chunk that holds `dsn`; a partial DATA_ACK may have moved its start past it.
     fn chunk(&mut self, dsn: DataSeq) -> Option<&mut Chunk<B>> {
         if self.sent.is_empty() {

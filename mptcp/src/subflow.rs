@@ -109,6 +109,8 @@ pub struct Subflow<B> {
     pub(crate) backup: bool,
     /// What its path costs, for schedulers that heed it.
     pub(crate) cost: u16,
+    /// Its share of the data, for schedulers that heed it.
+    pub(crate) weight: u16,
     /// Octets of packets that new data may still add to its path, if that is capped.
     pub(crate) allowance: Option<u32>,
     pub(crate) mappings: MappingStore,
@@ -132,6 +134,8 @@ pub struct Subflow<B> {
     pub(crate) busy_since: Instant,
     /// What it was given last, in one piece.
     pub(crate) run: Option<Run>,
+    /// All data before it was given to this subflow, where all goes by all.
+    pub(crate) copied: Option<DataSeq>,
     /// Our FIN is queued: no new data.
     pub(crate) finishing: bool,
     /// The third ACK's MP_JOIN, sent until the fourth ACK comes; no data before it (RFC 8684 3.2).
@@ -184,6 +188,7 @@ impl<B: PacketBuf> Subflow<B> {
             remote_id: AddrId(0),
             backup: false,
             cost: u16::from(joined),
+            weight: 1,
             allowance: None,
             mappings: MappingStore::new(first, pieces_max),
             held: Held::new(first),
@@ -197,6 +202,7 @@ impl<B: PacketBuf> Subflow<B> {
             spans: Spans::default(),
             busy_since: Instant::ZERO,
             run: None,
+            copied: None,
             finishing: false,
             join_ack: None,
             join_ack_at: None,
@@ -291,7 +297,9 @@ impl<B: PacketBuf> Subflow<B> {
         let candidate = Candidate {
             id: self.id,
             cost: self.cost,
+            weight: self.weight,
             srtt: self.srtt(),
+            rttvar: tcb.rttvar(),
             cwnd: tcb.cwnd(),
             flight: tcb.flight_size(),
             starting: !capped && tcb.ssthresh() == u32::MAX,

@@ -125,6 +125,7 @@ impl Draft {
                 keepalive: port.keepalive,
                 vlan: port.vlan,
                 cost: port.cost,
+                weight: port.weight,
                 cap: port.cap,
             })
         };

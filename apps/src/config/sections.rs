@@ -492,6 +492,10 @@ fn policy(reader: &mut Reader, root: &Table<'_>) -> PolicySettings {
     const SCHEDULERS: &[(&str, SchedulerKind)] = &[
         ("overflow", SchedulerKind::Overflow),
         ("lowest-rtt", SchedulerKind::LowestRtt),
+        ("weighted", SchedulerKind::Weighted),
+        ("redundant", SchedulerKind::Redundant),
+        ("blest", SchedulerKind::Blest),
+        ("ecf", SchedulerKind::Ecf),
     ];
     const COUPLINGS: &[(&str, Coupling)] = &[
         ("uncoupled", Coupling::Uncoupled),

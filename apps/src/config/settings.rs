@@ -17,6 +17,7 @@ impl Config {
             name: port.name.clone(),
             role: port.role,
             cost: port.cost,
+            weight: port.weight,
             cap: port.cap,
         };
         EngineConfig {

@@ -153,6 +153,8 @@ pub struct Port {
     pub vlan: Vec<u16>,
     /// What sending data by it costs, if that is written.
     pub cost: Option<u16>,
+    /// The share of data that goes by it beside others, for the scheduler that heeds weights.
+    pub weight: u16,
     /// Bits per second of bonded flows' packets that are sent by it at most.
     pub cap: Option<u64>,
 }

@@ -10,7 +10,7 @@ use super::policy::subscriber_key;
 use crate::relay::Relay;
 use core::net::IpAddr;
 use mptcp::connection::SubflowId;
-use mptcp::scheduler::{LowestRtt, Overflow, Scheduler};
+use mptcp::scheduler::{Blest, Ecf, LowestRtt, Overflow, Redundant, Scheduler, Weighted};
 use stack::slab::Handle;
 use stack::time::Duration;
 use stack::{Frame, Instant, PacketBuf, PortId, Tuple};
@@ -138,6 +138,8 @@ impl<B: PacketBuf> Engine<B> {
         let port = self.net.port_from(tuple.dst, tuple.src);
         let first = id == SubflowId::INITIAL;
         let cost = self.config.cost(port, first);
+        let weight = port.and_then(|port| self.config.ports.get(usize::from(port.0)));
+        let weight = weight.map_or(1, |port| port.weight);
         let key = port.and_then(|port| self.caps.key(port, tuple.src));
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
@@ -151,6 +153,7 @@ impl<B: PacketBuf> Engine<B> {
                 connection.set_coupling(self.config.policy.congestion);
             }
             connection.set_cost(id, cost);
+            connection.set_weight(id, weight);
         }
     }
 }
@@ -211,6 +214,10 @@ impl PolicySettings {
         match self.scheduler {
             SchedulerKind::Overflow => Scheduler::Overflow(Overflow::default()),
             SchedulerKind::LowestRtt => Scheduler::LowestRtt(LowestRtt),
+            SchedulerKind::Weighted => Scheduler::Weighted(Weighted::default()),
+            SchedulerKind::Redundant => Scheduler::Redundant(Redundant),
+            SchedulerKind::Blest => Scheduler::Blest(Blest::default()),
+            SchedulerKind::Ecf => Scheduler::Ecf(Ecf::default()),
         }
     }
 }

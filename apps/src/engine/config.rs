@@ -105,6 +105,8 @@ pub struct PortSettings {
     /// What sending data by it costs, as an access network: less is preferred. `None` is 0 where connections begin,
     /// which is the primary access, and 1 elsewhere.
     pub cost: Option<u16>,
+    /// The share of data that goes by it beside other accesses, for the scheduler that heeds weights: at least 1.
+    pub weight: u16,
     /// Bits per second of IP packets of bonded flows that we send by it at most: in all at the customer's edge, to each
     /// line (an IPv4 address or an IPv6 /64) at the other box. What is sent again and bare acknowledgments are counted,
     /// and not held back.
@@ -119,6 +121,7 @@ impl PortSettings {
             name: name.to_owned(),
             role,
             cost: None,
+            weight: 1,
             cap: None,
         }
     }
@@ -141,6 +144,14 @@ pub enum SchedulerKind {
     Overflow,
     /// The lowest round-trip time first, whatever it costs.
     LowestRtt,
+    /// Each access by its weight.
+    Weighted,
+    /// All data by all accesses.
+    Redundant,
+    /// A slow access only where its data does not block the window of the fastest.
+    Blest,
+    /// A slow access only where the fastest would not be done sooner.
+    Ecf,
 }
 
 /// Which side of the box a port faces.

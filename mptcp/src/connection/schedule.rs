@@ -32,7 +32,7 @@ impl<B: PacketBuf> Connection<B> {
         }
         self.capped = false;
         let activations = self.scheduler.activations();
-        while self.give_again(cx) || self.give_new(cx) {}
+        while self.give_again(cx) || self.give_copy(cx) || self.give_new(cx) {}
         self.reinject_blocking_head(cx);
         if self.scheduler.activations() > activations {
             cx.mptcp.count(Counter::OverflowOn);
@@ -67,6 +67,13 @@ impl<B: PacketBuf> Connection<B> {
         if let Some(subflow) = self.subflow_mut(id) {
             subflow.cost = cost;
             self.dirty = true;
+        }
+    }
+
+    /// Says which share of the data subflow `id` is to carry beside others, at least 1 and 1 unless told.
+    pub fn set_weight(&mut self, id: SubflowId, weight: u16) {
+        if let Some(subflow) = self.subflow_mut(id) {
+            subflow.weight = weight;
         }
     }
 
@@ -113,17 +120,56 @@ impl<B: PacketBuf> Connection<B> {
         true
     }
 
+    /// Where all data goes by all subflows: gives one that has space the oldest piece under way that it does not carry.
+    fn give_copy(&mut self, cx: &mut Cx<'_>) -> bool {
+        if !self.scheduler.is_redundant() {
+            return false;
+        }
+        let option_len = self.data_option_len();
+        let backup = self.subflows.iter().all(|s| s.backup || !s.is_usable());
+        for subflow in &mut self.subflows {
+            if !subflow.is_usable() || subflow.backup != backup {
+                continue;
+            }
+            let slot = subflow.id.0;
+            let from = subflow.copied.unwrap_or(self.send.una());
+            let Some((dsn, payload)) = self.send.copy_for(slot, from) else {
+                subflow.copied = Some(self.send.nxt());
+                continue;
+            };
+            let (candidate, capped) = subflow.candidate(payload.len(), option_len);
+            self.capped |= capped;
+            if candidate.has_space {
+                subflow.copied = Some(dsn::plus(dsn, payload.len()));
+                self.send.copied(dsn, slot);
+                cx.mptcp.count(Counter::SentRedundantly);
+                let id = subflow.id;
+                self.push_cut(cx.now, id, dsn, &payload);
+                return true;
+            }
+        }
+        false
+    }
+
     fn give_again_on(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, payload: &Slice<B>) {
         cx.mptcp.count(Counter::Reinjected);
+        self.push_cut(cx.now, self.subflows[at].id, dsn, payload);
+        let slot = self.subflows[at].id.0;
+        self.send.sent_again(slot, cx.now);
+    }
+
+    /// Queues a piece that was cut for another subflow, in as many parts as this one's segments need.
+    fn push_cut(&mut self, now: Instant, id: SubflowId, dsn: DataSeq, payload: &Slice<B>) {
+        let Some(at) = self.index(id) else {
+            return;
+        };
         let max = self.piece_max(at);
         let mut sent = 0;
         while sent < payload.len() {
             let end = (sent + max).min(payload.len());
-            self.push(cx.now, at, dsn::plus(dsn, sent), payload.slice(sent..end));
+            self.push(now, at, dsn::plus(dsn, sent), payload.slice(sent..end));
             sent = end;
         }
-        let slot = self.subflows[at].id.0;
-        self.send.sent_again(slot, cx.now);
     }
 
     /// Gives one piece to a subflow although no window holds it: TCP's persist timer sends it as a probe until one does
@@ -181,6 +227,7 @@ impl<B: PacketBuf> Connection<B> {
             let Some(oldest) = self.send.oldest().filter(|_| blocked) else {
                 return;
             };
+            self.scheduler.on_blocked();
             let (len, carriers, sent_at) = (oldest.payload.len(), oldest.carriers, oldest.sent_at);
             let slow = self.subflows.iter().filter(|s| carriers.has(s.id.0));
             let Some(slowest) = slow.map(Subflow::srtt).max() else {

@@ -1,6 +1,6 @@
 //! Lowest round-trip time first.
 
-use super::{Candidate, Demand, Schedule};
+use super::{Candidate, Demand, Schedule, eligible, fastest};
 use crate::connection::SubflowId;
 
 /// Fills the subflow with the lowest round-trip time, then the next. A backup subflow is used only while no other
@@ -10,11 +10,7 @@ pub struct LowestRtt;
 
 impl Schedule for LowestRtt {
     fn pick(&mut self, _: &Demand, candidates: &[Candidate]) -> Option<SubflowId> {
-        let backup = candidates.iter().all(|candidate| candidate.backup);
-        candidates
-            .iter()
-            .filter(|candidate| candidate.has_space && candidate.backup == backup)
-            .min_by_key(|candidate| (candidate.srtt, candidate.id))
+        fastest(eligible(candidates).filter(|candidate| candidate.has_space))
             .map(|candidate| candidate.id)
     }
 }
@@ -22,28 +18,14 @@ impl Schedule for LowestRtt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::Purpose;
-    use stack::Instant;
+    use crate::scheduler::tests::{candidate as of, demand};
     use stack::time::Duration;
-
-    const DEMAND: Demand = Demand {
-        now: Instant::ZERO,
-        purpose: Purpose::New,
-        len: 1400,
-        waiting: 1400,
-        window: 1 << 20,
-    };
 
     fn candidate(id: u8, srtt_ms: u64, backup: bool, has_space: bool) -> Candidate {
         Candidate {
-            id: SubflowId(id),
-            cost: 0,
             srtt: Duration::from_millis(srtt_ms),
-            cwnd: 14_000,
-            flight: 0,
-            starting: false,
             backup,
-            has_space,
+            ..of(id, has_space)
         }
     }
 
@@ -77,7 +59,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                LowestRtt.pick(&DEMAND, &candidates),
+                LowestRtt.pick(&demand(1400), &candidates),
                 expected.map(SubflowId),
                 "{candidates:?}"
             );

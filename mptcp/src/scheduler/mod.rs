@@ -1,10 +1,18 @@
 //! Which subflow carries the next piece of data.
 
+mod blest;
+mod ecf;
 mod lowest_rtt;
 mod overflow;
+mod redundant;
+mod weighted;
 
+pub use blest::Blest;
+pub use ecf::Ecf;
 pub use lowest_rtt::LowestRtt;
 pub use overflow::Overflow;
+pub use redundant::Redundant;
+pub use weighted::Weighted;
 
 use crate::connection::SubflowId;
 use stack::Instant;
@@ -17,8 +25,12 @@ pub struct Candidate {
     pub id: SubflowId,
     /// What its path costs: less is preferred. Only ever compared.
     pub cost: u16,
+    /// Its share of the data beside the others', at least 1.
+    pub weight: u16,
     /// Its smoothed round-trip time.
     pub srtt: Duration,
+    /// How much its round-trip time varies (RTTVAR of RFC 6298).
+    pub rttvar: Duration,
     /// Its congestion window in octets.
     pub cwnd: u32,
     /// Octets in flight on it.
@@ -72,6 +84,27 @@ pub enum Scheduler {
     LowestRtt(LowestRtt),
     /// The cheapest subflows; dearer ones for what those cannot carry.
     Overflow(Overflow),
+    /// Each subflow by its weight.
+    Weighted(Weighted),
+    /// All data on all subflows.
+    Redundant(Redundant),
+    /// A slow subflow only where its data does not block the window of the fastest.
+    Blest(Blest),
+    /// A slow subflow only where the fastest would not be done sooner with what waits.
+    Ecf(Ecf),
+}
+
+macro_rules! each {
+    ($self:ident, $scheduler:ident => $body:expr) => {
+        match $self {
+            Self::LowestRtt($scheduler) => $body,
+            Self::Overflow($scheduler) => $body,
+            Self::Weighted($scheduler) => $body,
+            Self::Redundant($scheduler) => $body,
+            Self::Blest($scheduler) => $body,
+            Self::Ecf($scheduler) => $body,
+        }
+    };
 }
 
 impl Scheduler {
@@ -79,8 +112,21 @@ impl Scheduler {
     #[must_use]
     pub const fn activations(&self) -> u64 {
         match self {
-            Self::LowestRtt(_) => 0,
             Self::Overflow(scheduler) => scheduler.activations(),
+            _ => 0,
+        }
+    }
+
+    /// Whether each piece goes out on every subflow.
+    #[must_use]
+    pub const fn is_redundant(&self) -> bool {
+        matches!(self, Self::Redundant(_))
+    }
+
+    /// Notes that the window was full with data of a slow subflow, and held up the others.
+    pub const fn on_blocked(&mut self) {
+        if let Self::Blest(scheduler) = self {
+            scheduler.on_blocked();
         }
     }
 }
@@ -93,9 +139,31 @@ impl Default for Scheduler {
 
 impl Schedule for Scheduler {
     fn pick(&mut self, demand: &Demand, candidates: &[Candidate]) -> Option<SubflowId> {
-        match self {
-            Self::LowestRtt(scheduler) => scheduler.pick(demand, candidates),
-            Self::Overflow(scheduler) => scheduler.pick(demand, candidates),
-        }
+        each!(self, scheduler => scheduler.pick(demand, candidates))
     }
 }
+
+/// The subflows that may be used: those that are no backup, or all if there are no others (RFC 8684 3.3.8).
+fn eligible(candidates: &[Candidate]) -> impl Iterator<Item = &Candidate> + Clone {
+    let backup = candidates.iter().all(|candidate| candidate.backup);
+    candidates
+        .iter()
+        .filter(move |candidate| candidate.backup == backup)
+}
+
+/// The one of the lowest round-trip time.
+fn fastest<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Option<&'a Candidate> {
+    candidates.min_by_key(|candidate| (candidate.srtt, candidate.id))
+}
+
+/// At least one.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
+fn octets(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@
 //! they get what waits beyond that half round trip: so the cheaper ones never run dry. They fall out of use after
 //! [`QUIET`] without having been needed, which bounds how often they can come into use.
 
-use super::{Candidate, Demand, Purpose, Schedule};
+use super::{Candidate, Demand, Purpose, Schedule, eligible, micros, octets};
 use crate::connection::SubflowId;
 use stack::Instant;
 use stack::time::Duration;
@@ -85,16 +85,13 @@ impl Overflow {
         let meanwhile: u64 = cheaper()
             .map(|c| u64::from(c.cwnd) * micros(best.srtt).max(micros(c.srtt)) / micros(c.srtt))
             .sum();
-        let window = u64::try_from(demand.window).unwrap_or(u64::MAX);
-        let piece = u64::try_from(demand.len).unwrap_or(u64::MAX);
-        u64::from(best.flight) + piece + meanwhile <= window
+        u64::from(best.flight) + octets(demand.len) + meanwhile <= octets(demand.window)
     }
 }
 
 impl Schedule for Overflow {
     fn pick(&mut self, demand: &Demand, candidates: &[Candidate]) -> Option<SubflowId> {
-        let backup = candidates.iter().all(|candidate| candidate.backup);
-        let eligible = || candidates.iter().filter(|c| c.backup == backup);
+        let eligible = || eligible(candidates);
         let base = eligible().map(|candidate| candidate.cost).min()?;
         if demand.purpose == Purpose::New {
             self.renew(demand, candidates, base);
@@ -135,16 +132,12 @@ fn reserve<'a>(cheaper: impl Iterator<Item = &'a Candidate>, demand: &Demand) ->
 
 /// What takes the subflows `in_use` as long as [`PLENTY`], or fills half of the window.
 fn plenty<'a>(in_use: impl Iterator<Item = &'a Candidate>, demand: &Demand) -> usize {
-    let octets: u64 = in_use
+    let carried: u64 = in_use
         .map(|c| u64::from(c.cwnd) * micros(PLENTY) / micros(c.srtt))
         .sum();
-    let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-    octets.min(demand.window / 2)
-}
-
-/// At least one.
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+    usize::try_from(carried)
+        .unwrap_or(usize::MAX)
+        .min(demand.window / 2)
 }
 
 #[cfg(test)]

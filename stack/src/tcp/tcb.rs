@@ -418,6 +418,12 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.rtt.srtt()
     }
 
+    /// Variation of the round-trip time (RFC 6298); zero before the first measurement.
+    #[must_use]
+    pub fn rttvar(&self) -> Duration {
+        self.snd.rtt.rttvar()
+    }
+
     /// Least round-trip time measured.
     #[must_use]
     pub fn min_rtt(&self) -> Option<Duration> {

@@ -21,6 +21,7 @@ pub(super) const PORT: &[&str] = &[
     "mtu",
     "vlan",
     "cost",
+    "weight",
     "cap",
 ];
 
@@ -35,6 +36,7 @@ pub(super) const PORT_HCPE: &[&str] = &[
     "gateway",
     "keepalive",
     "cost",
+    "weight",
     "cap",
 ];
 
@@ -51,6 +53,7 @@ pub(in crate::config) struct PortDraft {
     pub(in crate::config) keepalive: Option<Duration>,
     pub(in crate::config) vlan: Vec<u16>,
     pub(in crate::config) cost: Option<u16>,
+    pub(in crate::config) weight: u16,
     pub(in crate::config) cap: Option<u64>,
 }
 
@@ -157,7 +160,7 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
             reader.wrong(&at.place, what, "leave it out, or write a route");
         }
     }
-    let (cost, cap) = policy(reader, &table, role);
+    let (cost, weight, cap) = policy(reader, &table, role);
     Some(PortDraft {
         place: table.place,
         name,
@@ -169,6 +172,7 @@ fn port(reader: &mut Reader, at: At<&Node>, n: usize) -> Option<PortDraft> {
         keepalive,
         vlan: vlan.unwrap_or_default(),
         cost,
+        weight: weight.unwrap_or(1),
         cap,
     })
 }
@@ -188,27 +192,28 @@ fn vlan(reader: &mut Reader, at: &At<&Node>) -> Vec<u16> {
         .collect()
 }
 
-/// What a port costs, and how much may leave by it: only access networks have either.
+/// What a port costs, its share beside others, and how much may leave by it: only access networks have these.
 fn policy(
     reader: &mut Reader,
     table: &Table<'_>,
     role: Option<PortRole>,
-) -> (Option<u16>, Option<u64>) {
+) -> (Option<u16>, Option<u16>, Option<u64>) {
     let foreign = match (reader.kind, role) {
         (BoxKind::Hag, Some(PortRole::Core)) | (BoxKind::Hcpe, Some(PortRole::Access)) => role,
         _ => None,
     };
-    let (cost, cap) = (table.find("cost"), table.find("cap"));
+    let [cost, weight, cap] = ["cost", "weight", "cap"].map(|key| table.find(key));
     if let Some(role) = foreign {
-        for at in [&cost, &cap].into_iter().flatten() {
+        for at in [&cost, &weight, &cap].into_iter().flatten() {
             let role = role.name(reader.kind == BoxKind::Hcpe);
             let what = format!("a port of role {role} leads to no access network");
             reader.wrong(&at.place, what, "leave it out here");
         }
-        return (None, None);
+        return (None, None, None);
     }
     (
         cost.and_then(|at| reader.integer(&at, 0u16..=1000)),
+        weight.and_then(|at| reader.integer(&at, 1u16..=1000)),
         cap.and_then(|at| reader.rate(&at, 64_000..=1_000_000_000_000)),
     )
 }

@@ -55,6 +55,25 @@ fn costs_and_caps_reach_the_engine_and_overflow_is_the_default() {
 }
 
 #[test]
+fn m29_each_scheduler_and_weights_reach_the_engine() {
+    for (text, scheduler) in [
+        ("overflow", SchedulerKind::Overflow),
+        ("lowest-rtt", SchedulerKind::LowestRtt),
+        ("weighted", SchedulerKind::Weighted),
+        ("redundant", SchedulerKind::Redundant),
+        ("blest", SchedulerKind::Blest),
+        ("ecf", SchedulerKind::Ecf),
+    ] {
+        let source = hag(", weight: 7", &format!("policy: {{ scheduler: {text} }}"));
+        let engine = parse(BoxKind::Hag, &source)
+            .unwrap()
+            .engine(&[[2; 6]; 2], [0; 32]);
+        assert_eq!(engine.policy.scheduler, scheduler);
+        assert_eq!((engine.ports[0].weight, engine.ports[1].weight), (7, 1));
+    }
+}
+
+#[test]
 fn m28_the_coupling_reaches_the_engine() {
     for (text, coupling) in [
         ("uncoupled", Coupling::Uncoupled),
@@ -80,6 +99,11 @@ fn mistakes_of_policy_are_told() {
             "2: ports[0].cost: -1 is too small; write a whole number from 0 to 1000",
         ),
         (
+            ", weight: 0",
+            "",
+            "2: ports[0].weight: 0 is too small; write a whole number from 1 to 1000",
+        ),
+        (
             ", cap: 10",
             "",
             &format!("2: ports[0].cap: 10 is no rate that fits here; {rate}"),
@@ -97,7 +121,7 @@ fn mistakes_of_policy_are_told() {
         (
             "",
             "policy: { scheduler: overflo }",
-            "5: policy.scheduler: \"overflo\" is not a choice here; did you mean overflow? (there is overflow, lowest-rtt)",
+            "5: policy.scheduler: \"overflo\" is not a choice here; did you mean overflow? (there is overflow, lowest-rtt, weighted, redundant, blest, ecf)",
         ),
         (
             "",
@@ -112,11 +136,15 @@ fn mistakes_of_policy_are_told() {
     ] {
         assert_eq!(told(&hag(access, policy)), [expected], "{access}{policy}");
     }
-    let core = hag("", "").replace("[10.9.0.1/24]", "[10.9.0.1/24], cost: 1, cap: 1Mbit/s");
+    let core = hag("", "").replace(
+        "[10.9.0.1/24]",
+        "[10.9.0.1/24], cost: 1, weight: 1, cap: 1Mbit/s",
+    );
     assert_eq!(
         told(&core),
         [
             "3: ports[1].cost: a port of role core leads to no access network; leave it out here",
+            "3: ports[1].weight: a port of role core leads to no access network; leave it out here",
             "3: ports[1].cap: a port of role core leads to no access network; leave it out here",
         ]
     );

@@ -5,7 +5,9 @@ fn candidate(id: u8, has_space: bool) -> Candidate {
     Candidate {
         id: SubflowId(id),
         cost: u16::from(id),
+        weight: 1,
         srtt: Duration::from_millis(50),
+        rttvar: Duration::ZERO,
         cwnd: 100_000,
         flight: 100_000,
         starting: false,

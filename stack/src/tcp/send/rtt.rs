@@ -94,6 +94,10 @@ impl RttEstimator {
         (self.srtt8 != 0).then(|| Duration::from_micros(u64::from(self.srtt8 / 8)))
     }
 
+    pub(in crate::tcp) fn rttvar(&self) -> Duration {
+        Duration::from_micros(u64::from(self.rttvar4 / 4))
+    }
+
     pub(in crate::tcp) fn min_rtt(&self) -> Option<Duration> {
         (self.min != u32::MAX).then(|| Duration::from_micros(u64::from(self.min)))
     }
