@@ -26,8 +26,8 @@ fn both_ways_by_both_accesses(edge: EdgeSettings, to: &str) -> Sim<Site> {
     // BCP 38: each access carries its own addresses alone, the server sees the host's.
     let v4 = |last: [u8; 2]| vec![[10, last[0], 0, last[1]]];
     if to == S {
-        assert_eq!(sources(&sim, ACCESS1), v4([11, 2]));
-        assert_eq!(sources(&sim, ACCESS2), v4([2, 2]));
+        assert_eq!(sources(&sim, ACCESS1, Way::ToBox), v4([11, 2]));
+        assert_eq!(sources(&sim, ACCESS2, Way::ToBox), v4([2, 2]));
     }
     close(&mut sim, sockets);
     sim
@@ -54,7 +54,7 @@ fn an_announced_address_outside_the_prefixes_is_not_joined() {
     let sockets = connect(&mut sim, S);
     transfer(&mut sim, sockets, 0, 1_000_000);
     assert_eq!(large(&sim, ACCESS2, Way::ToBox), 0);
-    assert!(sources(&sim, ACCESS2).is_empty());
+    assert!(sources(&sim, ACCESS2, Way::ToBox).is_empty());
     close(&mut sim, sockets);
 }
 
@@ -72,7 +72,7 @@ fn without_a_box_on_the_path_the_flow_is_plain_and_nothing_is_kept() {
     assert_eq!(held_at_edge(&sim).tokens, 0);
     transfer(&mut sim, sockets, 0, 500_000);
     transfer(&mut sim, sockets, 1, 500_000);
-    assert!(sources(&sim, ACCESS2).is_empty());
+    assert!(sources(&sim, ACCESS2, Way::ToBox).is_empty());
     close(&mut sim, sockets);
 }
 

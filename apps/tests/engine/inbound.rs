@@ -65,8 +65,8 @@ fn both_ways_by_both_accesses(edge: EdgeSettings, to: &str) {
     }
     if to == HOST {
         // BCP 38: each access carries its own addresses alone.
-        assert_eq!(sources(&sim, ACCESS1), vec![[10, 11, 0, 2]]);
-        assert_eq!(sources(&sim, ACCESS2), vec![[10, 2, 0, 2]]);
+        assert_eq!(sources(&sim, ACCESS1, Way::ToBox), vec![[10, 11, 0, 2]]);
+        assert_eq!(sources(&sim, ACCESS2, Way::ToBox), vec![[10, 2, 0, 2]]);
     }
     close(&mut sim, sockets);
 }

@@ -122,10 +122,10 @@ pub fn large(sim: &Sim<Site>, port: usize, way: Way) -> usize {
         .count()
 }
 
-/// The IPv4 sources of what the customer sent on `port`.
-pub fn sources(sim: &Sim<Site>, port: usize) -> Vec<[u8; 4]> {
+/// The IPv4 sources of what passed on `port`, each once.
+pub fn sources(sim: &Sim<Site>, port: usize, way: Way) -> Vec<[u8; 4]> {
     let mut all: Vec<[u8; 4]> = sim
-        .on(port, Way::ToBox)
+        .on(port, way)
         .filter(|seen| seen.frame[12..14] == [8, 0])
         .map(|seen| seen.frame[26..30].try_into().unwrap())
         .collect();
