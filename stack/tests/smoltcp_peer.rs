@@ -260,7 +260,7 @@ impl Us {
                 },
                 OpenVerdict::Reset(out) => answer = Some(out),
                 OpenVerdict::Refused => panic!("refused"),
-                OpenVerdict::Dropped => {},
+                OpenVerdict::Dropped | OpenVerdict::Crossed(_) => {},
             },
             Stage::Open(tcb) => {
                 tcb.input(&mut cx, seg);

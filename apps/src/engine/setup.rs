@@ -206,7 +206,7 @@ impl<B: PacketBuf> Engine<B> {
                 self.tools.apps.count(Counter::PendingRefused);
                 self.refuse_opener(now, handle, arrival, out);
             },
-            OpenVerdict::Dropped => {
+            OpenVerdict::Dropped | OpenVerdict::Crossed(_) => {
                 if segment.flags.has(Flags::SYN) && pending.answered.is_some() {
                     // The answerer asks again for its third ACK, so the opener has not sent us its own.
                     self.answer_opener(now, handle, out);

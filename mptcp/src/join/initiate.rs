@@ -113,7 +113,8 @@ impl<B: PacketBuf> Connection<B> {
     ) -> Initiated<B> {
         let offer = match open.opening.input(&mut cx.stack(), seg) {
             OpenVerdict::Answered(offer) => offer,
-            OpenVerdict::Dropped => return Initiated::Waiting(None),
+            // A SYN of the peer's on the very ports of ours goes unanswered: each side tries again in its own time.
+            OpenVerdict::Dropped | OpenVerdict::Crossed(_) => return Initiated::Waiting(None),
             OpenVerdict::Reset(reset) => return Initiated::Waiting(Some(reset)),
             OpenVerdict::Refused => {
                 self.abandon_join();

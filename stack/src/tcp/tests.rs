@@ -8,5 +8,6 @@ pub(super) mod network;
 mod reset;
 pub(super) mod rig;
 mod rto;
+mod simultaneous_open;
 mod transfer;
 mod window;

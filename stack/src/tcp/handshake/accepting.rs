@@ -1,4 +1,4 @@
-//! SYN-RECEIVED after a passive open (RFC 9293 3.10.7.4), without a [`Tcb`](crate::tcp::Tcb).
+//! SYN-RECEIVED (RFC 9293 3.10.7.4), without a [`Tcb`](crate::tcp::Tcb).
 
 use super::Offer;
 use crate::buf::Chain;
@@ -16,13 +16,14 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// What a segment means to an [`Accepting`].
 #[derive(Debug)]
 pub enum AcceptVerdict<B> {
-    /// The peer's third ACK (or its first data): make a `Tcb` of it and give it this same segment.
+    /// The peer's third ACK, or its first data, or its SYN+ACK if SYNs crossed: make a `Tcb` of it and give it this same
+    /// segment.
     Established(Agreed),
     /// The peer's SYN again: send the SYN+ACK again.
     Resend,
     /// Send this; the handshake is still pending.
     Answer(OutSegment<B>),
-    /// The peer gave up: forget it.
+    /// The peer gave up, or refused us if SYNs crossed: forget it.
     Reset,
     /// Nothing to do.
     Dropped,
@@ -47,6 +48,9 @@ pub struct Accepting {
     has_sack: bool,
     has_ts: bool,
     has_ecn: bool,
+    /// Whether the peer's SYN crossed one of ours, and whether that was sent more than once by then.
+    crossed: bool,
+    syn_lost: bool,
 }
 
 const _: () = assert!(size_of::<Accepting>() <= 64, "SYN floods multiply this");
@@ -83,7 +87,17 @@ impl Accepting {
             has_sack: peer.sack && ours.sack,
             has_ts: clocks.is_some(),
             has_ecn: peer.ecn && ours.ecn,
+            crossed: false,
+            syn_lost: false,
         }
+    }
+
+    /// Turns it into SYN-RECEIVED after an active open (RFC 9293 MUST-11): the SYN numbered as ours left already, `lost` if
+    /// more than once.
+    pub(super) const fn after_active_open(mut self, lost: bool) -> Self {
+        self.crossed = true;
+        self.syn_lost = lost;
+        self
     }
 
     /// Our SYN+ACK, with `upper` as option 30. Each call counts as one transmission and restarts the wait.
@@ -146,10 +160,16 @@ impl Accepting {
     ) -> AcceptVerdict<B> {
         let rcv_nxt = self.irs + 1;
         let reset = seg.flags.has(Flags::RST);
-        // The peer did not see our answer and sends its SYN again: so do we.
-        if seg.flags.has(Flags::SYN) && !seg.flags.has(Flags::ACK) && seg.seq == self.irs && !reset
-        {
-            return AcceptVerdict::Resend;
+        if seg.flags.has(Flags::SYN) && seg.seq == self.irs && !reset {
+            let acked = seg.flags.has(Flags::ACK);
+            // The peer did not see our answer and sends its SYN again: so do we.
+            if !acked {
+                return AcceptVerdict::Resend;
+            }
+            // RFC 9293 3.5, figure 7, line 6: its answer to our SYN that crossed its own.
+            if self.crossed && seg.ack == self.iss + 1 {
+                return AcceptVerdict::Established(self.agreed(cx.now, seg));
+            }
         }
         // RFC 7323 5.3 R1: an old timestamp is answered and dropped, except on a reset.
         if let (true, false, Some(ts)) = (self.has_ts, reset, seg.options.ts)
@@ -158,10 +178,8 @@ impl Accepting {
             cx.counters.count(Counter::TcpDropPaws);
             return self.challenge(cx);
         }
-        // First: the sequence number.
-        let wnd = self.rcv_wnd.max(1);
-        let end = seg.seq + seg.seq_len().saturating_sub(1);
-        if !seg.seq.within(rcv_nxt, wnd) && !end.within(rcv_nxt, wnd) {
+        // First: the sequence number. A reset stands where its own number does, whatever text it carries.
+        if !self.is_acceptable(seg, if reset { 0 } else { seg.seq_len() }) {
             cx.counters.count(Counter::TcpDropWindow);
             return if reset {
                 AcceptVerdict::Dropped
@@ -194,12 +212,26 @@ impl Accepting {
         AcceptVerdict::Established(self.agreed(cx.now, seg))
     }
 
+    /// RFC 9293 3.4, table 6. With a closed window, a segment at RCV.NXT is let through for its ACK and RST.
+    fn is_acceptable<B: PacketBuf>(&self, seg: &Segment<B>, len: u32) -> bool {
+        let rcv_nxt = self.irs + 1;
+        seg.seq == rcv_nxt
+            || seg.seq.within(rcv_nxt, self.rcv_wnd)
+            || (len > 0 && (seg.seq + (len - 1)).within(rcv_nxt, self.rcv_wnd))
+    }
+
     fn agreed<B: PacketBuf>(&self, now: Instant, seg: &Segment<B>) -> Agreed {
+        // RFC 7323 2.2: the window of a segment with SYN is never scaled.
+        let shift = if seg.flags.has(Flags::SYN) {
+            0
+        } else {
+            self.snd_wscale
+        };
         Agreed {
             iss: self.iss,
             irs: self.irs,
             smss: self.smss,
-            snd_wnd: u32::from(seg.wnd) << self.snd_wscale,
+            snd_wnd: u32::from(seg.wnd) << shift,
             snd_wscale: self.snd_wscale,
             rcv_wscale: self.rcv_wscale,
             rcv_wnd: self.rcv_wnd,
@@ -209,9 +241,10 @@ impl Accepting {
                 offset: self.ts_offset,
             }),
             ecn: self.has_ecn,
-            // Karn: only an answer to the one SYN+ACK measures the round trip (RFC 6298 3).
-            rtt: (self.sends == 1).then(|| now.since(self.sent_at)),
-            syn_lost: self.sends > 1,
+            // Karn: only an answer to the one SYN+ACK measures the round trip (RFC 6298 3). Where SYNs crossed it may be one
+            // to our SYN.
+            rtt: (self.sends == 1 && !self.crossed).then(|| now.since(self.sent_at)),
+            syn_lost: self.syn_lost || self.sends > 1,
         }
     }
 

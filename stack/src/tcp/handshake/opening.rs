@@ -1,6 +1,6 @@
 //! SYN-SENT (RFC 9293 3.10.7.3), without a [`Tcb`](crate::tcp::Tcb).
 
-use super::Offer;
+use super::{Accepting, Offer};
 use crate::buf::Chain;
 use crate::counters::Counter;
 use crate::seq::SeqNum;
@@ -17,6 +17,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 pub enum OpenVerdict<B> {
     /// The SYN+ACK, with what it offers: [`Opening::agreed`] has the outcome. No ACK was sent.
     Answered(Offer),
+    /// The peer's own SYN, which crossed ours, with what it offers: [`Opening::crossed`] goes on from there, or the owner
+    /// waits on.
+    Crossed(Offer),
     /// The peer refused the connection with a reset.
     Refused,
     /// Nothing to do.
@@ -139,16 +142,31 @@ impl Opening {
             cx.counters.count(Counter::TcpResetReceived);
             return OpenVerdict::Refused;
         }
-        // Fourth: the SYN bit. A SYN without ACK (simultaneous open) would need this tuple's other direction to be
-        // ours too; the owner sees it as a flow of its own.
-        if !seg.flags.has(Flags::SYN) || !acked {
+        // Fourth: the SYN bit.
+        if !seg.flags.has(Flags::SYN) {
             return OpenVerdict::Dropped;
         }
         let offer = Offer::of(seg);
+        if !acked {
+            return OpenVerdict::Crossed(offer);
+        }
         self.irs = seg.seq;
         self.rtt = (self.sends == 1).then(|| cx.now.since(self.sent_at));
         self.answer = Some(offer);
         OpenVerdict::Answered(offer)
+    }
+
+    /// SYN-RECEIVED after an active open: the peer's `syn` crossed ours (RFC 9293 3.5, MUST-10). Its SYN+ACK, to be sent
+    /// next, has the number and the offer of our SYN; `smss` is what [`Offer::smss`] of the peer's offer says.
+    #[must_use]
+    pub fn crossed<B: PacketBuf>(&self, syn: &Segment<B>, smss: u16, now: Instant) -> Accepting {
+        let clock = low32(now.as_millis()).wrapping_add(self.ts_offset);
+        let ours = Offer {
+            ts: self.ours.ts.map(|_| Timestamps { val: clock, ecr: 0 }),
+            ..self.ours
+        };
+        let peer = Offer::of(syn);
+        Accepting::new(self.iss, syn.seq, &peer, &ours, smss, now).after_active_open(self.sends > 1)
     }
 
     /// Between the SYN+ACK and the owner's making a `Tcb`, only a reset at exactly RCV.NXT matters (RFC 5961 3.2).

@@ -254,13 +254,14 @@ fn t1_syn_sent_in_the_order_of_rfc9293() {
         ("rst_ack", 501, rst.with(ack), "refused"),
         ("rst_with_wrong_ack", 502, rst.with(ack), "dropped"),
         ("rst_without_ack", 501, rst, "dropped"),
-        ("simultaneous_open", 0, syn, "dropped"),
+        ("simultaneous_open", 0, syn, "crossed"),
     ];
     for (name, ack, flags, expected) in rows {
         let mut lent = Lent::new();
         let mut opening = Opening::new(SeqNum(500), &offer(1460, 7, 77), NOW);
         let got = match opening.input(&mut lent.at(NOW), &segment(9, ack, flags)) {
             OpenVerdict::Answered(_) => "answered",
+            OpenVerdict::Crossed(_) => "crossed",
             OpenVerdict::Refused => "refused",
             OpenVerdict::Dropped => "dropped",
             OpenVerdict::Reset(out) => {

@@ -73,6 +73,20 @@ impl Rig {
     /// Moves the clock to `ms` after the start and runs what is due, deadline by deadline.
     pub(in crate::tcp) fn at(&mut self, ms: u64) {
         self.now = START + Duration::from_millis(ms);
+        self.advance();
+    }
+
+    /// What the rig lends to anything but its own connection.
+    pub(in crate::tcp) fn cx(&mut self) -> Cx<'_> {
+        Cx {
+            now: self.now,
+            rng: &mut self.rng,
+            counters: &mut self.counters,
+        }
+    }
+
+    /// Runs what is due now.
+    pub(in crate::tcp) fn advance(&mut self) {
         let mut cx = Cx {
             now: self.now,
             rng: &mut self.rng,
