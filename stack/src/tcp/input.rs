@@ -58,14 +58,22 @@ impl<B: PacketBuf> Tcb<B> {
         let acked = self.input_ack(cx, seg);
         // Sixth, URG: its pointer is ignored, the data is data (RFC 6093 6).
         // Seventh, the segment's text, and eighth, FIN.
-        if matches!(
-            self.state,
-            State::Established | State::FinWait1 | State::FinWait2
-        ) && seg.seq_len() > 0
-        {
-            self.input_text(cx, seg);
+        if seg.seq_len() > 0 {
+            match self.state {
+                State::Established | State::FinWait1 | State::FinWait2 => self.input_text(cx, seg),
+                _ => self.input_after_fin(cx, seg),
+            }
         }
         Verdict::Accepted { acked }
+    }
+
+    /// Text after the peer's FIN is ignored. Another FIN, and what a closed window does not take, is acknowledged.
+    fn input_after_fin(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) {
+        // RFC 9293 3.10.7.4, fifth, CLOSING: ignored if it does not acknowledge our FIN.
+        let fin = seg.flags.has(Flags::FIN) && self.state != State::Closing;
+        if self.state != State::Closed && (fin || self.rcv.wnd() == 0) {
+            self.challenge(cx);
+        }
     }
 
     /// RFC 7323 5.3 R1: `false` if the segment is older than what we have seen, or lacks the option (3.2).
@@ -101,13 +109,16 @@ impl<B: PacketBuf> Tcb<B> {
         if seg.seq == nxt {
             return true;
         }
-        let (wnd, len) = (self.rcv.wnd(), seg.seq_len());
+        let wnd = self.rcv.wnd();
+        // A reset stands where its own number does, whatever text it carries (RFC 5961 3.2).
+        let reset = seg.flags.has(Flags::RST);
+        let len = if reset { 0 } else { seg.seq_len() };
         if seg.seq.within(nxt, wnd) {
             return true;
         }
         // Who has filled the window sends its ACKs from the octet after it, also while a gap keeps RCV.NXT behind. They
         // occupy nothing there; RFC 9293 3.10.7.4 lets them through where the window is closed, for the same reason.
-        if seg.seq == nxt + wnd && len == 0 && !seg.flags.has(Flags::RST) {
+        if seg.seq == nxt + wnd && len == 0 && !reset {
             return true;
         }
         // After a FIN that was not accepted yet, its sender goes on one beyond it.
@@ -130,8 +141,9 @@ impl<B: PacketBuf> Tcb<B> {
             cx.counters.count(Counter::TcpDropWindow);
         }
         self.answer_unacceptable(cx, seg);
-        if self.state == State::TimeWait && seg.flags.has(Flags::FIN) {
-            // RFC 9293 3.10.7.4, eighth, TIME-WAIT: the FIN again restarts the wait.
+        let fin = seg.flags.has(Flags::FIN) && !seg.flags.has(Flags::SYN);
+        if self.state == State::TimeWait && fin && end == self.rcv.nxt() {
+            // RFC 9293 3.10.7.4, fifth, TIME-WAIT: the FIN again restarts the wait.
             self.timers.clear(Timer::TimeWait);
         }
     }
@@ -174,11 +186,11 @@ impl<B: PacketBuf> Tcb<B> {
         ack <= queue.ack_max() && ack >= lowest
     }
 
-    /// What still comes in TIME-WAIT is the peer's FIN again, or a duplicate: acknowledged, and the wait starts over.
+    /// What lies beyond the peer's FIN in TIME-WAIT was never sent by it: acknowledged, but the wait does not start over, or
+    /// an outsider could keep the tuple for ever.
     fn input_time_wait(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
         if seg.seq_len() > 0 {
             self.challenge(cx);
-            self.timers.clear(Timer::TimeWait);
         }
         Verdict::Dropped
     }

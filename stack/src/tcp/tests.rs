@@ -1,5 +1,6 @@
 //! Tests of whole connections, in virtual time.
 
+mod arrives;
 mod black_hole;
 mod closing;
 mod ecn;

@@ -80,7 +80,8 @@ impl TimeWait {
         if seg.seq_len() == 0 && in_place {
             return None;
         }
-        if seg.flags.has(Flags::FIN) && seg.seq + seg.seq_len() == self.rcv_nxt {
+        let fin = seg.flags.has(Flags::FIN) && !seg.flags.has(Flags::SYN);
+        if fin && seg.seq + seg.seq_len() == self.rcv_nxt {
             self.deadline = cx.now + Duration::from_millis(u64::from(self.wait_ms));
         }
         self.challenges.allow(cx).then(|| self.ack(cx.now))
