@@ -76,9 +76,16 @@ impl<B: PacketBuf> Tcb<B> {
         }
     }
 
-    /// RFC 7323 5.3 R1: `false` if the segment is older than what we have seen, or lacks the option (3.2).
+    /// RFC 7323 5.3 R1: `false` if the segment is older than what we have seen, or lacks the option where it must not.
+    ///
+    /// RFC 7323 3.2 would drop whatever lacks it. But Linux leaves it out where an ADD_ADDR takes the room, on a bare ACK,
+    /// and a peer that has restarted may not send it in its SYN, which RFC 5961 4.2 wants to be answered. Nothing of these
+    /// enters the stream; text and FIN, which would, are dropped.
     fn check_timestamps(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> bool {
         let Some(ts) = seg.options.ts else {
+            if seg.seq_len() == 0 || seg.flags.has(Flags::SYN) {
+                return true;
+            }
             cx.counters.count(Counter::TcpDropPaws);
             return false;
         };

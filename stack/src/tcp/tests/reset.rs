@@ -213,11 +213,33 @@ fn t12_old_timestamps_are_answered_and_dropped() {
 }
 
 #[test]
-fn t12_a_reset_needs_no_timestamp_and_other_segments_do() {
+fn t12_text_needs_a_timestamp_and_resets_and_bare_acks_do_not() {
     let mut rig = Rig::new(&with_ts(100));
-    assert_eq!(rig.input(&seg(0, 0, Flags::ACK, b"abc")), Verdict::Dropped);
-    assert_eq!(rig.count(Counter::TcpDropPaws), 1);
+    for flags in [Flags::ACK, Flags::ACK.with(Flags::FIN)] {
+        assert_eq!(rig.input(&seg(0, 0, flags, b"abc")), Verdict::Dropped);
+    }
+    let fin = seg(0, 0, Flags::ACK.with(Flags::FIN), &[]);
+    assert_eq!(rig.input(&fin), Verdict::Dropped);
+    assert_eq!(rig.count(Counter::TcpDropPaws), 3);
+    assert!(rig.drain().is_empty(), "RFC 7323 3.2: in silence");
+    rig.push(1000);
+    rig.drain();
+    assert_eq!(rig.input(&ack(1000)), Verdict::Accepted { acked: 1000 });
+    rig.tcb.request_ack();
+    assert_eq!(rig.drain()[0].options.ts.unwrap().ecr, 100, "as before");
+    // What the bare ACK says is checked like that of any other.
+    assert_eq!(rig.input(&ack(1001)), Verdict::Dropped);
+    assert_eq!(rig.count(Counter::TcpDropAck), 1);
     assert_eq!(rig.input(&seg(0, 0, Flags::RST, &[])), Verdict::Reset);
+}
+
+/// A peer that has restarted and uses timestamps no more must hear that we know nothing of that.
+#[test]
+fn t12_a_syn_without_a_timestamp_is_challenged() {
+    let mut rig = Rig::new(&with_ts(100));
+    assert_eq!(rig.input(&seg(5, 0, Flags::SYN, &[])), Verdict::Dropped);
+    assert_eq!(rig.drain()[0].flags, Flags::ACK);
+    assert_eq!(rig.count(Counter::TcpChallengeAck), 1);
 }
 
 #[test]
