@@ -1,10 +1,13 @@
 //! Paths that swallow large packets and tell nobody (RFC 2923 2.1): what RFC 4821 does without ICMP, at its least.
 //!
-//! If a full segment times out twice in a row, it goes on in smaller ones: first as an IPv6 link must take them, then as
-//! every IPv4 host must. After a while the old size is tried again, as routes change (RFC 8201 5.4).
+//! If a full segment times out twice in a row, smaller ones are tried: first as an IPv6 link must take them, then as every
+//! IPv4 host must. An outage looks the same up to here, so once one of those was acknowledged the old size is tried again.
+//! Only if that fails where the smaller one has just passed is the path taken for a black hole, and the size kept for a
+//! while, as routes change (RFC 8201 5.4).
 
 use super::Tcb;
 use crate::counters::Counter;
+use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 use crate::{Cx, PacketBuf};
 
@@ -15,11 +18,23 @@ const STEPS: [(u8, u16); 2] = [(2, 1220), (4, 536)];
 /// How long a smaller size is kept before the old one is tried again (RFC 1191 6.3).
 const KEPT: Duration = Duration::from_mins(10);
 
-/// What the size was before it was lowered by a suspicion.
+/// A size that is doubted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Suspicion {
     smss: u16,
-    since: Instant,
+    stage: Stage,
+}
+
+/// How far the doubt went.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// Smaller segments are sent; none was acknowledged yet.
+    Trying,
+    /// Segments of `passed` octets were: the old size is sent again, and is proven once all before `until`, a larger
+    /// segment's end, is acknowledged.
+    Proving { passed: u16, until: SeqNum },
+    /// The old size failed again: smaller segments are sent since then.
+    Sure { since: Instant },
 }
 
 impl<B: PacketBuf> Tcb<B> {
@@ -28,33 +43,68 @@ impl<B: PacketBuf> Tcb<B> {
         let Some(oldest) = self.snd.queue.entry(0).map(|entry| entry.len) else {
             return;
         };
+        let suspicion = self.rare.as_ref().and_then(|rare| rare.suspicion);
         let timeouts = self.snd.consecutive_rtos + 1;
         let step = STEPS.iter().find(|(after, _)| *after == timeouts);
-        let Some(&(_, smss)) = step else {
-            return;
+        let (smss, stage) = match (suspicion.map(|old| old.stage), step) {
+            (Some(Stage::Proving { passed, .. }), _) => (passed, Stage::Sure { since: cx.now }),
+            (None | Some(Stage::Trying), Some((_, smss))) => (*smss, Stage::Trying),
+            (Some(Stage::Sure { .. }), _) | (_, None) => return,
         };
         // Its options count, but any segment that is longer than the payload alone was sent in this size.
         if self.snd.smss <= smss || oldest + OPTIONS_SHARE < u32::from(smss) {
             return;
         }
         cx.counters.count(Counter::TcpBlackHole);
-        let rare = self.rare.get_or_insert_default();
-        let before = rare.suspicion.map_or(self.snd.smss, |old| old.smss);
-        rare.suspicion = Some(Suspicion {
+        let before = suspicion.map_or(self.snd.smss, |old| old.smss);
+        self.rare.get_or_insert_default().suspicion = Some(Suspicion {
             smss: before,
-            since: cx.now,
+            stage,
         });
-        self.set_smss(smss);
+        self.lower_smss(smss);
     }
 
-    /// Tries the old size again once the suspicion is old.
+    /// After an acknowledgment of something new: what passed was small, or the old size was proven.
+    pub(super) fn prove_old_size(&mut self) {
+        let queue = &self.snd.queue;
+        let Some(rare) = &mut self.rare else {
+            return;
+        };
+        let Some(suspicion) = &mut rare.suspicion else {
+            return;
+        };
+        match suspicion.stage {
+            Stage::Trying => {
+                let passed = self.snd.smss;
+                let mut queued = (0..queue.entries()).filter_map(|index| queue.entry(index));
+                let larger = queued.find(|entry| entry.len > u32::from(passed));
+                let until = larger.map_or(queue.nxt() + u32::from(suspicion.smss), |entry| {
+                    entry.seq + entry.len
+                });
+                suspicion.stage = Stage::Proving { passed, until };
+                self.snd.smss = suspicion.smss;
+            },
+            Stage::Proving { until, .. } if queue.una() >= until => rare.suspicion = None,
+            Stage::Proving { .. } | Stage::Sure { .. } => {},
+        }
+    }
+
+    /// Tries the old size again once the smaller one was kept for long.
     pub(super) fn forget_black_hole(&mut self, now: Instant) {
         if let Some(rare) = &mut self.rare
-            && let Some(before) = rare.suspicion
-            && now.since(before.since) >= KEPT
+            && let Some(Suspicion { smss, stage }) = rare.suspicion
+            && let Stage::Sure { since } = stage
+            && now.since(since) >= KEPT
         {
             rare.suspicion = None;
-            self.snd.smss = self.snd.smss.max(before.smss);
+            self.snd.smss = self.snd.smss.max(smss);
+        }
+    }
+
+    /// A router named a size: what was doubted will not come back larger.
+    pub(super) fn bound_old_size(&mut self, smss: u16) {
+        if let Some(suspicion) = self.rare.as_mut().and_then(|rare| rare.suspicion.as_mut()) {
+            suspicion.smss = suspicion.smss.min(smss);
         }
     }
 }

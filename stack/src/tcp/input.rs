@@ -212,6 +212,7 @@ impl<B: PacketBuf> Tcb<B> {
             self.timers.clear(Timer::Reorder);
         }
         if acked.advanced {
+            self.prove_old_size();
             if self.snd.queue.flight() == 0 {
                 // RFC 6298 5.2.
                 self.timers.clear(Timer::Retransmit);

@@ -211,6 +211,11 @@ impl<B: PacketBuf> Tcb<B> {
     /// what travels and is larger is sent again at once (RFC 1191 6.5).
     pub fn set_smss(&mut self, smss: u16) {
         let smss = smss.max(64);
+        self.bound_old_size(smss);
+        self.lower_smss(smss);
+    }
+
+    pub(super) fn lower_smss(&mut self, smss: u16) {
         if smss < self.snd.smss {
             self.snd.smss = smss;
             let ts_len = self.ts_len();
