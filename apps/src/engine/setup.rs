@@ -245,7 +245,10 @@ impl<B: PacketBuf> Engine<B> {
             ..answerer
         };
         let accepting = Accepting::new(
-            self.isn.isn(now, &to_opener),
+            match pending.used {
+                None => self.isn.isn(now, &to_opener),
+                Some(used) => self.isn.isn_beyond(now, &to_opener, used),
+            },
             pending.iss,
             &pending.offer,
             &ours,

@@ -168,8 +168,15 @@ impl<B: PacketBuf> Engine<B> {
             return self.on_miss(now, arrival, out);
         };
         if remains.state.gives_way_to(&arrival.segment) {
+            let used = remains.state.used();
             self.bury(handle);
-            return self.on_miss(now, arrival, out);
+            self.on_miss(now, arrival, out);
+            if let Some(FlowRef::Pending(handle)) = self.flows.get(&key)
+                && let Some(pending) = self.pendings.get_mut(handle)
+            {
+                pending.used = Some(used);
+            }
+            return;
         }
         let tuple = remains.tuple;
         let answer = remains

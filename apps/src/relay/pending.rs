@@ -111,6 +111,8 @@ pub(crate) struct Pending {
     pub(crate) opened: Instant,
     /// When the last SYN, or the answer to it, came; the flow expires counted from here.
     pub(crate) touched: Instant,
+    /// Where our numbers towards the opener must begin beyond: those of the tuple's former life, out of TIME-WAIT.
+    pub(crate) used: Option<SeqNum>,
     /// What the answerer answered, once it did.
     pub(crate) answered: Option<Box<Answered>>,
 }
@@ -156,6 +158,7 @@ impl Pending {
             tos,
             opened: now,
             touched: now,
+            used: None,
             answered: None,
         }
     }

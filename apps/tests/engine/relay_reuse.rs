@@ -2,8 +2,8 @@
 
 use crate::common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
 use crate::common::{
-    ACCESS1, CLIENT, CORE, Dumb, H, MAC_AT, S, SERVER, Sim, Way, assert_empty, config, connect,
-    counter, plain_sim, port_mac, raw_sim,
+    ACCESS1, CLIENT, CORE, Dumb, H, MAC_AT, Node, S, SERVER, Sim, Way, assert_empty, config,
+    connect, counter, pattern, plain_sim, port_mac, raw_sim,
 };
 use apps::control::Command;
 use stack::time::Duration;
@@ -16,7 +16,7 @@ fn send(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Vec<Tcp> 
     sent_since(sim, before, at)
 }
 
-fn sent_since(sim: &Sim<Dumb>, before: usize, at: usize) -> Vec<Tcp> {
+fn sent_since<N: Node>(sim: &Sim<N>, before: usize, at: usize) -> Vec<Tcp> {
     let out = sim.seen[before..]
         .iter()
         .filter(|s| s.port == at && s.way == Way::FromBox);
@@ -50,6 +50,42 @@ fn a_tuple_used_again_outlives_the_time_wait_of_its_former_life() {
     assert_eq!(counter(&mut sim, "relays"), 1);
     sim.hosts[CLIENT].tcp(second.client).abort();
     assert_empty(&mut sim);
+}
+
+/// RFC 9293 3.6.1: what the former life sent to the client ends before where the new one begins, also if it sent far more
+/// than the clock of RFC 6528 ticks.
+#[test]
+fn t3_a_tuple_used_again_begins_beyond_what_its_former_life_sent() {
+    let mut sim = plain_sim(1);
+    let first = connect(&mut sim, 40_000, S);
+    let data = pattern(4 << 20, 7);
+    let (mut sent, mut got) = (0, Vec::new());
+    let done = sim.run(Duration::from_secs(30), |sim| {
+        sent += sim.hosts[SERVER].send(first.server, &data[sent..]);
+        sim.hosts[CLIENT].recv(first.client, &mut got);
+        got.len() == data.len()
+    });
+    assert!(done, "{} of {}", got.len(), data.len());
+    // The server closes first, so our leg towards the client is the one in TIME-WAIT.
+    sim.hosts[SERVER].tcp(first.server).close();
+    sim.idle(Duration::from_millis(200));
+    sim.hosts[CLIENT].tcp(first.client).close();
+    sim.idle(Duration::from_millis(200));
+    assert_eq!(sim.worker.app().occupancy().time_waits, 1);
+    let to_client = |sim: &Sim<_>, from: usize| sent_since(sim, from, ACCESS1);
+    let used = to_client(&sim, 0);
+    let used = used.iter().map(|tcp| tcp.seq + tcp.payload.len() as u32);
+    let used = used
+        .reduce(|a, b| if (b.wrapping_sub(a) as i32) > 0 { b } else { a })
+        .unwrap();
+    let before = sim.seen.len();
+    sim.hosts[CLIENT].sockets.remove(first.client);
+    sim.hosts[SERVER].sockets.remove(first.server);
+    connect(&mut sim, 40_000, S);
+    let answers = to_client(&sim, before);
+    let answer = answers.iter().find(|tcp| tcp.has(SYN)).unwrap();
+    let ahead = answer.seq.wrapping_sub(used) as i32;
+    assert!(ahead > 0, "{ahead} octets beyond");
 }
 
 #[test]

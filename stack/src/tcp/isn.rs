@@ -29,6 +29,19 @@ impl IsnGenerator {
         SeqNum(self.hash(b'i', tuple).wrapping_add(low32(ticks)))
     }
 
+    /// The same for a tuple that is taken over out of TIME-WAIT, whose former life sent up to before `used`: beyond all of that
+    /// (RFC 9293 3.6.1, MAY-2). The clock alone does not see to it where more than 250,000 octets were sent in a second.
+    #[must_use]
+    pub fn isn_beyond(&self, now: Instant, tuple: &Tuple, used: SeqNum) -> SeqNum {
+        let drawn = self.isn(now, tuple);
+        if drawn > used {
+            drawn
+        } else {
+            // Not the very next: who saw the old connection shall not know the new one's number.
+            used + 1 + (drawn.0 & 0xffff)
+        }
+    }
+
     /// The offset of the timestamp clock of `tuple`, so that the clock tells nothing of our uptime nor of other
     /// connections (RFC 7323 5.4).
     #[must_use]
@@ -73,6 +86,19 @@ mod tests {
             250_000
         );
         assert_eq!(isn.isn(Instant::from_nanos(3_999), &tuple(1)), first);
+    }
+
+    #[test]
+    fn t3_a_tuple_taken_over_begins_beyond_all_that_was_used() {
+        let isn = IsnGenerator::new([7; 16]);
+        let at = Instant::from_millis(5_000);
+        let drawn = isn.isn(at, &tuple(1));
+        assert_eq!(isn.isn_beyond(at, &tuple(1), drawn - 1), drawn);
+        for sent in [0, 1, 65_535, 1 << 30] {
+            let used = drawn + sent;
+            let next = isn.isn_beyond(at, &tuple(1), used);
+            assert!(next > used && next - used <= 65_536, "{sent}");
+        }
     }
 
     #[test]

@@ -53,8 +53,17 @@ impl TimeWait {
         self.deadline
     }
 
+    /// The sequence number after all that we sent: who takes the tuple over begins beyond it.
+    #[must_use]
+    pub const fn used(&self) -> SeqNum {
+        self.snd_nxt
+    }
+
     /// Whether `seg` is a SYN of a new incarnation that may take the tuple over at once: a later timestamp, or without
     /// timestamps a later sequence number (RFC 6191 2, RFC 9293 3.6.1).
+    ///
+    /// RFC 6191 takes any SYN if the new incarnation will use timestamps and the old one did not. Whether it will is not
+    /// known before the far end has answered, and the old one's answer makes it unlikely: its number must be later then.
     #[must_use]
     pub fn gives_way_to<B: PacketBuf>(&self, seg: &Segment<B>) -> bool {
         if !seg.flags.has(Flags::SYN) || seg.flags.has(Flags::ACK) || seg.flags.has(Flags::RST) {

@@ -1,6 +1,6 @@
 //! The end of a connection, in every order (RFC 9293 3.6, 3.10.4, 3.10.7.4).
 
-use super::rig::{IRS, ISS, Rig, ack, payload, plain, seg};
+use super::rig::{IRS, ISS, Rig, ack, payload, plain, seg, stamped, with_ts};
 use crate::tcp::{State, Verdict};
 use crate::wire::tcp::Flags;
 use crate::{Counter, SeqNum};
@@ -177,6 +177,53 @@ fn t3_the_small_time_wait_does_the_same() {
     assert!(small.gives_way_to(&seg(1000, 0, Flags::SYN, &[])));
     assert!(!small.gives_way_to(&seg(0, 0, Flags::SYN, &[])));
     assert!(!small.gives_way_to(&seg(1000, 0, Flags::SYN.with(Flags::ACK), &[])));
+}
+
+/// RFC 6191 2, but for its second part's first rule, and RFC 9293 3.6.1.
+#[test]
+fn t3_a_syn_takes_the_tuple_over_by_a_later_clock_or_a_later_number() {
+    // (the old connection's clock, the SYN's, the SYN's number counted from the octet after the old FIN, taken)
+    let later = 1_000;
+    let before = u32::MAX - 100;
+    let rows = [
+        (Some(50), Some(51), before, true),
+        (Some(50), Some(49), later, false),
+        (Some(50), Some(50), later, true),
+        (Some(50), Some(50), before, false),
+        (Some(50), None, later, true),
+        (Some(50), None, before, false),
+        (None, Some(1), later, true),
+        (None, Some(1), before, false),
+        (None, None, later, true),
+        (None, None, before, false),
+        // The clock wraps, and so does the number.
+        (Some(u32::MAX), Some(3), before, true),
+        (Some(3), Some(u32::MAX), later, false),
+    ];
+    for (old, new, number, taken) in rows {
+        let stamp = |seg, clock: Option<u32>| match clock {
+            Some(val) => stamped(seg, val, 0),
+            None => seg,
+        };
+        let mut rig = Rig::new(&old.map_or_else(plain, with_ts));
+        rig.tcb.finish();
+        rig.drain();
+        rig.input(&stamp(seg(0, 1, fin(), &[]), old));
+        rig.tcb.accept_fin();
+        rig.drain();
+        let small = rig.tcb.time_wait(rig.now).unwrap();
+        assert_eq!(small.used(), SeqNum(ISS + 2));
+        let syn = stamp(seg(1u32.wrapping_add(number), 0, Flags::SYN, &[]), new);
+        assert_eq!(small.gives_way_to(&syn), taken, "{old:?} {new:?} {number}");
+        for flags in [
+            Flags::ACK,
+            Flags::SYN.with(Flags::ACK),
+            Flags::SYN.with(Flags::RST),
+        ] {
+            let other = stamp(seg(later, 0, flags, &[]), new);
+            assert!(!small.gives_way_to(&other), "{flags:?}");
+        }
+    }
 }
 
 #[test]
