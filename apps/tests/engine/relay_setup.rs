@@ -272,6 +272,32 @@ fn an_answer_to_something_else_is_passed_on_for_the_client_to_judge() {
     assert_eq!(counter(&mut sim, "pending"), 1, "the client goes on");
 }
 
+/// RFC 9293 3.5, figure 7: both ends open at once, and the box, which knows neither end's numbers yet, steps aside.
+#[test]
+fn t4_a_simultaneous_open_of_both_ends_passes_unsplit() {
+    let mut sim = raw_sim(config());
+    let syn = Tcp::capable_syn(H, 1000, S);
+    passes(&mut sim, ACCESS1, &syn);
+    let mut other = Tcp::plain_syn(S, 80, H);
+    (other.dst_port, other.seq) = (1000, 77_000);
+    let out = send(&mut sim, CORE, &other, ACCESS1);
+    assert_eq!((only(&out).flags, only(&out).seq), (SYN, 77_000));
+    assert_eq!(only(&out).options, other.options);
+    let mut answer = other.answer(SYN | ACK, syn.seq);
+    answer.options = SYN_OPTIONS.to_vec();
+    let out = passes(&mut sim, ACCESS1, &answer);
+    assert_eq!((out.flags, out.seq, out.ack), (SYN | ACK, syn.seq, 77_001));
+    let mut answer = syn.answer(SYN | ACK, 77_000);
+    answer.options = SYN_OPTIONS.to_vec();
+    let out = send(&mut sim, CORE, &answer, ACCESS1);
+    assert_eq!((only(&out).flags, only(&out).ack), (SYN | ACK, syn.seq + 1));
+    let mut data = Tcp::new(H, 1000, S, 80, ACK);
+    (data.seq, data.ack, data.payload) = (syn.seq + 1, 77_001, b"hello".to_vec());
+    assert_eq!(passes(&mut sim, ACCESS1, &data).payload, b"hello");
+    assert_eq!(counter(&mut sim, "pending"), 0);
+    assert_empty(&mut sim);
+}
+
 #[test]
 fn a_client_that_gives_up_takes_its_pending_flow_along() {
     let mut sim = raw_sim(config());

@@ -31,6 +31,39 @@ fn a_relay_through_which_nothing_passes_is_reset_at_both_ends() {
     assert_empty(&mut sim);
 }
 
+/// RFC 9293 knows no timer in FIN-WAIT-2, where a leg is whose far end has not closed yet; RFC 5382 REQ-5 lets such a
+/// connection be forgotten no earlier than any other.
+#[test]
+fn t16_a_half_closed_relay_through_which_nothing_passes_is_reset_in_the_same_time() {
+    let mut config = plain();
+    config.timeouts.idle = Duration::from_secs(400);
+    assert!(config.timeouts.idle > config.timeouts.closing);
+    let mut sim = plain_sim_with(config, 1);
+    let pair = connect(&mut sim, 40_000, S);
+    sim.hosts[CLIENT].tcp(pair.client).close();
+    sim.idle(Duration::from_secs(390));
+    assert_eq!(sim.hosts[SERVER].tcp(pair.server).state(), State::CloseWait);
+    assert_eq!(counter(&mut sim, "relays"), 1);
+    sim.idle(Duration::from_secs(30));
+    assert_eq!(counter(&mut sim, "relay_closed_idle"), 1);
+    assert_eq!(sim.hosts[SERVER].tcp(pair.server).state(), State::Closed);
+    assert_empty(&mut sim);
+}
+
+#[test]
+fn t16_nothing_is_forgotten_before_rfc5382_allows_it() {
+    let timeouts = config().timeouts;
+    assert!(
+        timeouts.idle >= Duration::from_secs(2 * 3600 + 4 * 60),
+        "REQ-5"
+    );
+    assert!(timeouts.closing >= Duration::from_secs(4 * 60), "REQ-5");
+    assert!(
+        timeouts.keepalive >= Duration::from_secs(2 * 3600),
+        "RFC 9293 MUST-28"
+    );
+}
+
 #[test]
 fn a_server_that_is_gone_is_given_up_and_the_client_reset() {
     let mut sim = plain_sim_with(plain(), 1);

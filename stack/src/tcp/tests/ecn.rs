@@ -23,7 +23,7 @@ fn data(at: u32, tos: u8) -> crate::wire::tcp::Segment<super::rig::Buf> {
 }
 
 #[test]
-fn only_new_data_of_a_connection_that_agreed_may_be_marked() {
+fn t14_only_new_data_of_a_connection_that_agreed_may_be_marked() {
     for agreed in [capable(), plain()] {
         let mut rig = Rig::new(&agreed);
         rig.push(1000);
@@ -37,7 +37,7 @@ fn only_new_data_of_a_connection_that_agreed_may_be_marked() {
 }
 
 #[test]
-fn a_mark_is_echoed_until_the_sender_says_that_it_slowed_down() {
+fn t14_a_mark_is_echoed_until_the_sender_says_that_it_slowed_down() {
     let mut rig = Rig::new(&capable());
     rig.input(&data(0, CE));
     rig.tcb.request_ack();
@@ -56,7 +56,7 @@ fn a_mark_is_echoed_until_the_sender_says_that_it_slowed_down() {
 }
 
 #[test]
-fn marks_mean_nothing_where_they_were_not_agreed_or_on_what_is_no_data() {
+fn t14_marks_mean_nothing_where_they_were_not_agreed_or_on_what_is_no_data() {
     let mut rig = Rig::new(&plain());
     rig.input(&data(0, CE));
     rig.tcb.request_ack();
@@ -71,7 +71,7 @@ fn marks_mean_nothing_where_they_were_not_agreed_or_on_what_is_no_data() {
 }
 
 #[test]
-fn an_echo_halves_the_window_once_in_a_round_trip_and_is_confirmed_on_new_data() {
+fn t14_an_echo_halves_the_window_once_in_a_round_trip_and_is_confirmed_on_new_data() {
     let mut rig = Rig::new(&capable());
     for _ in 0..10 {
         rig.push(1000);
@@ -100,4 +100,44 @@ fn an_echo_halves_the_window_once_in_a_round_trip_and_is_confirmed_on_new_data()
     rig.input(&echo(11_000));
     assert_eq!(rig.count(Counter::TcpCongestionEchoed), 2, "a new round");
     assert_eq!(rig.count(Counter::TcpRetransmitted), 0);
+}
+
+/// RFC 3168 6.1.2: one reduction for a window of data, whether it lost a segment or had one marked.
+#[test]
+fn t14_a_loss_and_a_mark_in_one_round_trip_halve_the_window_once() {
+    let mut rig = Rig::new(&capable());
+    for _ in 0..10 {
+        rig.push(1000);
+    }
+    rig.drain();
+    for _ in 0..3 {
+        rig.input(&ack(0));
+    }
+    rig.drain();
+    assert!(rig.tcb.in_recovery());
+    let halved = rig.tcb.ssthresh();
+    let mut echo = ack(0);
+    echo.flags = echo.flags.with(Flags::ECE);
+    rig.input(&echo);
+    assert_eq!(rig.tcb.ssthresh(), halved);
+    assert_eq!(rig.count(Counter::TcpCongestionEchoed), 0);
+    // The receiver hears all the same that the window was reduced.
+    rig.input(&ack(10_000));
+    rig.push(1000);
+    assert!(rig.drain()[0].flags.has(Flags::CWR));
+}
+
+/// RFC 3168 6.1.6: a probe of a closed window must not be marked.
+#[test]
+fn t14_a_window_probe_is_not_marked() {
+    let mut rig = Rig::new(&capable());
+    let mut closed = ack(0);
+    closed.wnd = 0;
+    rig.input(&closed);
+    rig.push(1000);
+    rig.drain();
+    rig.at(1000);
+    let out = rig.drain();
+    assert_eq!(rig.count(Counter::TcpZeroWindowProbe), 1);
+    assert!(!out[0].ect);
 }

@@ -3,7 +3,7 @@
 use super::rig::{ISS, Rig, START, ack, plain};
 use crate::Counter;
 use crate::seq::SeqNum;
-use crate::tcp::KEEPALIVE_PROBES;
+use crate::tcp::{KEEPALIVE_PROBES, State};
 use crate::time::Duration;
 
 fn probing(seconds: u64) -> Rig {
@@ -13,7 +13,7 @@ fn probing(seconds: u64) -> Rig {
 }
 
 #[test]
-fn silence_is_probed_below_the_window_and_an_answer_ends_it() {
+fn t16_silence_is_probed_below_the_window_and_an_answer_ends_it() {
     let mut rig = probing(30);
     rig.at(29_999);
     assert!(rig.drain().is_empty());
@@ -32,7 +32,7 @@ fn silence_is_probed_below_the_window_and_an_answer_ends_it() {
 }
 
 #[test]
-fn a_peer_that_answers_no_probe_is_given_up_in_time() {
+fn t16_a_peer_that_answers_no_probe_is_given_up_in_time() {
     let mut rig = probing(30);
     let mut sent = 0;
     let mut at = 0;
@@ -48,7 +48,7 @@ fn a_peer_that_answers_no_probe_is_given_up_in_time() {
 }
 
 #[test]
-fn what_is_in_flight_probes_by_itself() {
+fn t16_what_is_in_flight_probes_by_itself() {
     let mut rig = probing(1);
     rig.push(100);
     rig.drain();
@@ -56,4 +56,33 @@ fn what_is_in_flight_probes_by_itself() {
     rig.drain();
     assert_eq!(rig.count(Counter::TcpKeepalive), 0);
     assert_eq!(rig.count(Counter::TcpRetransmitted), 1);
+}
+
+/// RFC 9293 has no timer in FIN-WAIT-2, so a peer that vanished there would stay for ever.
+#[test]
+fn t16_a_peer_that_vanishes_in_fin_wait_2_is_given_up_too() {
+    let mut rig = probing(30);
+    rig.tcb.finish();
+    rig.drain();
+    rig.input(&ack(1));
+    assert_eq!(rig.tcb.state(), State::FinWait2);
+    let mut at = 0;
+    while !rig.tcb.is_closed() {
+        at = u64::try_from(rig.deadline_ms().unwrap()).unwrap();
+        rig.at(at);
+        rig.drain();
+    }
+    assert_eq!(at, 30_000 * (1 + u64::from(KEEPALIVE_PROBES)));
+    // One that answers may go on sending for as long as it likes (RFC 9293 3.6, half-closed).
+    let mut rig = probing(30);
+    rig.tcb.finish();
+    rig.drain();
+    rig.input(&ack(1));
+    for _ in 0..100 {
+        rig.at(u64::try_from(rig.deadline_ms().unwrap()).unwrap());
+        if !rig.drain().is_empty() {
+            rig.input(&ack(1));
+        }
+    }
+    assert_eq!(rig.tcb.state(), State::FinWait2);
 }
