@@ -23,13 +23,13 @@ impl<B: PacketBuf> Engine<B> {
     /// Takes a SYN with MP_JOIN to one of our addresses that take joins.
     pub(super) fn on_join(&mut self, now: Instant, syn: &Segment<B>, out: &mut Vec<Frame<B>>) {
         let Ok(request) = join::request(&syn.options.mptcp) else {
-            return self.refuse(now, syn, Counter::JoinRefused, out);
+            return self.refuse_join(now, syn, Counter::JoinRefused, out);
         };
         let relay = match self.tokens.get(request.token) {
             Some(TokenRef::Relay(relay)) => relay,
             // A reset would end the client's joining for good; its SYN comes again.
             Some(TokenRef::Pending) => return self.tools.apps.count(Counter::JoinTooEarly),
-            None => return self.refuse(now, syn, Counter::JoinNoToken, out),
+            None => return self.refuse_join(now, syn, Counter::JoinNoToken, out),
         };
         if self.joinings.len() >= self.joinings.capacity() {
             return self.tools.apps.count(Counter::JoinLimit);
@@ -40,18 +40,18 @@ impl<B: PacketBuf> Engine<B> {
         let accepting = self.accepting(now, syn);
         let (ours, theirs) = (syn.tuple.dst, syn.tuple.src);
         let Some(local) = self.own.find(ours).map(|own| own.id) else {
-            return self.refuse(now, syn, Counter::JoinRefused, out);
+            return self.refuse_join(now, syn, Counter::JoinRefused, out);
         };
         let by = self.path_between(ours, theirs);
         let Some(held) = self.relays.get_mut(relay) else {
-            return self.refuse(now, syn, Counter::JoinRefused, out);
+            return self.refuse_join(now, syn, Counter::JoinRefused, out);
         };
         if held.is_taken(by) {
             // In silence: a reset would end the peer's joining for good, and ours may yet come to nothing.
             return self.tools.apps.count(Counter::JoinSurplus);
         }
         let Some(connection) = held.multipath_mut() else {
-            return self.refuse(now, syn, Counter::JoinRefused, out);
+            return self.refuse_join(now, syn, Counter::JoinRefused, out);
         };
         match connection.join(&mut self.tools.leg(now), syn, accepting, local) {
             Err(refusal) => {
@@ -71,6 +71,20 @@ impl<B: PacketBuf> Engine<B> {
                 };
                 self.enter_join(now, half_open, out);
             },
+        }
+    }
+
+    /// Answers a join that has no connection here: with a reset that says so (RFC 8684 3.2).
+    pub(super) fn refuse_join(
+        &mut self,
+        now: Instant,
+        syn: &Segment<B>,
+        why: Counter,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        self.tools.apps.count(why);
+        if let Some(reset) = mptcp::join::refuse_join(syn, JoinRefusal::NoToken) {
+            self.send(now, &syn.tuple.reversed(), reset, out);
         }
     }
 

@@ -88,6 +88,7 @@ impl<B: PacketBuf> Engine<B> {
             Verdict::Forward { strip, count } => self.bypass(now, arrival, strip, count, out),
             Verdict::Join => self.on_join(now, segment, out),
             Verdict::Refuse(why) => self.refuse(now, segment, why, out),
+            Verdict::RefuseJoin(why) => self.refuse_join(now, segment, why, out),
         }
     }
 

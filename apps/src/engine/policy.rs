@@ -69,6 +69,8 @@ pub(super) enum Verdict {
     Join,
     /// A reset to the sender.
     Refuse(Counter),
+    /// The same for a join, which is told that it has no connection here.
+    RefuseJoin(Counter),
 }
 
 /// Judges a SYN without a flow. Of a subscriber's SYN that is not split MP_CAPABLE is always removed: a server that
@@ -79,7 +81,7 @@ pub(super) fn judge(config: &EngineConfig, syn: &Syn, load: &Load) -> Verdict {
             if config.is_access_network(syn.port) {
                 Verdict::Join
             } else {
-                Verdict::Refuse(Counter::JoinWrongPort)
+                Verdict::RefuseJoin(Counter::JoinWrongPort)
             }
         } else {
             Verdict::Refuse(Counter::NotOursReset)
@@ -103,7 +105,7 @@ pub(super) fn judge(config: &EngineConfig, syn: &Syn, load: &Load) -> Verdict {
         (false, true) => Some(Counter::BypassInbound),
         (true, true) => Some(Counter::BypassSubscriberToSubscriber),
         (true, false) if syn.asks == Asks::Join => {
-            return Verdict::Refuse(Counter::JoinNoToken);
+            return Verdict::RefuseJoin(Counter::JoinNoToken);
         },
         (true, false) => syn_reason(config, syn, load),
     };
@@ -397,7 +399,7 @@ mod tests {
         let join = |dst| judge(&config(), &syn("10.2.0.2", dst, Asks::Join), &IDLE);
         assert_eq!(join("10.99.0.2"), Verdict::Join);
         let to_server = judge(&config(), &syn(H, S, Asks::Join), &IDLE);
-        assert_eq!(to_server, Verdict::Refuse(Counter::JoinNoToken));
+        assert_eq!(to_server, Verdict::RefuseJoin(Counter::JoinNoToken));
         let plain = judge(&config(), &syn("10.2.0.2", "10.99.0.2", Asks::Plain), &IDLE);
         assert_eq!(plain, Verdict::Refuse(Counter::NotOursReset));
     }

@@ -272,7 +272,8 @@ fn a_join_by_a_port_to_the_internet_is_refused() {
         (crate::common::ACCESS2, "join_no_token"),
     ] {
         let mut sim = raw_sim(crate::common::config());
-        send(&mut sim, port, &join, port);
+        let out = send(&mut sim, port, &join, crate::common::ACCESS2);
+        assert_eq!(out[0].option(30), Some(&[0x80, 1][..]), "MP_TCPRST");
         assert_eq!(counter(&mut sim, count), 1, "{count}");
     }
 }

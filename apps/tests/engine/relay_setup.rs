@@ -465,6 +465,8 @@ fn own_addresses_refuse_what_is_no_valid_join() {
     join.options = [&SYN_OPTIONS[..], &[30, 12, 0x10, 3, 1, 2, 3, 4, 5, 6, 7, 8]].concat();
     let out = send(&mut sim, ACCESS2, &join, ACCESS2);
     assert!(only(&out).has(RST), "unknown token");
+    // RFC 8684 3.2: the reset says that the error is one of MPTCP.
+    assert_eq!(only(&out).option(30), Some(&[0x80, 1][..]), "MP_TCPRST");
     assert_eq!(counter(&mut sim, "join_no_token"), 1);
     let plain = Tcp::plain_syn("10.2.0.2", 2001, HAG2);
     assert!(only(&send(&mut sim, ACCESS2, &plain, ACCESS2)).has(RST));
