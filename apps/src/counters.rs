@@ -49,6 +49,7 @@ stack::counters! {
         BypassVersion "bypass_version" "SYNs with MP_CAPABLE of a version that we do not speak.",
         BypassDataOnSyn "bypass_data_on_syn" "SYNs with MP_CAPABLE that carry data or a fast-open cookie.",
         CutThrough "cut_through" "Flows whose MP_CAPABLE was answered by none: they go on as plain routing, and nothing is kept of them.",
+        CutThroughOneWay "cut_through_one_way" "Flows of which only the opener's packets pass here, as its acknowledgment of an answer that took another way shows: they go on as plain routing, and nothing is kept of them.",
         VersionChanged "version_changed" "Times that the peer left one version of Multipath TCP unanswered, so that the next flow asks for the other.",
         StrippedAnswer "stripped_answer" "SYN+ACKs of flows that are not split whose MPTCP option was removed.",
         JoinWrongPort "join_wrong_port" "MP_JOIN SYNs that came by a port that is not an access network's, answered with a reset.",

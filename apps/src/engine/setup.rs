@@ -353,12 +353,7 @@ impl<B: PacketBuf> Engine<B> {
         let ends = pending.ends();
         let next = pending.iss + 1;
         let Some(answered) = &mut pending.answered else {
-            // Nothing of this flow can be acknowledged yet: it is about something older, between both ends.
-            if arrival.segment.flags.has(Flags::RST) && arrival.segment.seq == next {
-                self.tools.apps.count(Counter::PendingClientReset);
-                self.drop_pending(handle);
-            }
-            return self.pass(now, arrival.packet, out);
+            return self.on_ack_unasked(now, handle, arrival, out);
         };
         let verdict = answered
             .accepting
@@ -378,6 +373,36 @@ impl<B: PacketBuf> Engine<B> {
             },
             AcceptVerdict::Dropped => {},
         }
+    }
+
+    /// A segment without SYN from an opener whose answer has not passed here. If it is the next one of this flow the answer
+    /// took another way, and the flow does without us; else it is about something older, between both ends.
+    fn on_ack_unasked(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let Some(pending) = self.pendings.get(handle) else {
+            return;
+        };
+        let (flags, is_next) = (
+            arrival.segment.flags,
+            arrival.segment.seq == pending.iss + 1,
+        );
+        if flags.has(Flags::RST) {
+            if is_next {
+                self.tools.apps.count(Counter::PendingClientReset);
+                self.drop_pending(handle);
+            }
+            return self.pass(now, arrival.packet, out);
+        }
+        if is_next && flags.has(Flags::ACK) {
+            self.tools.apps.count(Counter::CutThroughOneWay);
+            self.drop_pending(handle);
+        }
+        self.on_miss(now, arrival, out);
     }
 
     /// Resets both ends of a pending flow that was answered, and forgets it.

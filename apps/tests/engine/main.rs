@@ -14,6 +14,7 @@ mod fragments;
 mod inbound;
 mod joins;
 mod nat;
+mod odd_routes;
 mod policy;
 mod relay_buffers;
 mod relay_icmp;
