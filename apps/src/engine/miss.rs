@@ -175,7 +175,8 @@ impl<B: PacketBuf> Engine<B> {
         ours && !segment.options.mptcp.is_empty()
     }
 
-    /// Answers a segment of a flow that we may once have split: its client must not take the server for its peer.
+    /// Answers a segment of a flow that we may once have split: its client must not take the server for its peer. A plain one
+    /// may be a host's whose box has forgotten the flow, and has nothing to do with a reset that speaks of MPTCP.
     pub(super) fn refuse_mid_stream(
         &mut self,
         now: Instant,
@@ -185,11 +186,13 @@ impl<B: PacketBuf> Engine<B> {
         let Some(mut reset) = reset_for(segment) else {
             return self.tools.apps.count(Counter::MidStreamDropped);
         };
-        let why = TcpRst {
-            transient: false,
-            reason: ResetReason::MPTCP_SPECIFIC,
-        };
-        reset.options.mptcp = MpOption::from(why).into();
+        if !segment.options.mptcp.is_empty() {
+            let why = TcpRst {
+                transient: false,
+                reason: ResetReason::MPTCP_SPECIFIC,
+            };
+            reset.options.mptcp = MpOption::from(why).into();
+        }
         self.tools.apps.count(Counter::MidStreamReset);
         self.send(now, &segment.tuple.reversed(), reset, out);
     }

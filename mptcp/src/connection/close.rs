@@ -217,6 +217,12 @@ impl<B: PacketBuf> Connection<B> {
         if self.subflows[at].joined || self.subflows.len() > 1 {
             cx.mptcp.count(Counter::SubflowReset);
         }
+        // It may have lost the whole connection, as after a restart: asked by the other subflows, it resets them as well.
+        for (other, subflow) in self.subflows.iter_mut().enumerate() {
+            if other != at && subflow.is_usable() {
+                subflow.tcb.request_ack();
+            }
+        }
     }
 
     /// The peer's FIN on a subflow: of the stream after a fallback, else of the subflow alone (RFC 8684 3.3.3).
