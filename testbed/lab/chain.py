@@ -47,6 +47,9 @@ class Chain:
     boxes: dict[str, Running] = field(default_factory=dict)
     emulators: dict[str, Background] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
+    plugged: dict[str, tuple[Namespace, str]] = field(default_factory=dict)
+    ends: ExitStack = field(default_factory=ExitStack)
+    """What is to be done when the chain goes, the last first."""
 
     @property
     def host(self) -> Namespace:
@@ -150,7 +153,9 @@ class Chain:
     # Looking on
 
     def tap(self, name: str) -> tuple[Namespace, str]:
-        """Where to capture what passes an interface of the chain: `h0`, `l0`, `w1`, `a1`, `w2`, `a2`, `c1`, `s0`."""
+        """Where to capture what passes an interface of the chain: `h0`, `l0`, `w1`, `a1`, `w2`, `a2`, `c1`, `s0`; or a plug."""
+        if name in self.plugged:
+            return self.plugged[name]
         if name in ("h0", "s0"):
             return self.spaces[HOME[name]], name
         for line in self.lines:
@@ -185,15 +190,36 @@ class Chain:
             if box.died():
                 raise LabError(f"{name} died:\n{box.process.output()[-2000:]}")
 
-    def attach(self, name: str, line: Line, four: str, six: str = "", *, via4: str = "", via6: str = "") -> Namespace:
-        """One more host on a bridged line (`lan`, `core`), with addresses such as 10.10.0.3/24 and default routes."""
+    def add_box(self, name: str, kind: str, config: str) -> Running:
+        """One more `hcpe` or `hag`, in the namespace `name`; it ends with the chain."""
+        self.boxes[name] = running.start(self.spaces[name], name, config, self.work, kind)
+        self._end_with_chain(name)
+        return self.boxes[name]
+
+    def _end_with_chain(self, name: str) -> None:
+        self.ends.push(lambda kind, *_: _end_box(self, name, calm=kind is None))
+
+    # Whatever stands beside it
+
+    def space(self, name: str) -> Namespace:
+        """One more namespace, which goes with the chain."""
         space = self.spaces[name] = Namespace(f"{self.prefix}-{name}")
         space.delete()
         space.create()
+        return space
+
+    def plug(self, line: Line, space: Namespace, device: str, name: str) -> None:
+        """A port of a bridged line, with `device` in `space` at its other end. `tap` knows it as `name`, of 13 letters at most."""
+        veth(self.line(line), f"p-{name}", space, device)
+        self.line(line).ip(f"link set p-{name} master br0")
+        self.plugged[name] = (self.line(line), f"p-{name}")
+
+    def attach(self, name: str, line: Line, four: str, six: str = "", *, via4: str = "", via6: str = "") -> Namespace:
+        """One more host on a bridged line (`lan`, `core`), with addresses such as 10.10.0.3/24 and default routes."""
+        space = self.space(name)
         device = f"{name[:8]}0"
-        _veth(self.line(line), f"p-{name[:8]}", space, device)
-        self.line(line).ip(f"link set p-{name[:8]} master br0")
-        _host(space, device, four, six, via4, via6)
+        self.plug(line, space, device, name[:8])
+        addressed(space, device, four, six, via4, via6)
         return space
 
 
@@ -204,10 +230,10 @@ def chain(setup: Setup, prefix: str = "", work: Path | None = None) -> Iterator[
     with alone(prefix), terminable():
         work = work or Path(tempfile.mkdtemp(prefix=f"{prefix}-chain-"))
         work.mkdir(parents=True, exist_ok=True)
-        made = Chain(prefix, work, setup)
-        for name in ("host", "hcpe", "hag", "server", *(line.name for line in made.lines)):
-            made.spaces[name] = Namespace(f"{prefix}-{name}")
         with ExitStack() as stack:
+            made = Chain(prefix, work, setup, ends=stack)
+            for name in ("host", "hcpe", "hag", "server", *(line.name for line in made.lines)):
+                made.spaces[name] = Namespace(f"{prefix}-{name}")
             for space in made.spaces.values():
                 space.delete()
             stack.callback(lambda: [space.delete() for space in made.spaces.values()])
@@ -216,7 +242,7 @@ def chain(setup: Setup, prefix: str = "", work: Path | None = None) -> Iterator[
             for name in ("hag", "hcpe"):
                 if name in setup.boxes:
                     made.start_box(name)
-                    stack.push(lambda kind, *_, name=name: _end_box(made, name, calm=kind is None))
+                    made._end_with_chain(name)
                 else:
                     _kernel_router(made, name)
             yield made
@@ -235,22 +261,26 @@ def _end_box(made: Chain, name: str, *, calm: bool) -> None:
 def _build(made: Chain) -> None:
     for name, space in made.spaces.items():
         space.create()
-        six = int(name not in ("host", "server"))
-        space.sysctl(**{
-            "net__ipv6__conf__all__disable_ipv6": six,
-            "net__ipv6__conf__default__disable_ipv6": six,
-            "net__ipv6__conf__default__accept_ra": 0,
-            "net__ipv6__conf__default__router_solicitations": 0,
-            "net__ipv4__conf__all__rp_filter": 0,
-            "net__ipv4__conf__default__rp_filter": 0,
-            "net__ipv4__ip_forward": 0,
-        })
+        calm(space, six=name in ("host", "server"))
     for line in made.lines:
         _join(made, line)
     for name, ports in (("hcpe", _ports(made, "hcpe")), ("hag", _ports(made, "hag"))):
-        _silence(made.spaces[name], ports)
-    _host(made.host, "h0", f"{V4.host}/24", f"{V6.host}/64", V4.lan, V6.lan)
-    _host(made.server, "s0", f"{V4.server}/24", f"{V6.server}/64", V4.core, V6.core)
+        silence(made.spaces[name], ports)
+    addressed(made.host, "h0", f"{V4.host}/24", f"{V6.host}/64", V4.lan, V6.lan)
+    addressed(made.server, "s0", f"{V4.server}/24", f"{V6.server}/64", V4.core, V6.core)
+
+
+def calm(space: Namespace, *, six: bool = False) -> None:
+    """The kernel does nothing there by itself: no IPv6 (unless `six`), no router's advertisements, no forwarding."""
+    space.sysctl(**{
+        "net__ipv6__conf__all__disable_ipv6": int(not six),
+        "net__ipv6__conf__default__disable_ipv6": int(not six),
+        "net__ipv6__conf__default__accept_ra": 0,
+        "net__ipv6__conf__default__router_solicitations": 0,
+        "net__ipv4__conf__all__rp_filter": 0,
+        "net__ipv4__conf__default__rp_filter": 0,
+        "net__ipv4__ip_forward": 0,
+    })
 
 
 def _ports(made: Chain, box: str) -> list[str]:
@@ -258,7 +288,7 @@ def _ports(made: Chain, box: str) -> list[str]:
     return ["l0", *(f"w{n}" for n in links)] if box == "hcpe" else [*(f"a{n}" for n in links), "c1"]
 
 
-def _veth(space: Namespace, here: str, far: Namespace, there: str) -> None:
+def veth(space: Namespace, here: str, far: Namespace, there: str) -> None:
     space.ip(f"link add {here} type veth peer name {there} netns {far.name}")
     for owner, device in ((space, here), (far, there)):
         # The boxes read frames off the wire: they must be whole, of MTU size, with real checksums.
@@ -269,7 +299,7 @@ def _veth(space: Namespace, here: str, far: Namespace, there: str) -> None:
 def _join(made: Chain, line: Line) -> None:
     space = made.line(line)
     for here, end in (("left", line.left), ("right", line.right)):
-        _veth(space, here, made.spaces[HOME.get(end) or HOME[end[0]]], end)
+        veth(space, here, made.spaces[HOME.get(end) or HOME[end[0]]], end)
     if made.setup.shape(line.name):
         # The emulator carries what the kernel sees there, so the kernel itself must not answer.
         space.ip("link set left arp off", "link set right arp off")
@@ -283,14 +313,14 @@ def _join(made: Chain, line: Line) -> None:
     )
 
 
-def _silence(space: Namespace, ports: list[str]) -> None:
+def silence(space: Namespace, ports: list[str]) -> None:
     """The kernel must not answer where a box lives: no addresses, no ARP, and every frame dropped after capture."""
     space.ip(*(f"link set {port} arp off" for port in ports))
     chains = "\n".join(f"  chain {port} {{ type filter hook ingress device {port} priority 0; policy drop; }}" for port in ports)
     space.run("nft", "-f", "-", stdin=f"table netdev silence {{\n{chains}\n}}\n")
 
 
-def _host(space: Namespace, device: str, four: str, six: str, via4: str, via6: str) -> None:
+def addressed(space: Namespace, device: str, four: str, six: str, via4: str, via6: str) -> None:
     space.sysctl(net__mptcp__enabled=0)
     if four:
         space.ip(f"addr add {four} dev {device}", *([f"route add default via {via4} dev {device} congctl {CONGESTION}"] if via4 else []))

@@ -113,8 +113,12 @@ def over(below: Any, above: Any) -> Any:
 
 def config(box: str, setup: Setup, work: Path) -> str:
     """The configuration of `hcpe` or `hag`, in JSON, which is YAML too."""
-    whole = over(tree(box, setup), {"control": {"socket": str(work / f"{box}.sock")}})
-    return json.dumps(whole, indent=1) + "\n"
+    return written(tree(box, setup), work / f"{box}.sock")
+
+
+def written(whole: dict[str, Any], socket: Path) -> str:
+    """A configuration with its control socket, as text."""
+    return json.dumps(over(whole, {"control": {"socket": str(socket)}}), indent=1) + "\n"
 
 
 def tree(box: str, setup: Setup) -> dict[str, Any]:

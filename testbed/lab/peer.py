@@ -132,6 +132,22 @@ def sends(data: bytes) -> Handler:
     return handler
 
 
+def echoes(conn: socket.socket) -> None:
+    """A server that sends back what comes, until the other end closes."""
+    while data := conn.recv(CHUNK):
+        conn.sendall(data)
+
+
+def echoed(conn: socket.socket, size: int, seed: int) -> bool:
+    """Sends so many octets to a server that `echoes`; whether just those came back."""
+    data = payload(size, seed)
+    sender = threading.Thread(target=conn.sendall, args=(data,), daemon=True)
+    sender.start()
+    same = read_exactly(conn, size) == data
+    sender.join(PATIENCE_S)
+    return same
+
+
 def digests(conn: socket.socket) -> None:
     """A server that reads all and answers with the SHA-256."""
     conn.sendall(digest(read_all(conn)).encode())

@@ -83,12 +83,12 @@ class Running:
         return True
 
 
-def start(space: Namespace, name: str, config: str, work: Path) -> Running:
-    """Starts `name` in a namespace with this configuration, and waits until it answers."""
+def start(space: Namespace, name: str, config: str, work: Path, kind: str = "") -> Running:
+    """Starts the program `kind` (the one called `name`) in a namespace with this configuration, and waits until it answers."""
     socket, file = work / f"{name}.sock", work / f"{name}.yaml"
     socket.unlink(missing_ok=True)
     file.write_text(config)
-    process = space.start([str(program(name)), "run", "-c", str(file)], work / f"{name}.log")
+    process = space.start([str(program(kind or name)), "run", "-c", str(file)], work / f"{name}.log")
     process.prefer()
     running = Running(name, process, socket)
     try:

@@ -1,9 +1,8 @@
-"""Where bonding ends: no HAG on the path, options from elsewhere, a box that has forgotten its connections."""
+"""Where bonding ends: no HAG on the path, options from elsewhere."""
 
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from .. import peer
 from ..capture import SYN, read
 from ..chain import Chain
 from ..chainconfig import V4, V6
-from .rows import PLAIN, at_most, row
+from .rows import PLAIN, row
 
 SIZE = 500_000
 
@@ -19,21 +18,11 @@ NO_HAG = replace(PLAIN, boxes=("hcpe",))
 NOT_INBOUND = replace(PLAIN, hag={"inbound": False})
 
 
-def _served(conn: socket.socket) -> None:
-    """Echoes what comes, until the other end closes."""
-    while data := conn.recv(1 << 16):
-        conn.sendall(data)
-
-
 def _echoed(made: Chain, port: int, address: str, *, mptcp: bool) -> list[dict]:
     """A connection of H to a server that echoes, with Multipath TCP at the server or not; what the HCPE shows meanwhile."""
-    data = peer.payload(SIZE, 9)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with peer.listening(made.server, _served, family=family, port=port, mptcp=mptcp), peer.connect(made.host, address, mptcp=False, port=port) as conn:
-        sender = threading.Thread(target=conn.sendall, args=(data,), daemon=True)
-        sender.start()
-        assert peer.read_exactly(conn, SIZE) == data, "what arrived is not what was sent"
-        sender.join()
+    with peer.listening(made.server, peer.echoes, family=family, port=port, mptcp=mptcp), peer.connect(made.host, address, mptcp=False, port=port) as conn:
+        assert peer.echoed(conn, SIZE, 9), "what arrived is not what was sent"
         time.sleep(1.0)
         return made.boxes["hcpe"].connections()
 
@@ -78,16 +67,12 @@ def options_from_the_internet_are_stripped_at_once(made: Chain) -> int:
 
 def _opened_by_the_server(made: Chain, where: str) -> int:
     """Packets with MPTCP at `where`, or on their way back to a server that speaks it and opens connections to H."""
-    data = peer.payload(SIZE, 10)
     made.server.sysctl(net__mptcp__enabled=1)
     try:
         with made.capture("s0", where, only="tcp") as files:
             for address, family, port in ((V4.host, socket.AF_INET, 8410), (V6.host, socket.AF_INET6, 8411)):
-                with peer.listening(made.host, _served, family=family, port=port), peer.connect(made.server, address, mptcp=True, port=port) as conn:
-                    sender = threading.Thread(target=conn.sendall, args=(data,), daemon=True)
-                    sender.start()
-                    assert peer.read_exactly(conn, SIZE) == data, "what arrived is not what was sent"
-                    sender.join()
+                with peer.listening(made.host, peer.echoes, family=family, port=port), peer.connect(made.server, address, mptcp=True, port=port) as conn:
+                    assert peer.echoed(conn, SIZE, 10), "what arrived is not what was sent"
             # A join from the Internet names no connection there, whatever it says.
             try:
                 peer.connect(made.server, V4.announced, mptcp=True, port=8412, timeout=3.0).close()
@@ -103,43 +88,3 @@ def _opened_by_the_server(made: Chain, where: str) -> int:
     assert not passed, f"{len(passed)} packets, first {passed[0].src} > {passed[0].dst}"
     return len(passed)
 
-
-@row("I-MID", "ms from H's next octet to its reset, after the HAG was killed and started anew", goal="<= 250", unit="ms", fresh=True)
-def the_hag_forgets(made: Chain) -> float:
-    told = threading.Event()
-    ended: list[str] = []
-
-    def serve(conn: socket.socket) -> None:
-        conn.sendall(peer.read_exactly(conn, 1000))
-        told.wait(20.0)
-        try:
-            for _ in range(50):
-                conn.sendall(b"late")
-                time.sleep(0.1)
-            ended.append("never reset")
-        except OSError as wrong:
-            ended.append(type(wrong).__name__)
-
-    with peer.listening(made.server, serve, port=8420), peer.connect(made.host, V4.server, mptcp=False, port=8420) as conn:
-        data = peer.payload(1000, 11)
-        conn.sendall(data)
-        assert peer.read_exactly(conn, 1000) == data
-        time.sleep(1.0)
-        assert made.boxes["hag"].connections(), "it was not split"
-        made.boxes["hag"].kill()
-        made.start_box("hag")
-        begin = time.monotonic()
-        conn.sendall(b"next")
-        try:
-            conn.settimeout(5.0)
-            got = conn.recv(1)
-            raise AssertionError(f"H got {got!r} and no reset")
-        except ConnectionResetError:
-            took = (time.monotonic() - begin) * 1e3
-        told.set()
-        for _ in range(60):
-            if ended:
-                break
-            time.sleep(0.1)
-    assert ended and ended[0] in ("ConnectionResetError", "BrokenPipeError"), f"S: {ended}"
-    return at_most(took, 250.0, "ms to the reset")

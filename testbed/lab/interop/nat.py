@@ -212,17 +212,12 @@ def static_forward(made: Chain) -> int:
 @row("P5b", "a connection that nobody bonds goes on through the restart of the HCPE and its empty table", on=Setup(links=(WIRE, WIRE), boxes=("hcpe",), hcpe={**NAT, **DROP}))
 def plain_flows_survive_a_restart(made: Chain) -> None:
     # Without a HAG the kernel in its place routes to the HCPE's address alone.
-    with peer.listening(made.server, _echo):
+    with peer.listening(made.server, peer.echoes):
         with peer.connect(made.host, V4.server, mptcp=False, port=80) as conn:
             _says(conn, b"before")
             made.stop_box("hcpe")
             made.start_box("hcpe")
             _says(conn, b"after")
-
-
-def _echo(conn: socket.socket) -> None:
-    while said := conn.recv(100):
-        conn.sendall(said)
 
 
 def _says(conn: socket.socket, words: bytes) -> None:
@@ -249,7 +244,7 @@ def hosts_of_the_prefix(made: Chain) -> int:
             sink.sendto(b"answer", heard[1][:2])
             assert hears(source), "the answer did not come back"
             whence = {heard[1][0]}
-        with peer.listening(made.server, _echo, family=socket.AF_INET6) as listener:
+        with peer.listening(made.server, peer.echoes, family=socket.AF_INET6) as listener:
             with peer.connect(space, V6.server, mptcp=False, port=80) as conn:
                 _says(conn, b"hello")
             whence |= set(listener.peers)
