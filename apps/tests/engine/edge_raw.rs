@@ -2,7 +2,8 @@
 
 use crate::common::customer::edge_config;
 use crate::common::raw::{ACK, SYN, Tcp};
-use crate::common::{Dumb, MAC_AT, S, Sim, Way, counter, port_mac, raw_sim};
+use crate::common::script::{passes, send};
+use crate::common::{Dumb, S, Sim, counter, port_mac, raw_sim};
 use apps::engine::{EdgeSettings, EngineConfig, Native, Rule, Select};
 use stack::time::Duration;
 
@@ -20,24 +21,6 @@ fn config() -> EngineConfig {
 
 fn selecting(select: Select) -> Sim<Dumb> {
     raw_sim(EngineConfig { select, ..config() })
-}
-
-/// Sends `segment` into `port`, lets it go through, and returns what left by `at` since.
-fn send(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Vec<Tcp> {
-    let before = sim.seen.len();
-    sim.inject(port, segment.frame(MAC_AT[port], port_mac(port)));
-    sim.idle(Duration::from_millis(20));
-    let out = sim.seen[before..]
-        .iter()
-        .filter(|s| s.port == at && s.way == Way::FromBox);
-    out.filter_map(|s| Tcp::parse(&s.frame)).collect()
-}
-
-/// The one segment that left by `at` when `segment` came in by `port`.
-fn passes(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Tcp {
-    let out = send(sim, port, segment, at);
-    assert_eq!(out.len(), 1, "{out:?}");
-    out[0].clone()
 }
 
 fn port(port: u16) -> Rule {

@@ -1,9 +1,10 @@
 //! Floods of SYNs and subscribers that ask for too much: memory stays bounded, and nobody else is pushed aside.
 
 use crate::common::raw::{ACK, RST, Tcp};
+use crate::common::stalled;
 use crate::common::{
-    ACCESS1, CLIENT, CORE, Dumb, Either, H, Host, MAC_AT, Pair, S, SERVER, Sim, Way, assert_empty,
-    bonded_sim, config, counter, pattern, plain_sim_with, port_mac, raw_sim,
+    ACCESS1, CLIENT, CORE, Dumb, Either, H, MAC_AT, S, SERVER, Sim, Way, assert_empty, bonded_sim,
+    config, counter, pattern, plain_sim_with, port_mac, raw_sim,
 };
 use apps::engine::{EngineConfig, Limits, PerSubscriber};
 use stack::time::Duration;
@@ -162,19 +163,6 @@ fn shares(share: PerSubscriber) -> EngineConfig {
     }
 }
 
-/// A connection whose client never reads, and whose server has sent all that it can.
-fn stalled(sim: &mut Sim<Host>, port: u16) -> Pair {
-    let pair = crate::common::connect(sim, port, S);
-    let data = pattern(4 << 20, 4);
-    let mut sent = 0;
-    sim.run(Duration::from_secs(20), |sim| {
-        sent += sim.hosts[SERVER].send(pair.server, &data[sent..]);
-        false
-    });
-    assert!(sent < data.len());
-    pair
-}
-
 #[test]
 fn connections_opened_at_once_that_nobody_reads_hold_no_more_than_the_share() {
     let share = PerSubscriber {
@@ -209,7 +197,9 @@ fn a_subscriber_holds_no_more_than_its_share_of_the_buffers_and_goes_on() {
     };
     let mut sim = plain_sim_with(shares(share), 1);
     sim.record = false;
-    let stalls: Vec<_> = (0..6).map(|n| stalled(&mut sim, 40_000 + n)).collect();
+    let stalls: Vec<_> = (0..6)
+        .map(|n| stalled(&mut sim, 40_000 + n, 4 << 20))
+        .collect();
     let held = sim.worker.app().occupancy().held;
     // The first relays' windows were offered before the others came; each keeps 8 KiB in any case.
     assert!(held < (256 << 10) + 6 * (64 << 10), "held {held}");

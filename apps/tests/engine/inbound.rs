@@ -3,13 +3,13 @@
 
 use crate::common::customer::hag_config;
 use crate::common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
+use crate::common::script::passes;
 use crate::common::site::{
     Site, announced, close, configured, edge_counter, held_at_edge, large, network, sources,
     transfer,
 };
 use crate::common::{
-    ACCESS1, ACCESS2, CORE, Dumb, H, MAC_AT, S, Sim, Way, assert_empty, config, counter, port_mac,
-    raw_sim,
+    ACCESS1, ACCESS2, CORE, Dumb, H, S, Sim, Way, assert_empty, config, counter, raw_sim,
 };
 use apps::control::Command;
 use apps::engine::{EdgeSettings, EngineConfig, Occupancy, Timeouts};
@@ -204,10 +204,10 @@ fn an_edge_that_does_not_bond_is_passed_by_and_remembered_for_a_while() {
     });
     let open = |sim: &mut Sim<Dumb>, port: u16| {
         let syn = Tcp::plain_syn(S, port, H);
-        let offered = send(sim, CORE, &syn, ACCESS1);
+        let offered = passes(sim, CORE, &syn, ACCESS1);
         let mut answer = offered.answer(SYN | ACK, 77_000);
         answer.options = SYN_OPTIONS.to_vec();
-        let passed = send(sim, ACCESS1, &answer, CORE);
+        let passed = passes(sim, ACCESS1, &answer, CORE);
         assert_eq!((passed.seq, &passed.options), (77_000, &answer.options));
         offered.option(30).is_some()
     };
@@ -219,23 +219,6 @@ fn an_edge_that_does_not_bond_is_passed_by_and_remembered_for_a_while() {
     sim.idle(Duration::from_secs(301));
     assert!(open(&mut sim, 1002), "offered again after a while");
     assert_empty(&mut sim);
-}
-
-/// Sends `segment` into `port` and returns the one that left by `at` since.
-fn send(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Tcp {
-    let out = send_all(sim, port, segment, at);
-    assert_eq!(out.len(), 1, "{out:?}");
-    out[0].clone()
-}
-
-fn send_all(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Vec<Tcp> {
-    let before = sim.seen.len();
-    sim.inject(port, segment.frame(MAC_AT[port], port_mac(port)));
-    sim.idle(Duration::from_millis(20));
-    let out = sim.seen[before..].iter();
-    out.filter(|s| s.port == at && s.way == Way::FromBox)
-        .filter_map(|s| Tcp::parse(&s.frame))
-        .collect()
 }
 
 fn raw() -> Sim<Dumb> {
@@ -250,14 +233,14 @@ fn the_first_two_syns_carry_the_offer_and_the_third_goes_plain() {
     let mut sim = raw();
     let syn = Tcp::plain_syn(S, 1000, H);
     for offered in [true, true, false, false] {
-        let out = send(&mut sim, CORE, &syn, ACCESS1);
+        let out = passes(&mut sim, CORE, &syn, ACCESS1);
         assert_eq!(out.option(30).is_some(), offered);
         sim.idle(Duration::from_secs(1));
     }
     // The answer to a plain SYN is the host's own, and the client's from now on.
     let mut answer = syn.answer(SYN | ACK, 5);
     answer.options = SYN_OPTIONS.to_vec();
-    assert_eq!(send(&mut sim, ACCESS1, &answer, CORE).seq, 5);
+    assert_eq!(passes(&mut sim, ACCESS1, &answer, CORE).seq, 5);
     assert_empty(&mut sim);
 }
 
@@ -265,12 +248,12 @@ fn the_first_two_syns_carry_the_offer_and_the_third_goes_plain() {
 fn what_the_internet_asks_for_by_mptcp_options_is_stripped_and_bonded_by_us_instead() {
     let mut sim = raw();
     let syn = Tcp::capable_syn(S, 1000, H);
-    let out = send(&mut sim, CORE, &syn, ACCESS1);
+    let out = passes(&mut sim, CORE, &syn, ACCESS1);
     let options: Vec<_> = out.options.windows(2).filter(|o| o[0] == 30).collect();
     assert_eq!(options.len(), 1, "ours alone");
     let mut join = Tcp::plain_syn(S, 1001, H);
     join.options = [&SYN_OPTIONS[..], &[30, 12, 0x10, 3, 1, 2, 3, 4, 5, 6, 7, 8]].concat();
-    assert_eq!(send(&mut sim, CORE, &join, ACCESS1).option(30), None);
+    assert_eq!(passes(&mut sim, CORE, &join, ACCESS1).option(30), None);
     assert_eq!(counter(&mut sim, "bypass_inbound"), 1);
     assert_empty(&mut sim);
 }
@@ -287,17 +270,17 @@ fn flows_that_cannot_be_bonded_pass_without_an_offer() {
         ("bypass_data_on_syn", early),
     ] {
         let mut sim = raw();
-        let out = send(&mut sim, CORE, &syn, ACCESS1);
+        let out = passes(&mut sim, CORE, &syn, ACCESS1);
         assert_eq!((&out.options, &out.payload), (&syn.options, &syn.payload));
         assert_eq!(counter(&mut sim, name), 1);
     }
     let mut sim = raw();
     sim.command(Command::Drain);
-    assert_eq!(send(&mut sim, CORE, &plain, ACCESS1).option(30), None);
+    assert_eq!(passes(&mut sim, CORE, &plain, ACCESS1).option(30), None);
     assert_eq!(counter(&mut sim, "bypass_draining"), 1);
     // By the wrong port: a spoofed source on an access.
     let mut sim = raw();
-    assert_eq!(send(&mut sim, ACCESS2, &plain, ACCESS1).option(30), None);
+    assert_eq!(passes(&mut sim, ACCESS2, &plain, ACCESS1).option(30), None);
     assert_eq!(counter(&mut sim, "bypass_wrong_port"), 1);
 }
 
@@ -306,23 +289,23 @@ fn a_client_that_gives_up_or_a_host_that_refuses_late_is_heard_by_the_other() {
     let capable = [&SYN_OPTIONS[..], &[30, 12, 1, 0x21, 1, 2, 3, 4, 5, 6, 7, 8]].concat();
     let mut sim = raw();
     let syn = Tcp::plain_syn(S, 1000, H);
-    let offered = send(&mut sim, CORE, &syn, ACCESS1);
+    let offered = passes(&mut sim, CORE, &syn, ACCESS1);
     let mut answer = offered.answer(SYN | ACK, 77_000);
     answer.options.clone_from(&capable);
-    let ours = send(&mut sim, ACCESS1, &answer, CORE);
+    let ours = passes(&mut sim, ACCESS1, &answer, CORE);
     assert!(ours.seq != 77_000 && ours.option(30).is_none());
     let mut reset = Tcp::new(S, 1000, H, 80, RST);
     reset.seq = syn.seq + 1;
-    let out = send(&mut sim, CORE, &reset, ACCESS1);
+    let out = passes(&mut sim, CORE, &reset, ACCESS1);
     assert_eq!((out.flags, out.seq), (RST, syn.seq + 1));
     assert_empty(&mut sim);
-    let offered = send(&mut sim, CORE, &syn, ACCESS1);
+    let offered = passes(&mut sim, CORE, &syn, ACCESS1);
     let mut answer = offered.answer(SYN | ACK, 77_000);
     answer.options = capable;
-    let ours = send(&mut sim, ACCESS1, &answer, CORE);
+    let ours = passes(&mut sim, ACCESS1, &answer, CORE);
     let mut reset = offered.answer(RST | ACK, 77_001);
     reset.ack = offered.seq + 1;
-    let out = send(&mut sim, ACCESS1, &reset, CORE);
+    let out = passes(&mut sim, ACCESS1, &reset, CORE);
     assert_eq!((out.has(RST), out.seq), (true, ours.seq + 1));
     assert_empty(&mut sim);
 }
@@ -338,11 +321,11 @@ fn a_pending_flow_lives_on_from_its_answer() {
         timeouts,
         ..config()
     });
-    let forwarded = send(&mut sim, ACCESS1, &Tcp::capable_syn(H, 1000, S), CORE);
+    let forwarded = passes(&mut sim, ACCESS1, &Tcp::capable_syn(H, 1000, S), CORE);
     sim.idle(Duration::from_secs(8));
     let mut answer = forwarded.answer(SYN | ACK, 77_000);
     answer.options = SYN_OPTIONS.to_vec();
-    send(&mut sim, CORE, &answer, ACCESS1);
+    passes(&mut sim, CORE, &answer, ACCESS1);
     sim.idle(Duration::from_secs(8));
     assert_eq!(counter(&mut sim, "pending"), 1, "8 s after the answer");
     sim.idle(Duration::from_secs(3));

@@ -1,6 +1,7 @@
 //! Packet buffers are few: readers that stall and senders of crumbs must not take them from everybody else.
 
 use crate::common::raw::{ACK, SYN, SYN_OPTIONS, Tcp};
+use crate::common::stalled;
 use crate::common::{
     ACCESS1, CLIENT, CORE, H, Host, MAC_AT, Pair, S, SERVER, Sim, Way, bonded_sim, config, counter,
     pattern, plain_sim_with, port_mac, raw_sim,
@@ -32,24 +33,13 @@ fn downloads(sim: &mut Sim<Host>, pair: &Pair, data: &[u8]) -> bool {
     done && got == data
 }
 
-/// A connection whose client never reads, and whose server has sent all that it can.
-fn stalled(sim: &mut Sim<Host>, port: u16) -> Pair {
-    let pair = crate::common::connect(sim, port, S);
-    let data = pattern(8 << 20, 4);
-    let mut sent = 0;
-    sim.run(Duration::from_secs(20), |sim| {
-        sent += sim.hosts[SERVER].send(pair.server, &data[sent..]);
-        false
-    });
-    assert!(sent < data.len());
-    pair
-}
-
 #[test]
 fn readers_that_stall_leave_room_to_others() {
     let mut sim = plain_sim_with(limited(1 << 20, 1 << 20), 1);
     sim.record = false;
-    let stalls: Vec<_> = (0..6).map(|n| stalled(&mut sim, 40_000 + n)).collect();
+    let stalls: Vec<_> = (0..6)
+        .map(|n| stalled(&mut sim, 40_000 + n, 8 << 20))
+        .collect();
     let held = sim.worker.app().occupancy().held;
     assert!(held < 3 << 19, "held {held}");
     let pair = crate::common::connect(&mut sim, 41_000, S);
@@ -65,10 +55,10 @@ fn readers_that_stall_leave_room_to_others() {
 fn while_buffers_run_short_windows_are_small_and_flows_go_on() {
     let mut sim = plain_sim_with(limited(1 << 20, 1 << 30), 1);
     sim.record = false;
-    let heavy = stalled(&mut sim, 40_000);
+    let heavy = stalled(&mut sim, 40_000, 8 << 20);
     let before = sim.worker.app().occupancy().held;
     sim.report_buffers(CORE, 800);
-    let second = stalled(&mut sim, 40_001);
+    let second = stalled(&mut sim, 40_001, 8 << 20);
     let held = sim.worker.app().occupancy().held - before;
     assert!((1..=200_000).contains(&held), "held {held}");
     assert!(counter(&mut sim, "buffer_budget_hit") > 0);

@@ -1,32 +1,13 @@
 //! Tuples that are used again, and commands amid set-up.
 
 use crate::common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
+use crate::common::script::{only, send, sent_since};
 use crate::common::{
-    ACCESS1, CLIENT, CORE, Dumb, H, MAC_AT, Node, S, SERVER, Sim, Way, assert_empty, config,
-    connect, counter, pattern, plain_sim, port_mac, raw_sim,
+    ACCESS1, CLIENT, CORE, H, MAC_AT, S, SERVER, Sim, Way, assert_empty, config, connect, counter,
+    pattern, plain_sim, port_mac, raw_sim,
 };
 use apps::control::Command;
 use stack::time::Duration;
-
-/// Sends `segment` into `port`, lets it go through, and returns what left by `at` since.
-fn send(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Vec<Tcp> {
-    let before = sim.seen.len();
-    sim.inject(port, segment.frame(MAC_AT[port], port_mac(port)));
-    sim.idle(Duration::from_millis(20));
-    sent_since(sim, before, at)
-}
-
-fn sent_since<N: Node>(sim: &Sim<N>, before: usize, at: usize) -> Vec<Tcp> {
-    let out = sim.seen[before..]
-        .iter()
-        .filter(|s| s.port == at && s.way == Way::FromBox);
-    out.filter_map(|s| Tcp::parse(&s.frame)).collect()
-}
-
-fn only(segments: &[Tcp]) -> &Tcp {
-    assert_eq!(segments.len(), 1, "{segments:?}");
-    &segments[0]
-}
 
 #[test]
 fn a_tuple_used_again_outlives_the_time_wait_of_its_former_life() {

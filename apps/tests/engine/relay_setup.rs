@@ -1,6 +1,7 @@
 //! Policy, bypasses and the two-step set-up, asked with raw frames and judged by what leaves each port.
 
 use crate::common::raw::{ACK, Ip, RST, SYN, SYN_OPTIONS, Tcp, ip_frame};
+use crate::common::script::{only, send};
 use crate::common::{
     ACCESS1, ACCESS2, CLIENT_MAC, CORE, Dumb, H, HAG2, MAC_AT, S, SERVER_MAC, Sim, Way,
     assert_empty, config, counter, port_mac, raw_sim,
@@ -8,22 +9,6 @@ use crate::common::{
 use apps::control::Command;
 use apps::engine::{EngineConfig, Limits, PerSubscriber};
 use stack::time::Duration;
-
-/// Sends `segment` into `port`, lets it go through, and returns what left by `at` since.
-fn send(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp, at: usize) -> Vec<Tcp> {
-    let before = sim.seen.len();
-    sim.inject(port, segment.frame(MAC_AT[port], port_mac(port)));
-    sim.idle(Duration::from_millis(20));
-    let out = sim.seen[before..]
-        .iter()
-        .filter(|s| s.port == at && s.way == Way::FromBox);
-    out.filter_map(|s| Tcp::parse(&s.frame)).collect()
-}
-
-fn only(segments: &[Tcp]) -> &Tcp {
-    assert_eq!(segments.len(), 1, "{segments:?}");
-    &segments[0]
-}
 
 /// The one segment that left by the core port when `segment` came in by `port`.
 fn passes(sim: &mut Sim<Dumb>, port: usize, segment: &Tcp) -> Tcp {

@@ -6,6 +6,7 @@ pub mod customer;
 pub mod host;
 pub mod mp;
 pub mod raw;
+pub mod script;
 pub mod sim;
 pub mod site;
 
@@ -317,5 +318,18 @@ pub fn connect(sim: &mut Sim<Host>, local_port: u16, to: &str) -> Pair {
         sim.hosts[CLIENT].tcp(client).may_send() && sim.hosts[SERVER].tcp(server).may_send()
     });
     assert!(up, "no connection");
+    pair
+}
+
+/// A connection whose client never reads, and whose server has sent all that it can of `len` octets, which is not all.
+pub fn stalled(sim: &mut Sim<Host>, port: u16, len: usize) -> Pair {
+    let pair = connect(sim, port, S);
+    let data = pattern(len, 4);
+    let mut sent = 0;
+    sim.run(Duration::from_secs(20), |sim| {
+        sent += sim.hosts[SERVER].send(pair.server, &data[sent..]);
+        false
+    });
+    assert!(sent < data.len());
     pair
 }
