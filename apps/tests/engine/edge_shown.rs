@@ -162,7 +162,8 @@ fn a_path_on_which_nothing_is_answered_is_down_and_an_unused_one_idle() {
     transfer(&mut sim, sockets, 0, 500_000);
     sim.idle(Duration::from_secs(1));
     sim.links[ACCESS2].shape.down = true;
-    transfer(&mut sim, sockets, 0, 2_000_000);
+    // Long enough for a loss probe and two timeouts.
+    transfer(&mut sim, sockets, 0, 3_000_000);
     let at_edge = paths(ask_edge(&mut sim, Command::ShowPaths));
     assert_eq!(at_edge[0].state, "up");
     assert_ne!(at_edge[1].state, "up");

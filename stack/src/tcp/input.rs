@@ -6,7 +6,7 @@ use super::timers::{DELAYED_ACK, Timer};
 use super::{State, Tcb, Verdict, low32};
 use crate::counters::Counter;
 use crate::seq::SeqNum;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::tcp::{Flags, Segment};
 use crate::{Cx, PacketBuf};
 
@@ -204,7 +204,7 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// Fifth: the acknowledgment, the window, and the states that wait for our FIN's.
     fn input_ack(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> u32 {
-        let echoed = self.echoed_rtt(cx.now, seg);
+        let echoed = self.echo_age(cx.now, seg);
         let acked = self.snd.on_ack(cx, seg, echoed);
         if let Some(at) = acked.reorder_at {
             self.timers.set(Timer::Reorder, at);
@@ -221,6 +221,7 @@ impl<B: PacketBuf> Tcb<B> {
                 self.arm_retransmit(cx.now);
             }
         }
+        self.arm_probe(cx.now, acked.advanced);
         if self.snd.usable_wnd() > 0 && self.timers.is_set(Timer::Persist) {
             self.on_window_opened();
         }
@@ -257,13 +258,11 @@ impl<B: PacketBuf> Tcb<B> {
         }
     }
 
-    /// RFC 7323 4.1: the age of the timestamp that the segment echoes.
-    fn echoed_rtt(&self, now: Instant, seg: &Segment<B>) -> Option<Duration> {
+    /// RFC 7323 4.1: the age in milliseconds of the timestamp that the segment echoes.
+    fn echo_age(&self, now: Instant, seg: &Segment<B>) -> Option<u32> {
         let ts = seg.options.ts.filter(|ts| self.has_ts && ts.ecr != 0)?;
         let clock = low32(now.as_millis()).wrapping_add(self.ts.offset);
-        let age = clock.wrapping_sub(ts.ecr);
-        // The clock ticks once a millisecond: what it cannot tell from nothing took one.
-        (age <= ECHO_MAX_MS).then(|| Duration::from_millis(u64::from(age.max(1))))
+        Some(clock.wrapping_sub(ts.ecr)).filter(|age| *age <= ECHO_MAX_MS)
     }
 
     /// Seventh and eighth: text and FIN, cut to the window.
@@ -333,5 +332,6 @@ impl<B: PacketBuf> Tcb<B> {
         if let Some(at) = self.snd.on_reorder_timeout(cx) {
             self.timers.set(Timer::Reorder, at);
         }
+        self.arm_probe(cx.now, false);
     }
 }

@@ -13,7 +13,8 @@ impl<B: PacketBuf> Tcb<B> {
     /// The next segment to send now; call until `None`. On segments that carry no item, `upper_space` octets of option
     /// space are left free for the layer above.
     ///
-    /// The order: news for the peer's scoreboard, what was lost, a probe, new data, an ACK that nothing carried.
+    /// The order: news for the peer's scoreboard, what was lost, a loss probe, new data or a window probe, an ACK that nothing
+    /// carried.
     pub fn output(&mut self, cx: &mut Cx<'_>, upper_space: usize) -> Option<OutSegment<B>> {
         if self.state == State::Closed {
             return None;
@@ -28,6 +29,8 @@ impl<B: PacketBuf> Tcb<B> {
         if self.is_sending() {
             let segment = if self.snd.queue.lost() > 0 {
                 self.output_lost(cx)
+            } else if self.snd.tlp.due {
+                self.output_loss_probe(cx)
             } else {
                 self.output_new(cx)
             };
@@ -47,18 +50,49 @@ impl<B: PacketBuf> Tcb<B> {
         let (len, upper) = (entry.len, entry.item.upper.len());
         let max = self.max_len(upper);
         let len = len.min(max);
-        if !self.snd.cwnd_allows(len) {
+        if !self.snd.recovery.oldest_due && !self.snd.cwnd_allows(len) {
             return None;
         }
+        self.snd.recovery.oldest_due = false;
         self.snd.queue.cut_lost(index, max);
+        self.resend(cx, index)
+    }
+
+    fn resend(&mut self, cx: &mut Cx<'_>, index: usize) -> Option<OutSegment<B>> {
         let entry = self.snd.queue.resend(index, cx.now)?;
         let len = entry.seq_len();
         self.snd.resends = self.snd.resends.saturating_add(1);
         cx.counters.count(Counter::TcpRetransmitted);
         self.snd.on_sent(len, cx.now);
-        // RFC 6675 6, the careful variant: the timer starts anew with each retransmission.
+        // RFC 6675 6, the careful variant: the timer starts anew with each retransmission. RFC 8985 7.3: with a probe too.
         self.arm_retransmit(cx.now);
         self.data_segment(cx.now, index, false)
+    }
+
+    /// RFC 8985 7.3: new data that the peer's window takes, whatever the congestion window says, or else the last segment
+    /// again.
+    fn output_loss_probe(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+        self.snd.tlp.due = false;
+        if !self.snd.may_probe() {
+            return self.output_new(cx);
+        }
+        let flight = self.snd.queue.flight();
+        let new = self.snd.queue.first_unsent().and_then(|entry| {
+            let take = entry.len.min(self.max_len(entry.item.upper.len()));
+            let whole = take == entry.len;
+            let needed = take + u32::from(whole && entry.fin);
+            (needed <= self.snd.usable_wnd()).then_some((take, whole))
+        });
+        let segment = if let Some((take, whole)) = new {
+            self.arm_retransmit(cx.now);
+            self.send_new(cx, take, whole)
+        } else {
+            self.resend(cx, self.snd.queue.sent() - 1)
+        };
+        cx.counters.count(Counter::TcpLossProbe);
+        self.snd.on_probe_sent(flight, new.is_none());
+        self.timers.clear(Timer::LossProbe);
+        segment
     }
 
     /// Sends new data, as nothing lost waits, if both windows let it go or a probe is due.
@@ -83,6 +117,11 @@ impl<B: PacketBuf> Tcb<B> {
         if !self.snd.cwnd_allows(take) {
             return None;
         }
+        self.send_new(cx, take, whole)
+    }
+
+    /// Sends `take` octets of the first segment never sent, or `whole` of it.
+    fn send_new(&mut self, cx: &mut Cx<'_>, take: u32, whole: bool) -> Option<OutSegment<B>> {
         if !whole {
             self.snd.queue.cut_unsent(take);
         }
@@ -95,6 +134,7 @@ impl<B: PacketBuf> Tcb<B> {
         if !self.timers.is_set(Timer::Retransmit) {
             self.arm_retransmit(cx.now);
         }
+        self.arm_probe(cx.now, true);
         self.data_segment(cx.now, self.snd.queue.sent() - 1, true)
     }
 

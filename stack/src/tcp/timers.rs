@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Persist,
     /// A segment sent before a delivered one may yet arrive reordered (RFC 8985 6.2).
     Reorder,
+    /// An acknowledgment is overdue, and a loss probe asks for it (RFC 8985 7.2).
+    LossProbe,
     /// An ACK waits for company (RFC 9293 3.8.6.3).
     DelayedAck,
     /// Old duplicates die out (RFC 9293 3.6).
@@ -30,14 +32,14 @@ pub(super) enum Timer {
 /// Deadlines indexed by [`Timer`]. Moving one later costs one store.
 #[derive(Clone, Debug)]
 pub(super) struct Timers {
-    at: [Instant; 5],
+    at: [Instant; 6],
 }
 
 const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { at: [NEVER; 5] }
+        Self { at: [NEVER; 6] }
     }
 }
 
@@ -48,6 +50,11 @@ impl Timers {
 
     pub(super) const fn clear(&mut self, timer: Timer) {
         self.at[timer as usize] = NEVER;
+    }
+
+    /// The deadline of `timer`; the end of time if it is not set.
+    const fn at(&self, timer: Timer) -> Instant {
+        self.at[timer as usize]
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
@@ -75,13 +82,17 @@ impl<B: PacketBuf> Tcb<B> {
         earlier(self.timers.next(), self.keepalive_at())
     }
 
-    /// Runs the timers that are due: retransmission, persist, delayed ACK, keepalive, TIME-WAIT. Follow with [`Self::output`].
+    /// Runs the timers that are due: reordering, loss probe, retransmission, persist, delayed ACK, keepalive, TIME-WAIT. Follow with [`Self::output`].
     pub fn advance(&mut self, cx: &mut Cx<'_>) {
         if self.timers.take_due(Timer::DelayedAck, cx.now) {
             self.rcv.ack.request();
         }
         if self.timers.take_due(Timer::Reorder, cx.now) {
             self.detect_losses(cx);
+        }
+        // Before the retransmission timer, which it puts off where both are due.
+        if self.timers.take_due(Timer::LossProbe, cx.now) {
+            self.on_probe_timeout(cx.now);
         }
         if self.timers.take_due(Timer::Retransmit, cx.now) {
             self.on_retransmission_timeout(cx);
@@ -107,11 +118,30 @@ impl<B: PacketBuf> Tcb<B> {
         }
         cx.counters.count(Counter::TcpRto);
         self.suspect_black_hole(cx);
-        self.snd.on_rto();
+        self.snd.on_rto(cx.now);
         self.timers.clear(Timer::Reorder);
+        self.timers.clear(Timer::LossProbe);
         // The retransmission that output() now makes may wait for its turn: the timer does not (5.6).
         self.timers
             .set(Timer::Retransmit, cx.now + self.snd.rtt.rto());
+    }
+
+    /// RFC 8985 7.2: the probe timer starts anew if what it waits for has come or was sent, and stops where there is nothing
+    /// to ask for.
+    pub(super) fn arm_probe(&mut self, now: Instant, anew: bool) {
+        match self.snd.probe_at(now, self.timers.at(Timer::Retransmit)) {
+            Some(at) if anew => self.timers.set(Timer::LossProbe, at),
+            Some(_) => {},
+            None => self.timers.clear(Timer::LossProbe),
+        }
+    }
+
+    /// RFC 8985 7.3: [`Self::output`] sends the probe, and the retransmission timer starts anew.
+    fn on_probe_timeout(&mut self, now: Instant) {
+        self.snd.tlp.due = self.snd.may_probe();
+        if self.snd.tlp.due {
+            self.arm_retransmit(now);
+        }
     }
 
     /// RFC 9293 3.8.6.1: the first probe after one RTO, then less and less often; never given up while answered.

@@ -1,13 +1,14 @@
-//! What an acknowledgment does to the sender (RFC 5681 3, RFC 6582 3.2, RFC 6675 5).
+//! What an acknowledgment does to the sender (RFC 5681 3, RFC 6582 3.2, RFC 8985 6.2).
 
 use super::Sender;
 use super::queue::News;
+use super::rack::Receipt;
 use super::recovery::{Mode, PrrAck};
 use super::scoreboard::DUP_THRESH;
 use crate::counters::Counter;
 use crate::tcp::congestion::CongestionControl;
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::{Flags, Segment};
+use crate::wire::tcp::{Flags, SackBlock, Segment};
 use crate::{Cx, PacketBuf};
 
 /// What the connection must know of an acknowledgment.
@@ -22,24 +23,32 @@ pub(in crate::tcp) struct Acked {
 }
 
 impl<B: PacketBuf> Sender<B> {
-    /// Takes an acceptable acknowledgment. `echoed` is the round trip by timestamps (RFC 7323 4.1).
+    /// Takes an acceptable acknowledgment. `echoed` is the age in milliseconds of the timestamp that it echoes (RFC 7323 4.1).
     pub(in crate::tcp) fn on_ack(
         &mut self,
         cx: &mut Cx<'_>,
         seg: &Segment<B>,
-        echoed: Option<Duration>,
+        echoed: Option<u32>,
     ) -> Acked {
         let una = self.queue.una();
         let flight = self.queue.flight();
         let wnd = self.wnd;
         let advanced = seg.ack > una;
+        let mut receipt = Receipt {
+            now: cx.now,
+            answers: None,
+            min_rtt: self.rtt.min_rtt().unwrap_or_default(),
+        };
         if !advanced && seg.ack < una {
             // An old acknowledgment: its window is older than the one we have, its blocks are still true.
-            return self.on_blocks_only(cx, seg);
+            return self.on_blocks_only(cx, seg, &receipt);
         }
         let mut news = News::default();
         if advanced {
-            self.queue.ack(seg.ack, cx.now, &mut news);
+            // A segment beyond a gap is answered with the timestamp from before the gap: blocks have no echo of their own.
+            receipt.answers = echoed.map(|age| cx.now.as_millis().saturating_sub(age.into()));
+            self.queue.ack(seg.ack, &receipt, &mut news);
+            receipt.answers = None;
             self.consecutive_rtos = 0;
             self.last_progress = cx.now;
             self.octets_acked += u64::from(news.acked);
@@ -51,16 +60,17 @@ impl<B: PacketBuf> Sender<B> {
             // RFC 9293 3.8.6.1: who answers with a closed window is alive.
             self.consecutive_rtos = 0;
         }
-        let blocks = news.delivered;
-        self.take_blocks(cx.now, seg, &mut news);
-        let new_blocks = news.delivered > blocks;
+        self.take_blocks(seg, &receipt, &mut news);
         self.measure(cx.now, advanced, &news, echoed);
         // RFC 5681 2: a duplicate ACK carries nothing, changes nothing, and something is outstanding.
         let plain = seg.payload.is_empty() && !seg.flags.has(Flags::FIN) && self.wnd == wnd;
-        let duplicate = !advanced && flight > 0 && plain;
-        self.count_duplicates(advanced, duplicate, new_blocks, &mut news);
+        self.count_duplicates(advanced, flight > 0 && plain, &mut news);
+        let dsack = self.dsack_of(seg);
+        self.on_probe_ack(cx, seg, (flight, !advanced && plain), dsack);
+        let (una, nxt) = (self.queue.una(), self.queue.nxt());
+        news.reordered = self.queue.adapt(una, nxt, dsack.is_some());
         let lost_before = self.queue.lost();
-        let reorder_at = self.find_losses(cx.now);
+        let reorder_at = self.find_losses(cx.now, &news);
         let safe = advanced && self.queue.lost() <= lost_before;
         self.step(cx, flight, advanced, safe, &news);
         Acked {
@@ -81,11 +91,11 @@ impl<B: PacketBuf> Sender<B> {
         }
     }
 
-    fn on_blocks_only(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Acked {
+    fn on_blocks_only(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>, receipt: &Receipt) -> Acked {
         let flight = self.queue.flight();
         let mut news = News::default();
-        self.take_blocks(cx.now, seg, &mut news);
-        let reorder_at = self.find_losses(cx.now);
+        self.take_blocks(seg, receipt, &mut news);
+        let reorder_at = self.find_losses(cx.now, &news);
         self.step(cx, flight, false, false, &news);
         Acked {
             reorder_at,
@@ -93,28 +103,45 @@ impl<B: PacketBuf> Sender<B> {
         }
     }
 
-    fn take_blocks(&mut self, now: Instant, seg: &Segment<B>, news: &mut News) {
+    fn take_blocks(&mut self, seg: &Segment<B>, receipt: &Receipt, news: &mut News) {
         if self.sack {
             for block in &seg.options.sack {
-                self.queue.sack(*block, now, news);
+                self.queue.sack(*block, receipt, news);
             }
         }
+    }
+
+    /// The first block, if it reports octets that came twice: below the acknowledgment, or within the second block
+    /// (RFC 2883 4).
+    fn dsack_of(&self, seg: &Segment<B>) -> Option<SackBlock> {
+        let first = *seg.options.sack.first().filter(|_| self.sack)?;
+        if first.start >= first.end || first.end > self.queue.nxt() {
+            return None;
+        }
+        let within = |second: &SackBlock| second.start <= first.start && first.end <= second.end;
+        let twice = first.end <= seg.ack || seg.options.sack.get(1).is_some_and(within);
+        twice.then_some(first)
     }
 
     /// RFC 6298 3: Karn's rule, unless timestamps tell the transmissions apart.
-    fn measure(&mut self, now: Instant, advanced: bool, news: &News, echoed: Option<Duration>) {
-        let (una, nxt) = (self.queue.una(), self.queue.nxt());
-        if news.resent {
-            if let (true, Some(rtt)) = (advanced, echoed) {
-                self.rtt.sample(rtt, una, nxt);
-            }
-        } else if let Some(sent_at) = news.fresh {
-            self.rtt.sample(now.since(sent_at), una, nxt);
+    fn measure(&mut self, now: Instant, advanced: bool, news: &News, echoed: Option<u32>) {
+        let rtt = if news.resent {
+            // The clock ticks once a millisecond: what it cannot tell from nothing took one.
+            echoed
+                .filter(|_| advanced)
+                .map(|age| Duration::from_millis(age.max(1).into()))
+        } else {
+            news.fresh.map(|sent_at| now.since(sent_at))
+        };
+        if let Some(rtt) = rtt {
+            let (una, nxt) = (self.queue.una(), self.queue.nxt());
+            self.rtt.sample(rtt, now, una, nxt);
+            self.tlp.measured = true;
         }
     }
 
-    /// Counts duplicate ACKs, and without SACK what they say has left the network.
-    fn count_duplicates(&mut self, advanced: bool, dup: bool, new_blocks: bool, news: &mut News) {
+    /// Counts duplicate ACKs, where there is no SACK, and what they say has left the network.
+    fn count_duplicates(&mut self, advanced: bool, dup: bool, news: &mut News) {
         let smss = self.smss();
         let recovery = &mut self.recovery;
         if advanced {
@@ -125,45 +152,39 @@ impl<B: PacketBuf> Sender<B> {
             if recovery.mode == Mode::Open {
                 recovery.assumed = 0;
             }
-        }
-        if self.sack {
-            if new_blocks {
-                recovery.dup_acks = recovery.dup_acks.saturating_add(1);
-            }
-        } else if dup {
+        } else if dup && !self.sack {
             recovery.dup_acks = recovery.dup_acks.saturating_add(1);
             recovery.assumed = recovery.assumed.saturating_add(smss);
             news.delivered += smss;
         }
     }
 
-    /// Marks what is lost, by every rule that applies.
-    fn find_losses(&mut self, now: Instant) -> Option<Instant> {
+    /// Marks what is lost: by time (RFC 8985 6.2), or without SACK by duplicate and partial ACKs (RFC 6582 3.2).
+    fn find_losses(&mut self, now: Instant, news: &News) -> Option<Instant> {
+        if self.sack {
+            self.queue.conclude(now, news);
+            return self.queue.detect_losses(now, self.reo_wnd());
+        }
         let una = self.queue.una();
         let recovery = &self.recovery;
-        let third = recovery.dup_acks >= DUP_THRESH && recovery.mode == Mode::Open;
-        // RFC 6582 3.2 step 2 and 4: not for ACKs of what a timeout has resent.
-        let partial = !self.sack && recovery.mode == Mode::Recovery && una < recovery.point;
-        let counts = if self.sack {
-            !self.queue.reordering_seen()
-        } else {
-            una > recovery.point
-        };
-        if (third && counts) || (partial && recovery.dup_acks == 0) {
+        // Step 2: not for ACKs of what a timeout has resent.
+        let third =
+            recovery.mode == Mode::Open && recovery.dup_acks >= DUP_THRESH && una > recovery.point;
+        // Step 3, partial acknowledgment.
+        let partial =
+            recovery.mode == Mode::Recovery && recovery.dup_acks == 0 && una < recovery.point;
+        if third || partial {
             self.queue.mark_head_lost();
         }
-        if self.sack {
-            self.queue.detect_losses(now, self.smss())
-        } else {
-            None
-        }
+        None
     }
 
     /// Looks for losses because time has passed (RFC 8985 6.3); when to look again.
     pub(in crate::tcp) fn on_reorder_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Instant> {
         let flight = self.queue.flight();
-        let reorder_at = self.find_losses(cx.now);
-        self.step(cx, flight, false, false, &News::default());
+        let news = News::default();
+        let reorder_at = self.find_losses(cx.now, &news);
+        self.step(cx, flight, false, false, &news);
         reorder_at
     }
 
@@ -172,7 +193,7 @@ impl<B: PacketBuf> Sender<B> {
         self.delivered = self.delivered.wrapping_add(news.delivered);
         let una = self.queue.una();
         if self.recovery.mode != Mode::Open && una >= self.recovery.point && advanced {
-            self.leave_recovery();
+            self.leave_recovery(news);
         } else if self.grows(advanced) {
             self.cc.on_ack(news.delivered, self.smss());
         }
@@ -180,6 +201,7 @@ impl<B: PacketBuf> Sender<B> {
             cx.counters.count(Counter::TcpFastRecovery);
             self.cc.on_loss(flight, self.smss());
             self.recovery.enter(self.queue.nxt(), flight);
+            self.tlp.reset();
         }
         if self.recovery.mode == Mode::Recovery {
             let ack = PrrAck {
@@ -208,7 +230,7 @@ impl<B: PacketBuf> Sender<B> {
     }
 
     /// RFC 6582 3.2 step 3, full acknowledgment: no burst, the rest of the way is slow start.
-    fn leave_recovery(&mut self) {
+    fn leave_recovery(&mut self, news: &News) {
         if self.recovery.mode == Mode::Recovery {
             let smss = self.smss();
             let window = self.queue.flight().max(smss) + smss;
@@ -217,5 +239,8 @@ impl<B: PacketBuf> Sender<B> {
         self.recovery.mode = Mode::Open;
         self.recovery.assumed = 0;
         self.recovery.dup_acks = 0;
+        if !news.reordered {
+            self.queue.on_recovery_end();
+        }
     }
 }

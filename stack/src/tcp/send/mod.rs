@@ -2,11 +2,13 @@
 
 mod ack;
 pub(super) mod queue;
+mod rack;
 pub(super) mod recovery;
 pub(super) mod rtt;
 mod scoreboard;
 #[cfg(test)]
 mod tests;
+mod tlp;
 
 use super::Agreed;
 use super::congestion::{Congestion, CongestionControl, NewReno};
@@ -17,6 +19,8 @@ use crate::wire::tcp::Segment;
 use queue::SendQueue;
 use recovery::{Mode, Recovery};
 use rtt::RttEstimator;
+use scoreboard::DUP_THRESH;
+use tlp::Tlp;
 
 /// The send variables of RFC 9293 3.3.1 and what loss recovery and congestion control add.
 #[derive(Clone, Debug)]
@@ -25,6 +29,7 @@ pub(super) struct Sender<B> {
     pub(super) rtt: RttEstimator,
     pub(super) cc: Congestion,
     pub(super) recovery: Recovery,
+    pub(super) tlp: Tlp,
     /// SND.WND, octets.
     pub(super) wnd: u32,
     /// MAX.SND.WND (RFC 5961 5.2).
@@ -56,7 +61,7 @@ impl<B: PacketBuf> Sender<B> {
         let nxt = agreed.iss + 1;
         let mut rtt = RttEstimator::new(nxt, agreed.syn_lost);
         if let Some(measured) = agreed.rtt {
-            rtt.sample(measured, nxt, nxt);
+            rtt.sample(measured, now, nxt, nxt);
         }
         let smss = u32::from(agreed.smss);
         Self {
@@ -64,6 +69,7 @@ impl<B: PacketBuf> Sender<B> {
             rtt,
             cc: Congestion::NewReno(NewReno::new(smss, agreed.syn_lost)),
             recovery: Recovery::new(agreed.iss),
+            tlp: Tlp::new(agreed.rtt.is_some()),
             wnd: agreed.snd_wnd,
             wnd_max: agreed.snd_wnd,
             wscale: agreed.snd_wscale,
@@ -111,6 +117,18 @@ impl<B: PacketBuf> Sender<B> {
         pipe == 0 || pipe.saturating_add(len) <= self.cc.cwnd()
     }
 
+    /// RACK.reo_wnd (RFC 8985 6.2 step 4, second half): no waiting where segments were never seen to overtake each other and
+    /// a loss is certain.
+    pub(super) fn reo_wnd(&self) -> Duration {
+        let certain = self.recovery.mode != Mode::Open || self.queue.sacked() >= DUP_THRESH;
+        if certain && !self.queue.reordering_seen() {
+            return Duration::ZERO;
+        }
+        let (min_rtt, srtt) = (self.rtt.min_rtt(), self.rtt.srtt());
+        self.queue
+            .reo_wnd_max(min_rtt.unwrap_or_default(), srtt.unwrap_or_default())
+    }
+
     /// Notes a transmission of `len` octets, new or again.
     pub(super) fn on_sent(&mut self, len: u32, now: Instant) {
         self.last_sent = now;
@@ -130,16 +148,18 @@ impl<B: PacketBuf> Sender<B> {
         }
     }
 
-    /// RFC 6298 5.5, RFC 5681 3.1, RFC 6675 5.1.
-    pub(super) fn on_rto(&mut self) {
+    /// RFC 6298 5.5, RFC 5681 3.1, RFC 8985 6.3 and 7.1.
+    pub(super) fn on_rto(&mut self, now: Instant) {
         let again = self.consecutive_rtos > 0;
         self.consecutive_rtos += 1;
         self.rtt.back_off();
         let flight = self.queue.flight();
         let smss = self.smss();
         self.cc.on_rto(flight, smss, again);
-        self.queue.mark_all_lost();
+        let reo_wnd = self.sack.then(|| self.reo_wnd());
+        self.queue.mark_lost_on_timeout(now, reo_wnd);
         self.recovery.enter_loss(self.queue.nxt());
+        self.tlp.reset();
     }
 
     /// Time between zero-window probes: RTO, doubling (RFC 9293 3.8.6.1).

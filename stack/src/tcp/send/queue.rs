@@ -1,6 +1,7 @@
 //! What was pushed and not yet acknowledged, sent or not: one entry per segment, in order.
 
-use super::scoreboard::{Rack, Scoreboard};
+use super::rack::{Rack, Receipt};
+use super::scoreboard::Scoreboard;
 use crate::buf::{Chain, chain_len};
 use crate::seq::SeqNum;
 use crate::tcp::Item;
@@ -59,6 +60,12 @@ pub(in crate::tcp) struct News {
     pub(in crate::tcp) fresh: Option<Instant>,
     /// Whether something that was sent more than once was acknowledged.
     pub(in crate::tcp) resent: bool,
+    /// When the segment sent last of those that have now arrived was sent, and its end.
+    pub(super) latest: Option<(Instant, SeqNum)>,
+    /// The highest octet that has now arrived.
+    pub(super) highest: Option<SeqNum>,
+    /// Whether it widened the reordering window.
+    pub(super) reordered: bool,
 }
 
 /// The send queue with the retransmission state of each segment in it.
@@ -80,6 +87,8 @@ pub(in crate::tcp) struct SendQueue<B> {
     pub(super) pipe: u32,
     /// Octets marked lost.
     pub(super) lost: u32,
+    /// RACK.segs_sacked: segments reported by SACK blocks and not yet acknowledged.
+    pub(super) sacked: u32,
     /// Entries before this index are not `Lost`, unless the scoreboard lists them as lost once more.
     pub(super) next_lost: usize,
     /// Entries before this index are not `Fresh`: loss detection goes on from here.
@@ -100,6 +109,7 @@ impl<B: PacketBuf> SendQueue<B> {
             probed: false,
             pipe: 0,
             lost: 0,
+            sacked: 0,
             next_lost: 0,
             examined: 0,
             rack: Rack::new(nxt),
@@ -140,6 +150,11 @@ impl<B: PacketBuf> SendQueue<B> {
 
     pub(in crate::tcp) const fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// Segments reported by SACK blocks and not yet acknowledged.
+    pub(in crate::tcp) const fn sacked(&self) -> u32 {
+        self.sacked
     }
 
     /// Octets of sequence space never sent.
@@ -264,18 +279,19 @@ impl<B: PacketBuf> SendQueue<B> {
     }
 
     /// Takes a cumulative acknowledgment, which must lie in SND.UNA..=[`Self::ack_max`].
-    pub(in crate::tcp) fn ack(&mut self, ack: SeqNum, now: Instant, news: &mut News) {
+    pub(in crate::tcp) fn ack(&mut self, ack: SeqNum, receipt: &Receipt, news: &mut News) {
         if ack > self.nxt {
-            self.accept_probe(now);
+            self.accept_probe(receipt.now);
         }
         while self.sent > 0
             && let Some(entry) = self.entries.front()
             && entry.end() <= ack
         {
-            self.arrived(0, now, news);
+            self.arrived(0, receipt, news);
             if let Some(entry) = self.entries.pop_front() {
                 self.sent -= 1;
                 news.acked += entry.len;
+                self.sacked -= u32::from(entry.mark == Mark::Sacked);
             }
             self.next_lost = self.next_lost.saturating_sub(1);
             self.examined = self.examined.saturating_sub(1);
@@ -321,7 +337,7 @@ impl<B: PacketBuf> SendQueue<B> {
     }
 
     /// Notes that entry `index` has arrived; the caller removes or marks it.
-    pub(super) fn arrived(&mut self, index: usize, now: Instant, news: &mut News) {
+    pub(super) fn arrived(&mut self, index: usize, receipt: &Receipt, news: &mut News) {
         let Some(entry) = self.entries.get(index) else {
             return;
         };
@@ -336,7 +352,7 @@ impl<B: PacketBuf> SendQueue<B> {
             news.fresh = news.fresh.max(Some(entry.sent_at));
         }
         self.rack
-            .update(entry.sent_at, entry.end(), entry.resent, now);
+            .note(receipt, (entry.sent_at, entry.end()), entry.resent, news);
         self.leave(mark, len);
     }
 

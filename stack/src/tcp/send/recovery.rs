@@ -19,10 +19,12 @@ pub(in crate::tcp) struct Recovery {
     pub(in crate::tcp) mode: Mode,
     /// "recover" of RFC 6582, RecoveryPoint of RFC 6675: SND.NXT when the loss was noticed.
     pub(in crate::tcp) point: SeqNum,
-    /// Duplicate ACKs in a row (RFC 5681 2; with SACK, ACKs that report new blocks: RFC 6675 2).
-    pub(in crate::tcp) dup_acks: u8,
+    /// Without SACK: duplicate ACKs in a row (RFC 5681 2).
+    pub(in crate::tcp) dup_acks: u32,
     /// Without SACK: octets that duplicate ACKs say have left the network.
     pub(in crate::tcp) assumed: u32,
+    /// After a timeout the oldest segment goes, whatever else may still travel (RFC 6298 5.4).
+    pub(in crate::tcp) oldest_due: bool,
     prr: Prr,
 }
 
@@ -33,6 +35,7 @@ impl Recovery {
             point,
             dup_acks: 0,
             assumed: 0,
+            oldest_due: false,
             prr: Prr::default(),
         }
     }
@@ -54,6 +57,7 @@ impl Recovery {
         self.point = point;
         self.dup_acks = 0;
         self.assumed = 0;
+        self.oldest_due = true;
     }
 
     /// The window after an ACK in fast recovery. `safe` if the ACK advanced SND.UNA and brought no news of loss.

@@ -1,7 +1,8 @@
 //! Round-trip time and the retransmission timeout (RFC 6298). Whole microseconds, scaled; no floats.
 
 use crate::seq::SeqNum;
-use crate::time::Duration;
+use crate::tcp::tcb::seconds;
+use crate::time::{Duration, Instant};
 
 /// RTO before anything was measured (2.1).
 const INITIAL: Duration = Duration::from_secs(1);
@@ -13,6 +14,10 @@ const MIN: Duration = Duration::from_millis(200);
 /// Largest RTO (2.5 allows any bound of at least 60 s).
 const MAX: Duration = Duration::from_secs(60);
 
+/// How long the least round trip counts at least, and half of how long it does at most: after a change to a longer path it
+/// is that of the new one (RFC 8985 6.2 step 1).
+const MIN_WINDOW_SECS: u32 = 150;
+
 /// SRTT, RTTVAR and the RTO that follows from them.
 #[derive(Clone, Debug)]
 pub(in crate::tcp) struct RttEstimator {
@@ -20,8 +25,12 @@ pub(in crate::tcp) struct RttEstimator {
     srtt8: u32,
     /// RTTVAR in 1/4 us.
     rttvar4: u32,
-    /// Least round trip, us; `u32::MAX` before the first.
+    /// Least round trip of the present window, us; `u32::MAX` before the first.
     min: u32,
+    /// The same of the window before.
+    min_before: u32,
+    /// When the present window began, s.
+    min_since: u32,
     /// One sample a round trip goes into the averages: the next once this is acknowledged.
     next_sample: SeqNum,
     backoff: u8,
@@ -34,6 +43,8 @@ impl RttEstimator {
             srtt8: 0,
             rttvar4: 0,
             min: u32::MAX,
+            min_before: u32::MAX,
+            min_since: 0,
             next_sample,
             backoff: 0,
             syn_lost,
@@ -41,9 +52,9 @@ impl RttEstimator {
     }
 
     /// Takes the round trip of a segment sent once (Karn), acknowledged up to `una` while `nxt` was next to be sent.
-    pub(in crate::tcp) fn sample(&mut self, rtt: Duration, una: SeqNum, nxt: SeqNum) {
+    pub(in crate::tcp) fn sample(&mut self, rtt: Duration, now: Instant, una: SeqNum, nxt: SeqNum) {
         let us = micros(rtt).max(1);
-        self.min = self.min.min(us);
+        self.note_least(us, seconds(now));
         // 5.7: a measurement ends the back-off.
         self.backoff = 0;
         if self.srtt8 != 0 && una < self.next_sample {
@@ -60,6 +71,18 @@ impl RttEstimator {
         let deviation = (self.srtt8 / 8).abs_diff(us);
         self.rttvar4 = (self.rttvar4 - self.rttvar4 / 4).saturating_add(deviation);
         self.srtt8 = (self.srtt8 - self.srtt8 / 8).saturating_add(us);
+    }
+
+    fn note_least(&mut self, us: u32, now: u32) {
+        let age = now.wrapping_sub(self.min_since);
+        if age >= MIN_WINDOW_SECS {
+            let recent = age < 2 * MIN_WINDOW_SECS;
+            self.min_before = if recent { self.min } else { u32::MAX };
+            self.min = us;
+            self.min_since = now;
+        } else {
+            self.min = self.min.min(us);
+        }
     }
 
     /// 5.5: the timer doubles.
@@ -98,8 +121,10 @@ impl RttEstimator {
         Duration::from_micros(u64::from(self.rttvar4 / 4))
     }
 
+    /// The least of the last few minutes.
     pub(in crate::tcp) fn min_rtt(&self) -> Option<Duration> {
-        (self.min != u32::MAX).then(|| Duration::from_micros(u64::from(self.min)))
+        let min = self.min.min(self.min_before);
+        (min != u32::MAX).then(|| Duration::from_micros(u64::from(min)))
     }
 }
 
@@ -138,7 +163,7 @@ mod tests {
         for (name, samples, doublings, us) in rows {
             let mut rtt = RttEstimator::new(SeqNum(0), false);
             for (n, sample) in (1..).zip(*samples) {
-                rtt.sample(ms(*sample), SeqNum(n * 100), SeqNum(n * 100));
+                rtt.sample(ms(*sample), Instant::ZERO, SeqNum(n * 100), SeqNum(n * 100));
             }
             for _ in 0..*doublings {
                 rtt.back_off();
@@ -151,10 +176,10 @@ mod tests {
     #[test]
     fn t7_one_sample_a_round_trip_goes_into_the_average() {
         let mut rtt = RttEstimator::new(SeqNum(0), false);
-        rtt.sample(ms(100), SeqNum(1), SeqNum(1000));
-        rtt.sample(ms(500), SeqNum(900), SeqNum(1900));
+        rtt.sample(ms(100), Instant::ZERO, SeqNum(1), SeqNum(1000));
+        rtt.sample(ms(500), Instant::ZERO, SeqNum(900), SeqNum(1900));
         assert_eq!(rtt.srtt(), Some(ms(100)));
-        rtt.sample(ms(500), SeqNum(1001), SeqNum(2000));
+        rtt.sample(ms(500), Instant::ZERO, SeqNum(1001), SeqNum(2000));
         assert_eq!(rtt.srtt(), Some(ms(150)));
     }
 
@@ -163,7 +188,29 @@ mod tests {
         let mut rtt = RttEstimator::new(SeqNum(0), false);
         rtt.back_off();
         assert_eq!(rtt.rto(), ms(2000));
-        rtt.sample(ms(100), SeqNum(1), SeqNum(2));
+        rtt.sample(ms(100), Instant::ZERO, SeqNum(1), SeqNum(2));
         assert_eq!(rtt.rto(), ms(300));
+    }
+
+    /// (second of the sample, its ms, least ms of the last minutes): a route that became longer is noticed.
+    #[test]
+    fn t11_the_least_round_trip_is_that_of_the_last_minutes() {
+        let mut rtt = RttEstimator::new(SeqNum(0), false);
+        let rows = [
+            (0, 40, 40),
+            (100, 90, 40),
+            (149, 30, 30),
+            (150, 80, 30),
+            (299, 85, 30),
+            (300, 90, 80),
+            (450, 95, 90),
+            (2000, 200, 200),
+            (2001, 190, 190),
+        ];
+        for (n, (secs, sample, least)) in (1..).zip(rows) {
+            let now = Instant::from_millis(secs * 1000);
+            rtt.sample(ms(sample), now, SeqNum(n), SeqNum(n));
+            assert_eq!(rtt.min_rtt(), Some(ms(least)), "at {secs} s");
+        }
     }
 }

@@ -1,90 +1,25 @@
-//! Which segments have arrived, which are lost: SACK (RFC 2018, RFC 6675) and, by time, RACK (RFC 8985).
+//! Which segments have arrived and which are to be sent again: SACK (RFC 2018, RFC 6675).
 //!
 //! Every step is amortized constant per segment: SACK blocks are snapped to segments and kept as ranges, so a block that
-//! is reported again costs one search, and both loss detectors walk forward from where they last stopped.
+//! is reported again costs one search, and loss detection walks forward from where it last stopped.
 
 use super::queue::{Entry, Mark, News, SendQueue};
+use super::rack::Receipt;
 use crate::PacketBuf;
 use crate::seq::SeqNum;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::tcp::SackBlock;
 use std::collections::VecDeque;
 
 /// DupThresh (RFC 6675 2).
-pub(super) const DUP_THRESH: u8 = 3;
-
-/// The segment sent most recently of those that have arrived (RFC 8985 5.2).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rack {
-    /// RACK.xmit_ts.
-    sent_at: Instant,
-    /// RACK.end_seq.
-    end: SeqNum,
-    /// RACK.rtt.
-    rtt: Duration,
-    /// RACK.min_RTT.
-    min_rtt: Duration,
-    /// RACK.fack: the highest octet that has arrived.
-    highest: SeqNum,
-    /// RACK.reordering_seen.
-    reordering_seen: bool,
-}
-
-impl Rack {
-    pub(super) const fn new(end: SeqNum) -> Self {
-        Self {
-            sent_at: Instant::ZERO,
-            end,
-            rtt: Duration::ZERO,
-            min_rtt: Duration::MAX,
-            highest: end,
-            reordering_seen: false,
-        }
-    }
-
-    /// RFC 8985 6.2 steps 1 to 3. An arrival sooner than any round trip is that of an earlier transmission.
-    pub(super) fn update(&mut self, sent_at: Instant, end: SeqNum, resent: bool, now: Instant) {
-        if end > self.highest {
-            self.highest = end;
-        } else if end < self.highest && !resent {
-            self.reordering_seen = true;
-        }
-        let rtt = now.since(sent_at);
-        if resent && rtt < self.min_rtt {
-            return;
-        }
-        if !resent {
-            self.min_rtt = self.min_rtt.min(rtt);
-        }
-        if (sent_at, end.distance(self.end)) > (self.sent_at, 0) {
-            self.sent_at = sent_at;
-            self.end = end;
-            self.rtt = rtt;
-        }
-    }
-
-    fn is_later_than(&self, sent_at: Instant, end: SeqNum) -> bool {
-        (self.sent_at, self.end.distance(end)) > (sent_at, 0)
-    }
-
-    /// RFC 8985 6.2 step 5: when a segment sent at `sent_at`, before the delivered one, counts as lost. A quarter of the
-    /// least round trip is left for reordering.
-    fn overdue_at(&self, sent_at: Instant) -> Instant {
-        let reordering = if self.min_rtt == Duration::MAX {
-            Duration::ZERO
-        } else {
-            self.min_rtt / 4
-        };
-        sent_at + self.rtt + reordering
-    }
-}
+pub(super) const DUP_THRESH: u32 = 3;
 
 /// What SACK and retransmissions need beyond the marks on the segments; made when first needed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scoreboard {
     /// What was reported by SACK: ascending, disjoint, not adjacent, along the edges of segments.
     ranges: VecDeque<SackBlock>,
-    /// Retransmissions in the order of their sending.
+    /// Retransmissions in the order of their sending, and at one time of their numbers.
     resent: VecDeque<(SeqNum, Instant)>,
     /// Segments whose retransmission was lost too: they go first.
     lost_again: VecDeque<SeqNum>,
@@ -107,10 +42,27 @@ impl Scoreboard {
         }
     }
 
+    /// Notes a retransmission. What is sent at once counts as sent in the order of its numbers (RFC 8985 6.2 step 2).
+    fn note_resent(&mut self, seq: SeqNum, now: Instant) {
+        let later = self.resent.iter().rev();
+        let later = later.take_while(|(other, at)| *at == now && *other > seq);
+        let place = self.resent.len() - later.count();
+        self.resent.insert(place, (seq, now));
+    }
+
     /// Retransmissions remembered.
     #[cfg(test)]
     pub(super) fn noted(&self) -> usize {
         self.resent.len()
+    }
+
+    /// The retransmission timer expired: what was lost is sent again from the oldest on. What `reneged` was reported by a
+    /// peer that has thrown it away.
+    pub(super) fn on_timeout(&mut self, reneged: bool) {
+        self.lost_again.clear();
+        if reneged {
+            self.ranges.clear();
+        }
     }
 
     /// Index of the first range that ends at or beyond `seq`.
@@ -148,7 +100,7 @@ impl Scoreboard {
 
 impl<B: PacketBuf> SendQueue<B> {
     /// Takes one SACK block. What lies outside of what was sent, as a DSACK does (RFC 2883), tells nothing here.
-    pub(in crate::tcp) fn sack(&mut self, block: SackBlock, now: Instant, news: &mut News) {
+    pub(in crate::tcp) fn sack(&mut self, block: SackBlock, receipt: &Receipt, news: &mut News) {
         if block.start >= block.end || block.start < self.una || block.end > self.nxt {
             return;
         }
@@ -171,9 +123,10 @@ impl<B: PacketBuf> SendQueue<B> {
                 continue;
             }
             end = entry.end();
-            self.arrived(index, now, news);
+            self.arrived(index, receipt, news);
             if let Some(entry) = self.entries.get_mut(index) {
                 entry.mark = Mark::Sacked;
+                self.sacked += 1;
             }
             index += 1;
         }
@@ -207,99 +160,39 @@ impl<B: PacketBuf> SendQueue<B> {
         low
     }
 
-    fn sent_entry_at(&mut self, seq: SeqNum) -> Option<(usize, &mut Entry<B>)> {
+    pub(super) fn sent_entry_at(&self, seq: SeqNum) -> Option<(usize, &Entry<B>)> {
         let index = self.index_of(seq);
         if index >= self.sent {
             return None;
         }
-        let entry = self.entries.get_mut(index)?;
+        let entry = self.entries.get(index)?;
         (entry.seq == seq).then_some((index, entry))
     }
 
-    /// Marks what is lost by now; the deadline at which more may be, if nothing else arrives.
-    /// For peers that send SACK only: without it, an arrival says nothing about what was sent before.
-    pub(in crate::tcp) fn detect_losses(&mut self, now: Instant, smss: u32) -> Option<Instant> {
-        // RFC 8985 6.2 step 4: once segments were seen to overtake each other, counting them says nothing.
-        if let (false, Some(edge)) = (self.rack.reordering_seen, self.lost_edge(smss)) {
-            self.detect_by_count(edge);
-        }
-        crate::time::earlier(self.detect_by_time(now), self.detect_lost_again(now))
+    /// The retransmission made first of those that may still travel: its number and time.
+    pub(super) fn oldest_resent(&self) -> Option<(SeqNum, Instant)> {
+        self.board.as_ref()?.resent.front().copied()
     }
 
-    /// IsLost of RFC 6675 4: everything below the returned edge has DupThresh ranges, or more than DupThresh - 1 segments'
-    /// worth of octets, reported above it.
-    fn lost_edge(&self, smss: u32) -> Option<SeqNum> {
-        let board = self.board.as_ref()?;
-        let mut octets = 0;
-        for (count, range) in (1..).zip(board.ranges.iter().rev()) {
-            octets += range.end - range.start;
-            if count >= DUP_THRESH || octets > u32::from(DUP_THRESH - 1) * smss {
-                return Some(range.start);
-            }
-        }
-        None
-    }
-
-    fn detect_by_count(&mut self, edge: SeqNum) {
-        while self.examined < self.sent
-            && let Some(entry) = self.entries.get(self.examined)
-            && entry.end() <= edge
-        {
-            if entry.mark == Mark::Fresh {
-                self.mark_lost(self.examined);
-            }
-            self.examined += 1;
+    pub(super) fn forget_oldest_resent(&mut self) {
+        if let Some(board) = &mut self.board {
+            board.resent.pop_front();
         }
     }
 
-    /// RFC 8985 for first transmissions, which were sent in the order of the queue.
-    fn detect_by_time(&mut self, now: Instant) -> Option<Instant> {
-        while self.examined < self.sent
-            && let Some(entry) = self.entries.get(self.examined)
-        {
-            if entry.mark == Mark::Fresh {
-                if !self.rack.is_later_than(entry.sent_at, entry.end()) {
-                    return None;
-                }
-                let overdue = self.rack.overdue_at(entry.sent_at);
-                if now < overdue {
-                    return Some(overdue);
-                }
-                self.mark_lost(self.examined);
-            }
-            self.examined += 1;
-        }
-        None
-    }
-
-    /// RFC 8985 for retransmissions, in the order of their sending.
-    fn detect_lost_again(&mut self, now: Instant) -> Option<Instant> {
-        loop {
-            let (seq, sent_at) = *self.board.as_ref()?.resent.front()?;
-            let rack = self.rack;
-            if let Some((_, entry)) = self.sent_entry_at(seq)
-                && entry.mark == Mark::Resent
-                && entry.sent_at == sent_at
-            {
-                if !rack.is_later_than(sent_at, entry.end()) {
-                    return None;
-                }
-                let overdue = rack.overdue_at(sent_at);
-                if now < overdue {
-                    return Some(overdue);
-                }
-                entry.mark = Mark::Lost;
-                let len = entry.seq_len();
-                self.pipe -= len;
-                self.lost += len;
-                self.board.as_mut()?.lost_again.push_back(seq);
-            }
-            self.board.as_mut()?.resent.pop_front();
+    /// Marks the entry at `index`, whose retransmission travels, as lost: it goes first.
+    pub(super) fn mark_lost_again(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.mark = Mark::Lost;
+            let (seq, len) = (entry.seq, entry.seq_len());
+            self.pipe -= len;
+            self.lost += len;
+            self.board.get_or_insert_default().lost_again.push_back(seq);
         }
     }
 
     /// Marks the entry at `index`, which travels, as lost.
-    fn mark_lost(&mut self, index: usize) {
+    pub(super) fn mark_lost(&mut self, index: usize) {
         let Some(entry) = self.entries.get_mut(index) else {
             return;
         };
@@ -310,11 +203,6 @@ impl<B: PacketBuf> SendQueue<B> {
             self.lost += len;
             self.next_lost = self.next_lost.min(index);
         }
-    }
-
-    /// Whether segments of this path overtake each other.
-    pub(in crate::tcp) const fn reordering_seen(&self) -> bool {
-        self.rack.reordering_seen
     }
 
     /// Without SACK: the oldest segment is lost (RFC 6582 3.2), whether it was sent once or more often.
@@ -330,32 +218,6 @@ impl<B: PacketBuf> SendQueue<B> {
             let too_long = |entry: &Entry<B>| entry.len as usize > max(entry.item.upper.len());
             if self.entries.get(index).is_some_and(too_long) {
                 self.mark_lost(index);
-            }
-        }
-    }
-
-    /// After a timeout: all that was not reported is lost (RFC 6675 5.1). If the oldest was reported and is still not
-    /// acknowledged, the peer has thrown it away, and no report counts (RFC 2018 8).
-    pub(in crate::tcp) fn mark_all_lost(&mut self) {
-        let reneged = self
-            .entries
-            .front()
-            .is_some_and(|head| self.sent > 0 && head.mark == Mark::Sacked);
-        self.pipe = 0;
-        self.lost = 0;
-        for entry in self.entries.iter_mut().take(self.sent) {
-            if reneged || entry.mark != Mark::Sacked {
-                entry.mark = Mark::Lost;
-                self.lost += entry.seq_len();
-            }
-        }
-        self.next_lost = 0;
-        self.examined = self.sent;
-        if let Some(board) = &mut self.board {
-            board.resent.clear();
-            board.lost_again.clear();
-            if reneged {
-                board.ranges.clear();
             }
         }
     }
@@ -390,19 +252,20 @@ impl<B: PacketBuf> SendQueue<B> {
         }
     }
 
-    /// Marks the entry at `index`, which is lost, as sent again.
+    /// Marks the entry at `index`, which is lost or travels, as sent again.
     pub(in crate::tcp) fn resend(&mut self, index: usize, now: Instant) -> Option<&Entry<B>> {
         let entry = self.entries.get_mut(index)?;
+        let len = entry.seq_len();
+        if entry.mark == Mark::Lost {
+            self.lost -= len;
+            self.pipe += len;
+        }
         entry.mark = Mark::Resent;
         entry.resent = true;
         entry.sent_at = now;
-        let len = entry.seq_len();
-        self.lost -= len;
-        self.pipe += len;
         self.board
             .get_or_insert_default()
-            .resent
-            .push_back((entry.seq, now));
+            .note_resent(entry.seq, now);
         self.entries.get(index)
     }
 

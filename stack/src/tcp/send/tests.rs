@@ -1,11 +1,14 @@
 use super::queue::{News, SendQueue};
+use super::rack::Receipt;
 use crate::buf::Chain;
 use crate::seq::SeqNum;
 use crate::tcp::Item;
 use crate::tcp::tests::rig::{Buf, slice};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::tcp::{OptBytes, SackBlock};
 use proptest::prelude::*;
+
+mod rack;
 
 /// Just before the wrap.
 const FIRST: u32 = u32::MAX - 3_000;
@@ -29,6 +32,15 @@ fn at(ms: u64) -> Instant {
     Instant::from_millis(ms)
 }
 
+/// An acknowledgment that comes `ms` after the start and tells nothing of its cause.
+fn receipt(ms: u64) -> Receipt {
+    Receipt {
+        now: at(ms),
+        answers: None,
+        min_rtt: Duration::ZERO,
+    }
+}
+
 fn block(start: u32, end: u32) -> SackBlock {
     SackBlock {
         start: SeqNum(FIRST) + start,
@@ -47,6 +59,8 @@ fn check(queue: &SendQueue<Buf>) {
     };
     assert_eq!(queue.pipe(), of(&[Mark::Fresh, Mark::Resent]), "pipe");
     assert_eq!(queue.lost(), of(&[Mark::Lost]), "lost");
+    let sacked = queue.entries.iter().filter(|e| e.mark == Mark::Sacked);
+    assert_eq!(queue.sacked() as usize, sacked.count(), "sacked");
     let all: u32 = queue.entries.iter().map(super::queue::Entry::seq_len).sum();
     assert_eq!(
         queue.flight() + queue.unsent(),
@@ -63,16 +77,15 @@ fn check(queue: &SendQueue<Buf>) {
     );
 }
 
+/// Below the last segment reported all is lost that was sent before it, once the reordering window has passed.
 #[test]
-fn t10_is_lost_by_three_ranges_or_more_than_two_segments_above() {
+fn t11_what_was_sent_before_an_arrival_is_lost_when_the_window_has_passed() {
     // (reported blocks in segments, lost segments)
     type Row = (&'static [(u32, u32)], &'static [u32]);
     let rows: &[Row] = &[
-        (&[(1, 2)], &[]),
-        (&[(1, 3)], &[]),
-        (&[(1, 4)], &[0]),
-        (&[(2, 3), (4, 5)], &[]),
-        (&[(2, 3), (4, 5), (6, 7)], &[0, 1]),
+        (&[(0, 3)], &[]),
+        (&[(1, 2)], &[0]),
+        (&[(2, 3), (4, 5)], &[0, 1, 3]),
         (&[(3, 4), (6, 9)], &[0, 1, 2, 4, 5]),
     ];
     for (reported, lost) in rows {
@@ -80,15 +93,19 @@ fn t10_is_lost_by_three_ranges_or_more_than_two_segments_above() {
         while queue.send_next(at(0)).is_some() {}
         let mut news = News::default();
         for (start, end) in *reported {
-            queue.sack(block(start * LEN, end * LEN), at(100), &mut news);
+            queue.sack(block(start * LEN, end * LEN), &receipt(100), &mut news);
         }
-        // Too early for what time alone would tell (RFC 8985).
-        queue.detect_losses(at(100), LEN);
+        queue.conclude(at(100), &news);
+        let wnd = Duration::from_millis(25);
+        let again = queue.detect_losses(at(100), wnd);
+        assert_eq!(again, (!lost.is_empty()).then(|| at(125)), "{reported:?}");
+        assert_eq!(queue.lost(), 0, "{reported:?}");
+        assert_eq!(queue.detect_losses(at(125), wnd), None, "{reported:?}");
         check(&queue);
         let mut found = Vec::new();
         while let Some((index, entry)) = queue.next_lost() {
             found.push((entry.seq - SeqNum(FIRST)) / LEN);
-            queue.resend(index, at(100));
+            queue.resend(index, at(125));
         }
         assert_eq!(found, *lost, "{reported:?}");
     }
@@ -101,7 +118,7 @@ fn t10_blocks_that_cannot_be_are_ignored() {
         queue.send_next(at(0));
     }
     let mut news = News::default();
-    queue.ack(SeqNum(FIRST) + LEN, at(1), &mut news);
+    queue.ack(SeqNum(FIRST) + LEN, &receipt(1), &mut news);
     let before = news.delivered;
     for (start, end) in [
         (0, LEN),
@@ -111,7 +128,7 @@ fn t10_blocks_that_cannot_be_are_ignored() {
         (150, 190),
         (600, 700),
     ] {
-        queue.sack(block(start, end), at(1), &mut news);
+        queue.sack(block(start, end), &receipt(1), &mut news);
         check(&queue);
     }
     assert_eq!(news.delivered, before);
@@ -165,14 +182,17 @@ proptest! {
                 Step::Ack(to) => {
                     let ack = SeqNum(FIRST) + to;
                     if queue.una() < ack && ack <= queue.nxt() {
-                        queue.ack(ack, at(n), &mut news);
+                        queue.ack(ack, &receipt(n), &mut news);
                     }
                 },
-                Step::Sack(start, end) => queue.sack(block(start, end), at(n), &mut news),
+                Step::Sack(start, end) => queue.sack(block(start, end), &receipt(n), &mut news),
                 Step::Detect => {
-                    queue.detect_losses(at(n), LEN);
+                    queue.detect_losses(at(n), Duration::from_millis(n % 3));
                 },
-                Step::Timeout => queue.mark_all_lost(),
+                Step::Timeout => {
+                    let window = (n % 2 == 0).then(|| Duration::from_millis(n % 3));
+                    queue.mark_lost_on_timeout(at(n), window);
+                },
                 Step::HeadLost => queue.mark_head_lost(),
                 Step::Cut(len) => {
                     let index = queue.next_lost().map(|(index, _)| index);
@@ -182,6 +202,7 @@ proptest! {
                     }
                 },
             }
+            queue.conclude(at(n), &news);
             delivered += news.delivered;
             check(&queue);
             prop_assert!(delivered >= queue.una() - SeqNum(FIRST));
@@ -197,7 +218,7 @@ fn t10_a_partly_acknowledged_loss_stays_in_sight() {
     for n in 0..4 {
         queue.send_next(at(n));
     }
-    queue.mark_all_lost();
+    queue.mark_lost_on_timeout(at(4), None);
     for n in 5..8 {
         let index = queue.next_lost().map(|(index, _)| index).unwrap();
         queue.resend(index, at(n));
@@ -206,9 +227,11 @@ fn t10_a_partly_acknowledged_loss_stays_in_sight() {
         queue.send_next(at(n));
     }
     let mut news = News::default();
-    queue.sack(block(4 * LEN, 11 * LEN), at(17), &mut news);
-    queue.detect_losses(at(18), LEN);
-    queue.ack(SeqNum(FIRST) + LEN + 1, at(19), &mut news);
+    queue.sack(block(4 * LEN, 11 * LEN), &receipt(17), &mut news);
+    queue.conclude(at(17), &news);
+    queue.detect_losses(at(18), Duration::ZERO);
+    assert!(queue.lost() > 0, "retransmissions were lost");
+    queue.ack(SeqNum(FIRST) + LEN + 1, &receipt(19), &mut news);
     check(&queue);
     while queue.lost() > 0 {
         let index = queue.next_lost().map(|(index, _)| index);
@@ -230,6 +253,6 @@ fn t8_retransmissions_that_were_acknowledged_are_forgotten() {
         let noted = queue.board.as_ref().map_or(0, |board| board.noted());
         assert!(noted <= 2, "{noted} after {n} retransmissions");
         let mut news = News::default();
-        queue.ack(SeqNum(FIRST) + n * LEN, at(3), &mut news);
+        queue.ack(SeqNum(FIRST) + n * LEN, &receipt(3), &mut news);
     }
 }

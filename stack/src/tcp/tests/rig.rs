@@ -155,6 +155,12 @@ impl Rig {
             .map(|at| at.since(START).as_millis())
     }
 
+    /// The first whole millisecond after the start at which a timer is due.
+    pub(in crate::tcp) fn due_ms(&self) -> Option<u64> {
+        let due = self.tcb.next_deadline()?.since(START).as_micros();
+        Some(u64::try_from(due.div_ceil(1000)).unwrap())
+    }
+
     pub(in crate::tcp) fn count(&self, counter: Counter) -> u64 {
         self.counters.get(counter)
     }
