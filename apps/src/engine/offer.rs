@@ -4,7 +4,6 @@
 
 use super::Engine;
 use super::policy::subscriber_key;
-use super::setup::DSS_LEN;
 use crate::Counter;
 use crate::relay::{Ends, Kind, Offering, Pending};
 use core::net::IpAddr;
@@ -216,11 +215,19 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// The MSS that the opener is told: what it fills leaves room for the options of the leg that speaks Multipath TCP.
-    pub(super) fn mss_to_opener(&self, pending: &Pending, answerer: &Offer, limit: u16) -> u16 {
+    pub(super) fn mss_to_opener(
+        &self,
+        pending: &Pending,
+        answerer: &Offer,
+        settled: Option<&(LocalKey, capable::Agreed)>,
+        limit: u16,
+    ) -> u16 {
         let to = pending.ends().answerer_gets().dst;
         if matches!(pending.kind, Kind::Opening(_)) {
             let limit = limit.min(self.segment_max(to));
-            answerer.smss(limit, to.is_ipv6()).saturating_sub(DSS_LEN)
+            let checksum = settled.is_some_and(|(_, agreed)| agreed.checksum);
+            let options = self.dss_len(checksum);
+            answerer.smss(limit, to.is_ipv6()).saturating_sub(options)
         } else {
             answerer.smss(limit, to.is_ipv6())
         }

@@ -17,7 +17,10 @@ use stack::{Frame, Instant, PacketBuf, SeqNum, Side};
 
 /// Octets of MPTCP options on each data segment of the access side: a DSS with 64-bit sequence number and
 /// acknowledgment (RFC 8684 3.3). The server is offered that much less, so that one segment in is one segment out.
-pub(super) const DSS_LEN: u16 = 28;
+const DSS_LEN: u16 = 28;
+
+/// The same with a checksum, and two octets of padding.
+const DSS_CHECKSUM_LEN: u16 = 32;
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes the first SYN of a flow that is to be split: remembers it and forwards it.
@@ -78,7 +81,10 @@ impl<B: PacketBuf> Engine<B> {
         if let Kind::Opening(offering) = kind {
             return self.forward_offer(now, arrival, (offering, syns), out);
         }
-        let options = if kind == Kind::Plain { 0 } else { DSS_LEN };
+        let options = match kind {
+            Kind::Capable(request) => self.dss_len(request.terms.checksum),
+            Kind::Opening(_) | Kind::Plain => 0,
+        };
         let opener = self.segment_max(tuple.src).saturating_sub(options);
         let edit = SynEdit {
             strip_mptcp: true,
@@ -88,6 +94,15 @@ impl<B: PacketBuf> Engine<B> {
             ..SynEdit::default()
         };
         self.pass_syn(now, arrival, edit, out);
+    }
+
+    /// What a data segment's MPTCP options take of it, if the peer asks for checksums or not.
+    pub(super) const fn dss_len(&self, peer_asks: bool) -> u16 {
+        if self.config.checksum || peer_asks {
+            DSS_CHECKSUM_LEN
+        } else {
+            DSS_LEN
+        }
     }
 
     /// Octets of payload and TCP options of a segment towards `to`: on the side of Multipath TCP at most what every access
@@ -240,7 +255,7 @@ impl<B: PacketBuf> Engine<B> {
             .unwrap_or(0)
             .wrapping_add(self.isn.ts_offset(&to_opener));
         let ours = Offer {
-            mss: Some(self.mss_to_opener(pending, &answerer, limit)),
+            mss: Some(self.mss_to_opener(pending, &answerer, settled.as_ref(), limit)),
             ts: answerer.ts.map(|_| Timestamps { val, ecr: 0 }),
             ..answerer
         };

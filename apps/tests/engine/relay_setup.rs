@@ -35,6 +35,22 @@ fn a_split_syn_leaves_verbatim_without_mp_capable_and_with_room_for_the_options(
 }
 
 #[test]
+fn m17_checksums_that_either_asks_for_have_room_too() {
+    // 30 octets, padded to 32.
+    for (ours, theirs) in [(true, false), (false, true)] {
+        let mut sim = raw_sim(EngineConfig {
+            checksum: ours,
+            ..config()
+        });
+        let mut syn = Tcp::capable_syn(H, 1000, S);
+        let flags = syn.options.len() - 1;
+        syn.options[flags] |= if theirs { 0x80 } else { 0 };
+        let out = passes(&mut sim, ACCESS1, &syn);
+        assert_eq!(out.option(2), Some(&1428u16.to_be_bytes()[..]));
+    }
+}
+
+#[test]
 fn the_client_is_answered_with_what_both_offered_and_nothing_before() {
     let mut sim = raw_sim(config());
     let syn = Tcp::capable_syn(H, 1000, S);
