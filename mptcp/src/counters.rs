@@ -63,6 +63,7 @@ stack::counters! {
         SubflowLost "subflow_lost" "Subflows given up because the peer stopped answering.",
         SubflowStale "subflow_stale" "Times that a subflow stopped making progress and its data went to others.",
         Reinjected "reinjected" "Segments sent again on another subflow.",
+        Penalised "penalised" "Times that a subflow's congestion window was halved because its data held up all else.",
         SentRedundantly "sent_redundantly" "Segments sent on one more subflow because all data goes by all.",
         OverflowOn "overflow_on" "Times that a connection began to use dearer subflows because the cheaper ones did not suffice.",
         DataRto "data_rto" "Data-level retransmission timeouts.",

@@ -212,6 +212,23 @@ impl<B: PacketBuf> SendQueue<B> {
         chosen
     }
 
+    /// Marks the first of the `among` oldest chunks that `choose` picks to be sent again, before any other; whether there
+    /// was one.
+    pub(crate) fn overtake(
+        &mut self,
+        among: usize,
+        mut choose: impl FnMut(&Chunk<B>) -> bool,
+    ) -> bool {
+        let mut oldest = self.sent.iter_mut().take(among);
+        let chosen = oldest.find(|chunk| !chunk.again && choose(chunk));
+        if let Some(chunk) = chosen {
+            chunk.again = true;
+            self.again.push_front(chunk.dsn);
+            return true;
+        }
+        false
+    }
+
     /// Forgets a slot that was freed, so that its next holder does not count as a carrier.
     pub(crate) fn forget(&mut self, slot: u8) {
         for chunk in &mut self.sent {

@@ -128,6 +128,8 @@ pub struct Subflow<B> {
     /// It made no progress for so long that its data went to others; until it does.
     pub(crate) stale: bool,
     pub(crate) rate: Rate,
+    /// When its window was last halved because it held up all else.
+    pub(crate) penalised_at: Option<Instant>,
     /// Kept for OLIA alone.
     pub(crate) spans: Spans,
     /// When it last went from nothing queued to something.
@@ -199,6 +201,7 @@ impl<B: PacketBuf> Subflow<B> {
             fail_again_at: None,
             stale: false,
             rate: Rate::new(),
+            penalised_at: None,
             spans: Spans::default(),
             busy_since: Instant::ZERO,
             run: None,
@@ -322,6 +325,19 @@ impl<B: PacketBuf> Subflow<B> {
         let ip = if self.tuple.src.is_ipv4() { 20 } else { 40 };
         let all = len + ip + 20 + self.tcb.options_len(option_len);
         u32::try_from(all).unwrap_or(u32::MAX)
+    }
+
+    /// Halves the congestion window because the data that it was given holds up all else: at most once a round trip, as
+    /// a loss would. Whether it did.
+    pub(crate) fn penalise(&mut self, now: Instant) -> bool {
+        let due = self
+            .penalised_at
+            .is_none_or(|at| now.since(at) >= self.srtt());
+        if due {
+            self.penalised_at = Some(now);
+            self.tcb.penalise();
+        }
+        due
     }
 
     /// Whether the peer can still be reached by it.

@@ -81,6 +81,46 @@ fn m16_data_fin_is_not_acknowledged_before_it_is_accepted() {
 }
 
 #[test]
+fn m16_an_end_that_is_taken_late_is_waited_for_while_the_peer_answers() {
+    let mut world = two_paths(Setup::default());
+    world.ends[B].reads = false;
+    world.ends[A].send(5_000, true);
+    // Far longer than ten DATA_FINs with waits that double.
+    world.pass(20 * MINUTE);
+    assert_eq!(world.ends[A].conn.outcome(), Outcome::Alive);
+    assert!(
+        world.ends[A].count(Counter::DataFinTx) < 150,
+        "each half a minute"
+    );
+    world.ends[B].reads = true;
+    world.ends[B].send(0, true);
+    world.run(MINUTE, World::is_closed);
+    assert!(
+        world
+            .ends
+            .iter()
+            .all(|end| end.conn.outcome() == Outcome::Closed)
+    );
+}
+
+#[test]
+fn m16_an_end_that_nobody_answers_is_given_up() {
+    let mut world = two_paths(Setup::default());
+    world.ends[B].reads = false;
+    world.ends[A].send(5_000, true);
+    world.pass(5 * MINUTE);
+    for path in &mut world.paths {
+        path.iter_mut().for_each(|link| link.set_down(true));
+    }
+    let took = world.run(10 * MINUTE, |w| w.ends[A].conn.is_closed());
+    assert!(took > 4 * MINUTE, "{took:?}");
+    assert_eq!(
+        world.ends[A].conn.outcome(),
+        Outcome::Reset(ResetReason::TimedOut)
+    );
+}
+
+#[test]
 fn bug8_the_last_data_ack_is_lost_and_the_close_is_bounded() {
     // From the moment that both ends are known, nothing of A's arrives any more.
     let mut world = two_paths(Setup::default());
@@ -258,6 +298,76 @@ fn m25_a_reset_of_the_last_subflow_resets_the_connection() {
         world.ends[B].conn.outcome(),
         Outcome::Reset(ResetReason::LastSubflow)
     );
+}
+
+/// Resets all that is under way on both paths until both ends have no subflow left.
+fn lose_all_subflows(world: &mut World) {
+    world.middlebox = Some(Box::new(|transit| {
+        if transit.path < 2 {
+            into_reset(transit.segment);
+        }
+        true
+    }));
+    world.run(MINUTE, |w| {
+        w.ends.iter().all(|end| end.conn.subflows().count() == 0)
+    });
+    world.middlebox = None;
+}
+
+fn three_paths() -> World {
+    let delays = [10, 25, 15];
+    let mut world = World::new(
+        Setup::default(),
+        delays
+            .map(|delay| Link::pair(1_000_000, delay, 100_000))
+            .into(),
+    );
+    world.join_all(&[1]);
+    world
+}
+
+#[test]
+fn m25_a_connection_whose_last_subflow_is_gone_goes_on_with_one_that_joins_in_time() {
+    for wait in [1, 9] {
+        let mut world = three_paths();
+        world.ends[A].send(2_000_000, true);
+        world.ends[B].send(3_000_000, true);
+        world.pass(Duration::from_millis(300));
+        lose_all_subflows(&mut world);
+        assert!(
+            world
+                .ends
+                .iter()
+                .all(|end| end.conn.outcome() == Outcome::Alive)
+        );
+        world.pass(Duration::from_secs(wait));
+        world.join(2);
+        world.run(MINUTE, World::is_complete);
+        world.ends.iter().for_each(world::End::assert_intact);
+        world.run(MINUTE, World::is_closed);
+        assert!(
+            world
+                .ends
+                .iter()
+                .all(|end| end.conn.outcome() == Outcome::Closed)
+        );
+    }
+}
+
+#[test]
+fn m25_a_connection_whose_last_subflow_is_gone_ends_if_none_joins() {
+    let mut world = three_paths();
+    world.ends[A].send(2_000_000, true);
+    world.ends[B].send(3_000_000, true);
+    world.pass(Duration::from_millis(300));
+    lose_all_subflows(&mut world);
+    let took = world.run(MINUTE, World::is_closed);
+    assert!(
+        (Duration::from_secs(9)..Duration::from_secs(11)).contains(&took),
+        "{took:?}"
+    );
+    let reset = Outcome::Reset(ResetReason::LastSubflow);
+    assert!(world.ends.iter().any(|end| end.conn.outcome() == reset));
 }
 
 #[test]

@@ -158,15 +158,9 @@ fn fast_and_slow() -> Vec<[Link; 2]> {
 
 #[test]
 fn bug11_a_path_a_hundred_times_slower_costs_at_most_a_tenth_of_the_best_alone() {
-    for buffer in [100_000, 400_000, 1 << 20, 4 << 20] {
+    for buffer in [100_000, 1 << 20, 4 << 20] {
         let alone = goodput(&all()[0].1, buffer, vec![fast_and_slow()[0].clone()]);
         for (name, scheduler) in all() {
-            // These two use a path however slow it is: for paths that are alike, or with a window for all of them.
-            if matches!(scheduler, Scheduler::LowestRtt(_) | Scheduler::Weighted(_))
-                && buffer < 4 << 20
-            {
-                continue;
-            }
             let both = goodput(&scheduler, buffer, fast_and_slow());
             println!("{name}, {buffer} octets: {} of 1000", both * 1000 / alone);
             assert!(

@@ -109,6 +109,50 @@ fn m29_a_path_that_dies_loses_nothing() {
 }
 
 #[test]
+fn m29_a_dead_path_is_found_within_three_rtos_or_a_second() {
+    // Round trips of 20 ms, where a second is more, and of 600 ms, where three timeouts are.
+    for (delay, patience) in [(10, 1_000), (300, 2_700)] {
+        let paths = vec![
+            Link::pair(1_000_000, 10, 100_000),
+            Link::pair(1_000_000, delay, 400_000),
+        ];
+        let mut world = World::new(Setup::default(), paths);
+        world.join_all(&[1]);
+        world.ends[A].send(60_000_000, false);
+        world.pass(Duration::from_secs(8));
+        let most = world.ends[A]
+            .conn
+            .subflow(mptcp::SubflowId(1))
+            .unwrap()
+            .tcb()
+            .rto()
+            * 3;
+        let most = most.max(Duration::from_secs(1));
+        world.paths[1]
+            .iter_mut()
+            .for_each(|link| link.set_down(true));
+        let took = world.run(MINUTE, |w| w.ends[A].count(Counter::SubflowStale) > 0);
+        // What was under way still arrives, and its acknowledgments.
+        let under_way = Duration::from_millis(2 * delay) + Duration::from_millis(400);
+        println!("{took:?}, three timeouts {most:?}");
+        assert!(took <= most + under_way, "{took:?} of {most:?}");
+        assert!(
+            took >= Duration::from_millis(patience / 2),
+            "{took:?}: too early"
+        );
+        // From then on the other path carries all, what was lost with this one too.
+        let at = world.ends[B].received;
+        world.pass(Duration::from_secs(5));
+        assert!(
+            world.ends[B].received - at > 4_000_000,
+            "{}",
+            world.describe()
+        );
+        world.ends[B].assert_intact();
+    }
+}
+
+#[test]
 fn m29_a_path_that_comes_back_is_used_again() {
     let paths = vec![
         Link::pair(1_000_000, 10, 100_000),

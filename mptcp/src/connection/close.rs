@@ -336,13 +336,17 @@ impl<B: PacketBuf> Connection<B> {
             return;
         }
         self.turn = 0;
+        self.reinject_carried_alone();
         if !self.subflows.is_empty() {
-            self.reinject_carried_alone();
-        } else if self.is_complete() {
+            return;
+        }
+        if self.is_complete() {
             self.end(Outcome::Closed);
-        } else {
+        } else if self.mode == Mode::Fallback || !(self.has_joined || self.joins_pending() > 0) {
             self.end(Outcome::Reset(self.last_loss));
         }
+        // Else the connection waits for another to join, until the close takes too long (RFC 8684 3.3.3, 3.5:
+        // break-before-make). Where none ever joined, none will, and the owner learns of the reset at once.
     }
 
     /// Whether a subflow is open for data, though it may not work at present.
@@ -353,7 +357,9 @@ impl<B: PacketBuf> Connection<B> {
     /// The close took too long: what is left of it is reset.
     pub(super) fn on_close_timeout(&mut self, cx: &mut Cx<'_>) {
         self.close_at = None;
-        if self.is_complete() {
+        if self.subflows.is_empty() {
+            self.end(Outcome::Reset(self.last_loss));
+        } else if self.is_complete() {
             for at in 0..self.subflows.len() {
                 if !Self::is_over(&self.subflows[at]) {
                     self.send_reset(cx, at, OptBytes::new());

@@ -53,6 +53,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     fn on_accepted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, acked: u32) {
+        self.heard = true;
         let subflow = &mut self.subflows[at];
         match subflow.withdrawal {
             Some(withdrawal) if withdrawal.answered_from <= cx.now => {

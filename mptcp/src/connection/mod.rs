@@ -198,6 +198,8 @@ pub struct Connection<B> {
     mode: Mode,
     ended: Option<Outcome>,
     subflows: Vec<Subflow<B>>,
+    /// A subflow has joined at some time: the peer has several paths, or we have.
+    has_joined: bool,
     /// Joins that were answered and wait for their third ACK: they count against the limit.
     joins_pending: u8,
     send: SendQueue<B>,
@@ -217,6 +219,8 @@ pub struct Connection<B> {
     /// The number of the peer's DATA_FIN, once known.
     remote_fin: Option<DataSeq>,
     remote_fin_accepted: bool,
+    /// An acceptable segment came since our DATA_FIN was sent last.
+    heard: bool,
     paths: PathManager,
     /// Something changed that may allow or require sending.
     dirty: bool,
@@ -243,11 +247,13 @@ enum LocalFin {
     Open,
     /// It has, but not all data was given to a subflow.
     Wanted,
-    /// DATA_FIN with this number was sent; it is due again at `again`, and was sent `sends` times.
+    /// DATA_FIN with this number was sent; it is due again at `again`, and was sent `sends` times, the last `unanswered`
+    /// of them to a peer that said nothing at all.
     Sent {
         dsn: DataSeq,
         again: Instant,
         sends: u8,
+        unanswered: u8,
     },
     /// It is DATA_ACKed.
     Acked,
@@ -276,6 +282,7 @@ impl<B: PacketBuf> Connection<B> {
             mode: Mode::Unverified,
             ended: None,
             subflows: Vec::with_capacity(2),
+            has_joined: false,
             joins_pending: 0,
             send: SendQueue::new(first_out),
             scheduler: Scheduler::default(),
@@ -289,6 +296,7 @@ impl<B: PacketBuf> Connection<B> {
             local_fin: LocalFin::Open,
             remote_fin: None,
             remote_fin_accepted: false,
+            heard: false,
             paths: PathManager::default(),
             dirty: true,
             turn: 0,
@@ -470,6 +478,7 @@ impl<B: PacketBuf> Connection<B> {
     /// Takes in a subflow whose handshake proved the keys: a connection with two can no longer fall back.
     pub(crate) fn adopt(&mut self, subflow: Subflow<B>) {
         self.mode = Mode::Verified;
+        self.has_joined = true;
         self.close_at = None;
         self.subflows.push(subflow);
         self.renew_windows();

@@ -8,7 +8,6 @@ use crate::dsn;
 use crate::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption};
 use crate::scheduler::{Candidate, Demand, Purpose, Schedule, Scheduler};
 use crate::send_queue::SlotSet;
-use crate::subflow::Subflow;
 use crate::types::Version;
 use crate::{Cx, DataSeq};
 use arrayvec::ArrayVec;
@@ -22,7 +21,9 @@ const DSS_LEN: usize = 28;
 /// The same with a checksum.
 const DSS_CHECKSUM_LEN: usize = 30;
 /// Most pieces sent once more at a time because they hold the window up.
-const OPPORTUNISTIC_MAX: usize = 4;
+const OPPORTUNISTIC_MAX: usize = 16;
+/// Among so many of the oldest pieces: it is they that hold the window up.
+const OVERTAKEN_AMONG: usize = 64;
 
 impl<B: PacketBuf> Connection<B> {
     /// Gives data to subflows, a piece at a time, as long as one can send it at once.
@@ -216,7 +217,8 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// When the peer's window or our buffer is full and a fast subflow idles, the oldest pieces, which hold all up, go
-    /// out on it too: once per subflow (Raiciu et al., NSDI 2012, opportunistic retransmission).
+    /// out on it too, once per subflow; and the slow one that was given them gets less from then on (Raiciu et al., NSDI
+    /// 2012: opportunistic retransmission, and penalisation of slow subflows).
     fn reinject_blocking_head(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..OPPORTUNISTIC_MAX {
             let window = dsn::octets(self.send_edge, self.send.nxt());
@@ -227,24 +229,30 @@ impl<B: PacketBuf> Connection<B> {
             let Some(oldest) = self.send.oldest().filter(|_| blocked) else {
                 return;
             };
+            let (len, carriers) = (oldest.payload.len(), oldest.carriers);
             self.scheduler.on_blocked();
-            let (len, carriers, sent_at) = (oldest.payload.len(), oldest.carriers, oldest.sent_at);
-            let slow = self.subflows.iter().filter(|s| carriers.has(s.id.0));
-            let Some(slowest) = slow.map(Subflow::srtt).max() else {
+            let slow = (0..self.subflows.len()).filter(|&at| carriers.has(self.subflows[at].id.0));
+            let Some(slowest) = slow.max_by_key(|&at| self.subflows[at].srtt()) else {
                 return;
             };
-            let Some(at) = self.pick(cx.now, Purpose::Overtake, len, carriers) else {
+            let mut avoid = SlotSet::default();
+            avoid.add(self.subflows[slowest].id.0);
+            let Some(at) = self.pick(cx.now, Purpose::Overtake, len, avoid) else {
                 return;
             };
             // Worth it only where it overtakes: the piece is older than the fast path's round trip, which is shorter.
-            let subflow = &self.subflows[at];
-            let (fast, slot) = (subflow.srtt(), subflow.id.0);
-            if fast * 2 >= slowest || cx.now.since(sent_at) <= fast {
+            let (fast, slot) = (self.subflows[at].srtt(), self.subflows[at].id.0);
+            if fast * 2 >= self.subflows[slowest].srtt() {
                 return;
             }
-            let chosen = self.send.send_again(1, |chunk| !chunk.carriers.has(slot));
-            if chosen == 0 || !self.give_again(cx) {
+            let chosen = self.send.overtake(OVERTAKEN_AMONG, |chunk| {
+                !chunk.carriers.has(slot) && cx.now.since(chunk.sent_at) > fast
+            });
+            if !chosen || !self.give_again(cx) {
                 return;
+            }
+            if self.subflows[slowest].penalise(cx.now) {
+                cx.mptcp.count(Counter::Penalised);
             }
         }
     }
@@ -363,7 +371,9 @@ impl<B: PacketBuf> Connection<B> {
             dsn: self.send.nxt(),
             again: cx.now + super::timers::patience(&self.subflows),
             sends: 1,
+            unanswered: 0,
         };
+        self.heard = false;
         self.ask_data_fin();
     }
 

@@ -16,7 +16,7 @@ const UNCOVERED_MAX: Duration = Duration::from_secs(5);
 const BURST: usize = 16;
 /// Data-level timeouts in a row, with the peer's TCP alive and its window open, before the connection is given up.
 const TIMEOUTS_MAX: u8 = 8;
-/// Most DATA_FINs sent; the waits between them double.
+/// Most DATA_FINs sent in a row to a peer that says nothing; the waits between them double.
 const DATA_FINS_MAX: u8 = 10;
 /// Most third ACKs of a join sent again; the waits between them double.
 const JOIN_ACKS_MAX: u8 = 5;
@@ -279,9 +279,16 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// DATA_FIN has a timer of its own, and goes out on any live subflow (RFC 8684 3.3.3).
+    /// DATA_FIN has a timer of its own, and goes out on any live subflow (RFC 8684 3.3.3). A peer that acknowledges it
+    /// late, as its owner has not taken the end, answers each of them all the same: only silence is given up.
     fn advance_data_fin(&mut self, cx: &mut Cx<'_>) {
-        let LocalFin::Sent { dsn, again, sends } = self.local_fin else {
+        let LocalFin::Sent {
+            dsn,
+            again,
+            sends,
+            unanswered,
+        } = self.local_fin
+        else {
             return;
         };
         if again > cx.now {
@@ -293,10 +300,13 @@ impl<B: PacketBuf> Connection<B> {
                 dsn,
                 again: cx.now + patience(&self.subflows),
                 sends,
+                unanswered,
             };
             return;
         }
-        if sends >= DATA_FINS_MAX {
+        let unanswered = if self.heard { 0 } else { unanswered + 1 };
+        self.heard = false;
+        if unanswered >= DATA_FINS_MAX {
             self.cut_off(cx, ResetReason::TimedOut);
             return;
         }
@@ -304,7 +314,8 @@ impl<B: PacketBuf> Connection<B> {
         self.local_fin = LocalFin::Sent {
             dsn,
             again: cx.now + wait,
-            sends: sends + 1,
+            sends: sends.saturating_add(1),
+            unanswered,
         };
         self.ask_data_fin();
     }

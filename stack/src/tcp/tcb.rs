@@ -229,6 +229,16 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.cc.couple(share);
     }
 
+    /// Lowers the congestion window as a loss would, because what travels here holds up what the owner sends elsewhere.
+    pub fn penalise(&mut self) {
+        if !self.snd.in_recovery() {
+            self.snd
+                .cc
+                .on_loss(self.snd.queue.flight(), self.snd.smss());
+            self.snd.cc.set_cwnd(self.snd.cc.ssthresh());
+        }
+    }
+
     /// Octets that would leave at once if they were pushed now: what congestion window and peer's window allow, less
     /// what is in flight, lost, or queued unsent.
     #[must_use]
