@@ -23,13 +23,17 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Vec<DpdkPort>> {
         pci: pci.collect(),
     })?;
     let count = u32::try_from(config.ports.len())?;
-    let open = |port: &apps::config::Port| {
+    let bridged = config.bridge.unwrap_or([usize::MAX; 2]);
+    let open = |(n, port): (usize, &apps::config::Port)| {
+        // What crosses a bump in the wire may have two tags, whatever we know of them.
+        let two_tags = port.vlan.len() > 1 || bridged.contains(&n);
         let opened = DpdkPort::open(
             eal,
             &PortConfig {
                 name: port.name.clone(),
                 device: port.device.as_str().to_owned(),
                 mtu: port.mtu,
+                tags: if two_tags { 8 } else { 0 },
                 buffers: buffers_for(config.worker.memory_mb, count, port.mtu),
             },
         )?;
@@ -45,7 +49,7 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Vec<DpdkPort>> {
         tell(&opened);
         Ok(opened)
     };
-    config.ports.iter().map(open).collect()
+    config.ports.iter().enumerate().map(open).collect()
 }
 
 fn tell(port: &DpdkPort) {
@@ -62,6 +66,13 @@ fn tell(port: &DpdkPort) {
             "; its device sends from one buffer, so payload is copied there"
         }
     );
+    if !port.takes_tags() {
+        warn!(
+            "port {} may lose packets of more than {} octets that have two tags: its device takes no more beside them",
+            about.name,
+            about.mtu - 8
+        );
+    }
     if !port.link_up() {
         warn!(
             "port {} has no link: check the cable, or that its interface is up (ip link set IFACE up)",

@@ -125,6 +125,11 @@ impl Device {
         self.argument("iface")
     }
 
+    /// The same, if the driver is `net_af_packet`.
+    pub(crate) fn af_packet_interface(&self) -> Option<&str> {
+        self.interface().filter(|_| self.is("net_af_packet"))
+    }
+
     /// Octets that a receive buffer must hold for the driver, beside the frames themselves.
     pub(crate) fn least_buffer(&self) -> u32 {
         if self.is("net_af_packet") {

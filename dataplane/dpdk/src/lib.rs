@@ -12,6 +12,7 @@
 
 mod device;
 mod eal;
+mod interface;
 mod mbuf;
 mod mempool;
 mod port;

@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::eal::Eal;
+use crate::interface;
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::{HEADROOM, Mempool, OVERHEAD, Stash};
 use crate::transmit::Sender;
@@ -22,6 +23,8 @@ const TX_SPARE: u32 = 1024;
 const LEAST_DATA: u32 = 2048;
 /// Ethernet header, two VLAN tags, frame check sequence.
 const FRAME_OVERHEAD: u32 = 14 + 8 + 4;
+/// Octets of tags that a port may ask room for.
+const TAGS_MAX: u16 = 8;
 /// How long opening waits for the link, and how often it looks.
 const LINK_WAIT: (u32, Duration) = (100, Duration::from_millis(20));
 /// The negative errno of "operation not supported".
@@ -36,6 +39,9 @@ pub struct PortConfig {
     pub device: String,
     /// Largest IP packet in octets, 68 to 9,600.
     pub mtu: u16,
+    /// Octets of tags that such a packet may have before it: the device is asked to take them beside `mtu`. One tag, of 4
+    /// octets, devices take anyway (IEEE 802.3 3.2.7, Q-tagged frames): 0 does for it.
+    pub tags: u16,
     /// Receive buffers; see [`buffers_for`]. What the app holds back comes out of them, so far more than a burst.
     pub buffers: u32,
 }
@@ -91,6 +97,7 @@ pub struct DpdkPort {
     counts: PortStats,
     sender: Sender,
     rx: Mempool,
+    takes_tags: bool,
 }
 
 /// A started device; stopped, closed and removed when dropped, before the pools that it takes buffers from.
@@ -126,7 +133,8 @@ impl DpdkPort {
                 "write one from 68 to 9600",
             );
         }
-        let device = Device::parse(&config.device, config.mtu)
+        let widest = config.mtu + config.tags.min(TAGS_MAX);
+        let device = Device::parse(&config.device, widest)
             .map_err(|error| (error.to_string(), "correct the device".to_owned()))?;
         check_interface(&device)?;
         let id = probe(&device)?;
@@ -150,7 +158,9 @@ impl DpdkPort {
         } else {
             None
         };
-        start(id, config.mtu, descriptors, &rx)?;
+        set_up_queues(id, descriptors, &rx)?;
+        let takes_tags = set_mtu(id, &device, config.mtu, widest)?;
+        start(id)?;
         let max_segments = usize::from(about.tx_desc_lim.nb_mtu_seg_max);
         let port = Self {
             info: PortInfo {
@@ -163,6 +173,7 @@ impl DpdkPort {
             counts: PortStats::default(),
             sender: Sender::new(id, frames, links, max_segments),
             rx,
+            takes_tags,
         };
         port.wait_for_link();
         Ok(port)
@@ -173,6 +184,13 @@ impl DpdkPort {
     pub fn link_up(&self) -> bool {
         // SAFETY: the port is open as long as self lives.
         unsafe { dpdk_sys::braid_link_up(self.queue.id) == 1 }
+    }
+
+    /// Whether the device takes the tags that it was asked to take beside the MTU. If not, it drops packets that the MTU
+    /// allows when they are tagged.
+    #[must_use]
+    pub const fn takes_tags(&self) -> bool {
+        self.takes_tags
     }
 
     /// Whether the device sends a frame from several buffers. If not, the port copies the payload of what it cannot send
@@ -416,7 +434,7 @@ fn is_virtio(about: &rte_eth_dev_info) -> bool {
     name.to_bytes().starts_with(b"net_virtio") || name.to_bytes().starts_with(b"virtio_user")
 }
 
-fn start(id: u16, mtu: u16, (rx, tx): (u16, u16), pool: &Mempool) -> Result<(), Failure> {
+fn set_up_queues(id: u16, (rx, tx): (u16, u16), pool: &Mempool) -> Result<(), Failure> {
     let any = dpdk_sys::SOCKET_ID_ANY.cast_unsigned();
     // SAFETY: the port is configured with one queue each way and stopped; a null configuration asks for the defaults,
     // which include the offloads of the port; the pool outlives the queue, as `DpdkPort` drops it last.
@@ -433,11 +451,31 @@ fn start(id: u16, mtu: u16, (rx, tx): (u16, u16), pool: &Mempool) -> Result<(), 
             "its transmit queue was refused",
             queue,
             "use another device",
-        )?;
-        let returned = dpdk_sys::rte_eth_dev_set_mtu(id, mtu);
-        if returned != ENOTSUP {
-            check("its mtu was refused", returned, "write a smaller mtu")?;
-        }
+        )
+    }
+}
+
+/// Has the device take packets of `mtu` octets, and of `widest` with their tags; whether it takes these too.
+fn set_mtu(id: u16, device: &Device, mtu: u16, widest: u16) -> Result<bool, Failure> {
+    // SAFETY: the port exists and is stopped.
+    let set = |mtu| unsafe { dpdk_sys::rte_eth_dev_set_mtu(id, mtu) };
+    let returned = set(mtu);
+    if returned != ENOTSUP {
+        check("its mtu was refused", returned, "write a smaller mtu")?;
+    }
+    if widest == mtu {
+        return Ok(true);
+    }
+    // The driver takes its own idea of the longest frame for the kernel's, whatever the interface's MTU is.
+    if let Some(interface) = device.af_packet_interface() {
+        return Ok(interface::set_mtu(interface, widest).is_ok());
+    }
+    Ok(matches!(set(widest), 0 | ENOTSUP))
+}
+
+fn start(id: u16) -> Result<(), Failure> {
+    // SAFETY: the port and its queues are set up.
+    unsafe {
         check(
             "it did not start",
             dpdk_sys::rte_eth_dev_start(id),

@@ -4,13 +4,18 @@ mod support;
 
 use dataplane::memory::linear;
 use dataplane::{BURST, Port};
-use dpdk::{DpdkPort, Mbuf};
+use dpdk::{DpdkPort, Mbuf, PortConfig};
 use stack::buf::MAX_SLICES;
 use stack::{Frame, PacketBuf, Slice};
 use support::{alone, config, eal, frame, header, ip, receive};
 
 /// The two ends of a fresh veth pair.
 fn veth() -> [DpdkPort; 2] {
+    veth_with_tags(0)
+}
+
+/// The same, asked to take so many octets of tags beside the MTU.
+fn veth_with_tags(tags: u16) -> [DpdkPort; 2] {
     ip("link add va address 02:00:00:00:00:0a type veth peer name vb address 02:00:00:00:00:0b");
     for end in ["va", "vb"] {
         std::fs::write(format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6"), "1").unwrap();
@@ -20,7 +25,11 @@ fn veth() -> [DpdkPort; 2] {
     ["va", "vb"].map(|end| {
         let number = u8::from(end == "vb");
         let device = format!("net_af_packet{number},iface={end}");
-        DpdkPort::open(eal, &config(end, &device)).unwrap()
+        let config = PortConfig {
+            tags,
+            ..config(end, &device)
+        };
+        DpdkPort::open(eal, &config).unwrap()
     })
 }
 
@@ -120,4 +129,37 @@ fn held_frames_count_as_used_and_outlive_their_port() {
     drop(a);
     assert_eq!(held[0].frame.bytes(), header(0, 100));
     assert_eq!(held[0].frame.buffer().bytes().len(), 100);
+}
+
+#[test]
+fn packets_as_long_as_the_mtu_cross_with_two_tags() {
+    if !alone("packets_as_long_as_the_mtu_cross_with_two_tags") {
+        return;
+    }
+    let mut ends = veth_with_tags(8);
+    assert!(ends.iter().all(DpdkPort::takes_tags));
+    let grow = |ends: &mut [DpdkPort; 2], payload: Vec<Slice<Mbuf>>| {
+        ends.reverse();
+        let [from, to] = ends;
+        cross(from, to, vec![frame(&header(1, 18), payload)]).remove(0)
+    };
+    let mut large = grow(&mut ends, Vec::new());
+    while large.len() < 748 {
+        large = grow(&mut ends, vec![large.clone(), large.clone()]);
+    }
+    let [a, b] = &mut ends;
+    let packet = || [large.slice(0..748), large.slice(0..748)];
+    // The driver reads every outer tag as a customer's.
+    for outer in [[0x81, 0], [0x88, 0xa8]] {
+        let tags = [outer, [0, 100], [0x81, 0], [0, 7]].concat();
+        // The number is of the packet.
+        let mut link = header(1, 14 + 4);
+        link.splice(12..12, tags);
+        b.transmit(&mut vec![frame(&link, packet())]);
+        let got = receive(a, 1);
+        let got = got.first().expect("the frame arrives");
+        assert_eq!(got.frame.len(), 14 + 8 + 1500);
+        link[12..14].copy_from_slice(&[0x81, 0]);
+        assert!(linear(&frame(&link, packet())) == got.frame.bytes());
+    }
 }

@@ -42,6 +42,7 @@ pub(crate) fn config(name: &str, device: &str) -> PortConfig {
         name: name.to_owned(),
         device: device.to_owned(),
         mtu: 1500,
+        tags: 0,
         buffers: 8191,
     }
 }
@@ -77,11 +78,19 @@ pub(crate) fn receive(port: &mut DpdkPort, n: usize) -> Vec<Received<Mbuf>> {
     let mut all = Vec::new();
     for _ in 0..200_000 {
         port.receive(&mut all);
-        all.retain(|r| r.frame.bytes().get(12..14) == Some(&[0x88, 0xb5]));
+        all.retain(|r| is_ours(r.frame.bytes()));
         if all.len() >= n {
             break;
         }
         std::thread::yield_now();
     }
     all
+}
+
+fn is_ours(frame: &[u8]) -> bool {
+    let mut kind = frame.get(12..).unwrap_or(&[]);
+    while let [0x81, 0, _, _, rest @ ..] = kind {
+        kind = rest;
+    }
+    kind.starts_with(&[0x88, 0xb5])
 }
