@@ -268,8 +268,11 @@ fn routes_read(draft: &Draft) -> bool {
 }
 
 /// Whether some part of `prefix` lies behind a port towards those whose flows are bonded. A role that was not readable
-/// may be that.
+/// may be that. Across a bump in the wire everybody is reached as they were before, without a route of ours.
 fn leads_to(draft: &Draft, prefix: &IpNet) -> bool {
+    if !draft.bridge.is_empty() {
+        return true;
+    }
     let access = |port: &PortDraft| port.role.is_none_or(|role| role == PortRole::Access);
     connected(draft).any(|(port, net)| access(port) && overlap(&net.trunc(), prefix))
         || draft.routes.iter().any(|route| {

@@ -47,6 +47,13 @@ fn the_example_is_right() {
 }
 
 #[test]
+fn a_bump_in_the_wire_needs_no_route_to_the_subscribers() {
+    let elsewhere = SMALL.replace("10.1.0.1/24", "192.0.2.1/32");
+    assert!(told(&elsewhere).contains("no access port leads to 10.1.0.0/24"));
+    assert_eq!(told(&format!("bridge: [a, c]\n{elsewhere}")), "");
+}
+
+#[test]
 fn the_example_shows_every_key_with_its_default() {
     let example = parse(BoxKind::Hag, EXAMPLE).unwrap();
     let small = parse(BoxKind::Hag, SMALL).unwrap();
