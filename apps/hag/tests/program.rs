@@ -4,8 +4,9 @@ use apps::control::client::ask;
 use apps::control::wire::Request;
 use apps::control::{Ports, Status};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hag.example.yaml");
 
@@ -16,32 +17,15 @@ fn hag(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// A configuration file in `dir`.
+fn write(dir: &TempDir, content: &str) -> String {
+    let path = dir.path().join("box.yaml");
+    std::fs::write(&path, content).unwrap();
+    path.display().to_string()
+}
+
 fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
-}
-
-/// A directory of this test's own, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("hag-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, content: &str) -> String {
-        let path = self.0.join("hag.yaml");
-        std::fs::write(&path, content).unwrap();
-        path.display().to_string()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A box between two devices that nothing is behind.
@@ -68,8 +52,11 @@ fn check_finds_the_example_right() {
 
 #[test]
 fn check_tells_every_mistake_with_file_and_line() {
-    let dir = Dir::new("check");
-    let path = dir.write("ports: []\nsubscribers: [10.1.0.1/24]\ncolour: blue\n");
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(
+        &dir,
+        "ports: []\nsubscribers: [10.1.0.1/24]\ncolour: blue\n",
+    );
     let output = hag(&["check", "-c", &path]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(text(&output.stdout), "");
@@ -86,10 +73,10 @@ fn check_tells_every_mistake_with_file_and_line() {
 
 #[test]
 fn run_refuses_a_wrong_file_and_a_missing_one() {
-    let dir = Dir::new("wrong");
-    let path = dir.write("ports: 1\n");
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(&dir, "ports: 1\n");
     assert_eq!(hag(&["run", "-c", &path]).status.code(), Some(2));
-    let missing = dir.0.join("none.yaml").display().to_string();
+    let missing = dir.path().join("none.yaml").display().to_string();
     let output = hag(&["run", "-c", &missing]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("hag.example.yaml"));
@@ -98,9 +85,9 @@ fn run_refuses_a_wrong_file_and_a_missing_one() {
 
 #[test]
 fn run_says_which_port_did_not_open_and_what_to_do() {
-    let dir = Dir::new("port");
-    let socket = dir.0.join("hag.sock");
-    let path = dir.write(&config("net_af_packet0,iface=nowhere", &socket));
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
+    let path = write(&dir, &config("net_af_packet0,iface=nowhere", &socket));
     let output = hag(&["run", "-c", &path]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
@@ -111,10 +98,10 @@ fn run_says_which_port_did_not_open_and_what_to_do() {
 
 #[test]
 fn run_says_which_core_there_is_not() {
-    let dir = Dir::new("core");
-    let content = config("net_null7,no-rx=1", &dir.0.join("hag.sock"));
+    let dir = tempfile::tempdir().unwrap();
+    let content = config("net_null7,no-rx=1", &dir.path().join("hag.sock"));
     let content = content.replace("worker: {", "worker: { cores: [1023],");
-    let output = hag(&["run", "-c", &dir.write(&content)]);
+    let output = hag(&["run", "-c", &write(&dir, &content)]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(said.contains("core 1023 is not there"), "{said}");
@@ -122,8 +109,8 @@ fn run_says_which_core_there_is_not() {
 
 #[test]
 fn run_refuses_a_device_without_an_address() {
-    let dir = Dir::new("mac");
-    let path = dir.write(&config("net_ring7", &dir.0.join("hag.sock")));
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(&dir, &config("net_ring7", &dir.path().join("hag.sock")));
     let output = hag(&["run", "-c", &path]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
@@ -144,9 +131,9 @@ fn end_of(mut child: Child) -> (Option<i32>, String) {
 
 #[test]
 fn run_answers_its_operator_and_stops_cleanly_on_sigterm() {
-    let dir = Dir::new("life");
-    let socket = dir.0.join("run/hag.sock");
-    let path = dir.write(&config("net_null7,no-rx=1", &socket));
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("run/hag.sock");
+    let path = write(&dir, &config("net_null7,no-rx=1", &socket));
     let mut child = Command::new(env!("CARGO_BIN_EXE_hag"))
         .args(["run", "-c", &path])
         .stderr(Stdio::piped())

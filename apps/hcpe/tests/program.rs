@@ -4,8 +4,9 @@ use apps::control::client::ask;
 use apps::control::wire::Request;
 use apps::control::{Ports, Status};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hcpe.example.yaml");
 
@@ -16,32 +17,15 @@ fn hcpe(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// A configuration file in `dir`.
+fn write(dir: &TempDir, content: &str) -> String {
+    let path = dir.path().join("box.yaml");
+    std::fs::write(&path, content).unwrap();
+    path.display().to_string()
+}
+
 fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
-}
-
-/// A directory of this test's own, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("hcpe-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, content: &str) -> String {
-        let path = self.0.join("hcpe.yaml");
-        std::fs::write(&path, content).unwrap();
-        path.display().to_string()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A box between three devices that nothing is behind.
@@ -67,8 +51,8 @@ fn check_finds_the_example_right() {
 
 #[test]
 fn check_tells_every_mistake_with_file_and_line() {
-    let dir = Dir::new("check");
-    let path = dir.write("ports: []\nhosts: [10.1.0.1/24]\nsubscribers: []\n");
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(&dir, "ports: []\nhosts: [10.1.0.1/24]\nsubscribers: []\n");
     let output = hcpe(&["check", "-c", &path]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(text(&output.stdout), "");
@@ -103,10 +87,10 @@ fn a_missing_file_and_the_help_lead_to_the_example() {
 
 #[test]
 fn run_answers_its_operator_and_stops_cleanly_on_sigterm() {
-    let dir = Dir::new("life");
-    let socket = dir.0.join("run/hcpe.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("run/hcpe.sock");
     let mut child = Command::new(env!("CARGO_BIN_EXE_hcpe"))
-        .args(["run", "-c", &dir.write(&config(&socket))])
+        .args(["run", "-c", &write(&dir, &config(&socket))])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

@@ -14,7 +14,7 @@ pub mod server;
 pub mod wire;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use reply::{
     Account, Accounts, Connection, ConnectionState, Connections, Counters, Path, PathTraffic,

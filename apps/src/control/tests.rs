@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,28 +12,6 @@ use super::client::{ClientError, ask};
 use super::server::{CLIENTS_MAX, ServeError, Server};
 use super::wire::{REQUEST_MAX, Request};
 use super::*;
-
-/// A directory of this test's own, removed at its end.
-pub(crate) struct Dir(PathBuf);
-
-impl Dir {
-    pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("braid-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A worker that knows one port and one counter.
 struct FakeWorker {
@@ -112,8 +90,8 @@ fn exchange(socket: &Path, octets: &[u8]) -> String {
 
 #[test]
 fn each_question_has_its_answer() {
-    let dir = Dir::new("answers");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let worker = FakeWorker::new();
     let _server = Server::start(&socket, worker.mailbox.clone()).unwrap();
     let ports: Ports = ask(&socket, &Request::new("show ports")).unwrap();
@@ -134,8 +112,8 @@ fn each_question_has_its_answer() {
 
 #[test]
 fn the_lines_are_what_is_documented() {
-    let dir = Dir::new("lines");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let worker = FakeWorker::new();
     let _server = Server::start(&socket, worker.mailbox.clone()).unwrap();
     for (question, expected) in [
@@ -174,8 +152,8 @@ fn the_lines_are_what_is_documented() {
 
 #[test]
 fn a_client_may_ask_again_on_one_connection() {
-    let dir = Dir::new("again");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let worker = FakeWorker::new();
     let _server = Server::start(&socket, worker.mailbox.clone()).unwrap();
     let mut stream = UnixStream::connect(&socket).unwrap();
@@ -190,8 +168,8 @@ fn a_client_may_ask_again_on_one_connection() {
 
 #[test]
 fn a_question_that_is_too_long_ends_the_connection() {
-    let dir = Dir::new("long");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let worker = FakeWorker::new();
     let _server = Server::start(&socket, worker.mailbox.clone()).unwrap();
     let line = exchange(&socket, &vec![b'x'; REQUEST_MAX]);
@@ -200,8 +178,8 @@ fn a_question_that_is_too_long_ends_the_connection() {
 
 #[test]
 fn the_client_that_is_too_many_is_told_so() {
-    let dir = Dir::new("many");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let worker = FakeWorker::new();
     let _server = Server::start(&socket, worker.mailbox.clone()).unwrap();
     let connect = |_| UnixStream::connect(&socket).unwrap();
@@ -220,21 +198,21 @@ fn the_client_that_is_too_many_is_told_so() {
 
 #[test]
 fn the_socket_is_for_owner_and_group_and_goes_with_the_server() {
-    let dir = Dir::new("mode");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let worker = FakeWorker::new();
     let server = Server::start(&socket, worker.mailbox.clone()).unwrap();
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     drop(server);
     assert!(!socket.exists());
-    assert_eq!(std::fs::read_dir(&dir.0).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]
 fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
-    let dir = Dir::new("stale");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     drop(UnixListener::bind(&socket).unwrap());
     assert!(socket.exists());
     let worker = FakeWorker::new();
@@ -246,8 +224,8 @@ fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
 
 #[test]
 fn the_sockets_directory_is_made() {
-    let dir = Dir::new("made");
-    let socket = dir.join("run/hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("run/hag.sock");
     let worker = FakeWorker::new();
     let _server = Server::start(&socket, worker.mailbox.clone()).unwrap();
     assert!(ask::<Status>(&socket, &Request::new("show status")).is_ok());
@@ -255,8 +233,8 @@ fn the_sockets_directory_is_made() {
 
 #[test]
 fn what_is_no_socket_is_left_alone() {
-    let dir = Dir::new("file");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     std::fs::write(&socket, "precious").unwrap();
     let worker = FakeWorker::new();
     let error = Server::start(&socket, worker.mailbox.clone()).unwrap_err();
@@ -264,14 +242,18 @@ fn what_is_no_socket_is_left_alone() {
         "hag.sock exists and is no socket; move it away, or set another control.socket"
     ));
     assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
-    let error = Server::start(&dir.join("none/nor/hag.sock"), worker.mailbox.clone()).unwrap_err();
+    let error = Server::start(
+        &dir.path().join("none/nor/hag.sock"),
+        worker.mailbox.clone(),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("create it"), "{error}");
 }
 
 #[test]
 fn the_client_says_what_is_missing() {
-    let dir = Dir::new("client");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let asked = ask::<Status>(&socket, &Request::new("show status"));
     assert!(matches!(asked, Err(ClientError::Missing(_))), "{asked:?}");
     drop(UnixListener::bind(&socket).unwrap());
@@ -291,8 +273,8 @@ fn the_client_says_what_is_missing() {
 
 #[test]
 fn a_worker_that_has_ended_is_an_error_and_no_silence() {
-    let dir = Dir::new("gone");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let mailbox = FakeWorker::new().mailbox.clone();
     let _server = Server::start(&socket, mailbox).unwrap();
     let asked = ask::<Status>(&socket, &Request::new("show status")).unwrap_err();

@@ -7,7 +7,6 @@ use stack::{Frame, Instant, PortId};
 use super::*;
 use crate::config;
 use crate::control::client::{ClientError, ask};
-use crate::control::tests::Dir;
 use crate::control::wire::Request;
 
 /// An app with `relays` relays, one of which ends at each look if they `end`.
@@ -89,8 +88,8 @@ fn status(socket: &Path) -> Status {
 
 #[test]
 fn a_box_is_asked_drained_and_stopped() {
-    let dir = Dir::new("run-drain");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let app = Fake {
         relays: 3,
         end: true,
@@ -114,8 +113,8 @@ fn a_box_is_asked_drained_and_stopped() {
 
 #[test]
 fn what_is_left_after_the_grace_time_is_reset() {
-    let dir = Dir::new("run-grace");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let app = Fake {
         relays: 3,
         end: false,
@@ -135,8 +134,8 @@ fn what_is_left_after_the_grace_time_is_reset() {
 
 #[test]
 fn a_second_word_cuts_the_grace_time_short() {
-    let dir = Dir::new("run-hurry");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     let app = Fake {
         relays: 3,
         end: false,
@@ -157,8 +156,8 @@ fn a_second_word_cuts_the_grace_time_short() {
 
 #[test]
 fn without_its_socket_a_box_does_not_run() {
-    let dir = Dir::new("run-socket");
-    let socket = dir.join("hag.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
     std::fs::write(&socket, "precious").unwrap();
     let app = Fake {
         relays: 0,
@@ -175,9 +174,9 @@ fn without_its_socket_a_box_does_not_run() {
 
 #[test]
 fn a_supervisor_that_is_never_started_ends() {
-    let dir = Dir::new("run-never");
+    let dir = tempfile::tempdir().unwrap();
     let (_tell, stop) = bounded(1);
-    let (supervisor, inbox) = Supervisor::new(&config(&dir.join("s"), "1s"), stop).unwrap();
+    let (supervisor, inbox) = Supervisor::new(&config(&dir.path().join("s"), "1s"), stop).unwrap();
     drop((supervisor.start, inbox));
     supervisor.thread.join().unwrap();
 }
