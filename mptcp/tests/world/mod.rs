@@ -4,7 +4,7 @@
 //! octets, so that what does not fit a header is lost here too. One seed decides everything.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
-mod end;
+pub mod end;
 mod link;
 
 pub use end::End;
@@ -515,7 +515,7 @@ pub fn tuple(from: usize, path: usize) -> Tuple {
 }
 
 /// A segment as octets and back.
-fn cross(segment: &OutSegment<Buf>, tuple: Tuple) -> Segment<Buf> {
+pub fn cross(segment: &OutSegment<Buf>, tuple: Tuple) -> Segment<Buf> {
     let mut header = Header::default();
     emit(segment, &tuple, &mut header);
     let frame = Frame {
