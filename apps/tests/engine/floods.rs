@@ -60,7 +60,7 @@ fn subscribers_are_served(sim: &mut Sim<Dumb>, port: u16) {
 }
 
 #[test]
-fn a_million_spoofed_syns_at_one_subscriber_hold_his_share_and_pass_on() {
+fn t6_a_million_spoofed_syns_at_one_subscriber_hold_his_share_and_pass_on() {
     let mut sim = inbound(Limits::default());
     let mut port = 1000;
     flood(
@@ -87,7 +87,7 @@ fn a_million_spoofed_syns_at_one_subscriber_hold_his_share_and_pass_on() {
 }
 
 #[test]
-fn a_flood_at_all_subscribers_takes_half_of_the_places() {
+fn t6_a_flood_at_all_subscribers_takes_half_of_the_places() {
     let limits = Limits {
         pending: 2_000,
         ..Limits::default()
@@ -111,7 +111,7 @@ fn a_flood_at_all_subscribers_takes_half_of_the_places() {
 }
 
 #[test]
-fn a_flood_from_one_network_leaves_places_to_others() {
+fn t6_a_flood_from_one_network_leaves_places_to_others() {
     let mut sim = inbound(Limits::default());
     let to = |n: u32| [10, 1, 0, 10 + u8::try_from(n % 100).unwrap()];
     let from_one = |n: u32| {
@@ -133,7 +133,7 @@ fn a_flood_from_one_network_leaves_places_to_others() {
 
 /// Flows that come and go at once must not leave their timers behind: these are as many as places, not as flows.
 #[test]
-fn refused_syns_leave_nothing_behind() {
+fn t6_refused_syns_leave_nothing_behind() {
     let mut sim = inbound(Limits::default());
     for n in 0..20_000 {
         let syn = spoofed(n, [10, 1, 0, 2]);
@@ -262,7 +262,7 @@ fn bonded(limits: Limits) -> Sim<Either> {
 }
 
 #[test]
-fn joins_beyond_the_limits_are_dropped_and_the_connection_goes_on() {
+fn bug15_joins_beyond_the_limits_are_dropped_and_the_connection_goes_on() {
     let none = Limits::default();
     let own = PerSubscriber {
         joining: 0,
@@ -288,7 +288,7 @@ fn joins_beyond_the_limits_are_dropped_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_join_whose_third_ack_never_comes_is_forgotten() {
+fn bug15_a_join_whose_third_ack_never_comes_is_forgotten() {
     let mut sim = bonded(Limits::default());
     let answered = |sim: &Sim<Either>| {
         let tcp = sim.on(crate::common::ACCESS2, Way::FromBox);

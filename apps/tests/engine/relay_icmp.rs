@@ -48,7 +48,7 @@ fn longest<N: Node>(sim: &Sim<N>, from: usize, port: usize) -> usize {
 }
 
 #[test]
-fn a_smaller_path_mtu_is_heeded_on_either_subflow_and_no_octet_is_lost() {
+fn t15_a_smaller_path_mtu_is_heeded_on_either_subflow_and_no_octet_is_lost() {
     for port in [ACCESS1, ACCESS2] {
         let mut sim = bonded_sim(config(), 1);
         let socket = sim.hosts[SERVER].tcp().listen(80);
@@ -83,7 +83,7 @@ fn a_smaller_path_mtu_is_heeded_on_either_subflow_and_no_octet_is_lost() {
 }
 
 #[test]
-fn hard_errors_about_an_established_leg_change_nothing() {
+fn t15_hard_errors_about_an_established_leg_change_nothing() {
     let mut sim = bonded_sim(config(), 1);
     let socket = sim.hosts[SERVER].tcp().listen(80);
     let now = sim.now;
@@ -113,7 +113,7 @@ fn hard_errors_about_an_established_leg_change_nothing() {
 }
 
 #[test]
-fn an_error_about_what_is_not_in_flight_is_dropped_and_counted() {
+fn t15_an_error_about_what_is_not_in_flight_is_dropped_and_counted() {
     let mut sim = plain_sim(1);
     let pair = connect(&mut sim, 40_000, S);
     sim.hosts[SERVER].send(pair.server, &pattern(20_000, 1));
@@ -140,7 +140,7 @@ fn an_error_about_what_is_not_in_flight_is_dropped_and_counted() {
 }
 
 #[test]
-fn an_error_to_our_own_address_about_no_flow_of_ours_is_not_routed() {
+fn t15_an_error_to_our_own_address_about_no_flow_of_ours_is_not_routed() {
     let mut sim = raw_sim(config());
     let quoted = Tcp::new(HAG2, 80, "10.2.0.2", 50_000, ACK);
     let frame = quoted.frame(port_mac(ACCESS2), MAC_AT[ACCESS2]);

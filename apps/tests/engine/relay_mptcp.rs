@@ -243,7 +243,7 @@ fn while_draining_relays_go_on_and_a_reset_of_all_ends_them() {
 }
 
 #[test]
-fn half_close_crosses_as_data_fin_both_ways() {
+fn t4_m16_half_close_crosses_as_data_fin_both_ways() {
     let mut sim = bonded_sim(config(), 1);
     let socket = connect(&mut sim, S);
     client(&mut sim).data = b"request".to_vec();
@@ -261,7 +261,7 @@ fn half_close_crosses_as_data_fin_both_ways() {
 }
 
 #[test]
-fn a_stalled_client_bounds_what_the_box_holds() {
+fn t13_a_stalled_client_bounds_what_the_box_holds() {
     let mut config = config();
     config.limits.buffer = 200_000;
     let mut sim = bonded_sim(config, 1);

@@ -144,7 +144,7 @@ fn the_server_sees_the_clients_own_syn_and_the_client_no_early_answer() {
 }
 
 #[test]
-fn half_close_by_the_client_leaves_the_download_running() {
+fn t4_half_close_by_the_client_leaves_the_download_running() {
     let mut sim = plain_sim(1);
     let pair = connect(&mut sim, 40_000, S);
     sim.hosts[CLIENT].send(pair.client, b"request");
@@ -176,7 +176,7 @@ fn exchange_down(sim: &mut Sim<Host>, pair: &Pair) {
 }
 
 #[test]
-fn half_close_by_the_server_leaves_the_upload_running() {
+fn t4_half_close_by_the_server_leaves_the_upload_running() {
     let mut sim = plain_sim(1);
     let pair = connect(&mut sim, 40_000, S);
     sim.hosts[SERVER].tcp(pair.server).close();
@@ -254,7 +254,7 @@ fn warm_up(sim: &mut Sim<Host>) {
 }
 
 #[test]
-fn a_stalled_reader_stops_the_sender_at_the_buffer_limit() {
+fn t13_a_stalled_reader_stops_the_sender_at_the_buffer_limit() {
     let limits = Limits {
         buffer: 200_000,
         ..Limits::default()

@@ -10,7 +10,7 @@ use apps::control::Command;
 use stack::time::Duration;
 
 #[test]
-fn a_tuple_used_again_outlives_the_time_wait_of_its_former_life() {
+fn t3_a_tuple_used_again_outlives_the_time_wait_of_its_former_life() {
     let mut sim = plain_sim(1);
     let first = connect(&mut sim, 40_000, S);
     sim.hosts[CLIENT].tcp(first.client).close();
@@ -70,7 +70,7 @@ fn t3_a_tuple_used_again_begins_beyond_what_its_former_life_sent() {
 }
 
 #[test]
-fn a_syn_on_the_tuple_of_a_relay_draws_a_challenge_ack_and_changes_nothing() {
+fn t2_a_syn_on_the_tuple_of_a_relay_draws_a_challenge_ack_and_changes_nothing() {
     let mut sim = plain_sim(1);
     let pair = connect(&mut sim, 40_000, S);
     let before = sim.seen.len();

@@ -1,6 +1,6 @@
 //! Policy, bypasses and the two-step set-up, asked with raw frames and judged by what leaves each port.
 
-use crate::common::raw::{ACK, Ip, RST, SYN, SYN_OPTIONS, Tcp, ip_frame};
+use crate::common::raw::{ACK, Ip, MP_CAPABLE, RST, SYN, SYN_OPTIONS, Tcp, ip_frame};
 use crate::common::script::{only, send};
 use crate::common::{
     ACCESS1, ACCESS2, CLIENT_MAC, CORE, Dumb, H, HAG2, MAC_AT, S, SERVER_MAC, Sim, Way,
@@ -194,7 +194,7 @@ fn a_servers_mp_capable_towards_a_subscriber_is_stripped() {
 }
 
 #[test]
-fn each_repeated_syn_is_forwarded_once_and_none_is_invented() {
+fn t6_each_repeated_syn_is_forwarded_once_and_none_is_invented() {
     let mut sim = raw_sim(config());
     let syn = Tcp::capable_syn(H, 1000, S);
     for _ in 0..3 {
@@ -273,6 +273,61 @@ fn an_answer_to_something_else_is_passed_on_for_the_client_to_judge() {
     assert_eq!(counter(&mut sim, "pending"), 1, "the client goes on");
 }
 
+/// RFC 7413: who sends data in its SYN, with a cookie or a request for one, speaks with the server about it: none is lost, and
+/// what is lost of MP_CAPABLE costs nothing but the bond.
+#[test]
+fn t17_data_in_a_syn_reaches_the_server_and_is_not_split() {
+    let cookie = [34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1];
+    let request = [34, 2, 1, 1];
+    for (port, fast_open, data) in [
+        (1000, &cookie[..], &b"GET / HTTP/1.0"[..]),
+        (1001, &request, b""),
+        (1002, &[], b"T/TCP"),
+    ] {
+        let mut sim = raw_sim(config());
+        let mut syn = Tcp::capable_syn(H, port, S);
+        syn.options = [&SYN_OPTIONS[..], fast_open, &MP_CAPABLE].concat();
+        syn.payload = data.to_vec();
+        let out = passes(&mut sim, ACCESS1, &syn);
+        assert_eq!((out.flags, out.seq), (SYN, syn.seq));
+        assert_eq!(out.payload, data);
+        assert_eq!(out.option(34), syn.option(34));
+        assert_eq!(out.option(30), None);
+        assert_eq!(counter(&mut sim, "bypass_data_on_syn"), 1);
+        // The server takes the data at once, and the client gets that answer.
+        let mut answer = syn.answer(SYN | ACK, 77_000);
+        answer.payload = b"200".to_vec();
+        let out = send(&mut sim, CORE, &answer, ACCESS1);
+        assert_eq!((only(&out).ack, only(&out).seq), (answer.ack, 77_000));
+        assert_eq!(only(&out).payload, b"200");
+        assert_empty(&mut sim);
+    }
+}
+
+/// Text in a SYN+ACK of a flow that is split is not taken: the server's stack sends it again, as none was acknowledged.
+#[test]
+fn t17_data_in_a_syn_ack_comes_again_and_is_not_lost() {
+    let mut sim = raw_sim(config());
+    let syn = Tcp::plain_syn(H, 1000, S);
+    let mut capable = Tcp::capable_syn(H, 1000, S);
+    capable.seq = syn.seq;
+    let forwarded = passes(&mut sim, ACCESS1, &capable);
+    let mut answer = forwarded.answer(SYN | ACK, 77_000);
+    answer.payload = b"early".to_vec();
+    let out = send(&mut sim, CORE, &answer, ACCESS1);
+    assert!(only(&out).payload.is_empty());
+    let mut third = only(&out).answer(ACK, syn.seq + 1);
+    third.options = Vec::new();
+    let out = send(&mut sim, ACCESS1, &third, CORE);
+    let acks: Vec<_> = out.iter().map(|tcp| (tcp.flags, tcp.ack)).collect();
+    assert_eq!(acks, [(ACK, 77_001)], "the SYN, and no octet of the text");
+    let mut again = forwarded.answer(ACK, 77_001);
+    again.payload = b"early".to_vec();
+    let out = send(&mut sim, CORE, &again, ACCESS1);
+    let texts: Vec<_> = out.iter().map(|tcp| &tcp.payload[..]).collect();
+    assert_eq!(texts, [b"early"]);
+}
+
 /// RFC 9293 3.5, figure 7: both ends open at once, and the box, which knows neither end's numbers yet, steps aside.
 #[test]
 fn t4_a_simultaneous_open_of_both_ends_passes_unsplit() {
@@ -330,7 +385,7 @@ fn a_new_syn_on_the_tuple_of_a_pending_flow_begins_anew() {
 }
 
 #[test]
-fn pending_flows_are_bounded_in_total_and_per_subscriber_and_the_rest_is_forwarded() {
+fn t6_pending_flows_are_bounded_in_total_and_per_subscriber_and_the_rest_is_forwarded() {
     let limits = Limits {
         pending: 30,
         per_subscriber: PerSubscriber {
@@ -368,7 +423,7 @@ fn unreachable(code: u8, quoted: &Tcp) -> Vec<u8> {
 }
 
 #[test]
-fn an_unreachable_in_set_up_reaches_the_client_and_frees_the_flow() {
+fn t15_an_unreachable_in_set_up_reaches_the_client_and_frees_the_flow() {
     let mut sim = raw_sim(config());
     let forwarded = passes(&mut sim, ACCESS1, &Tcp::capable_syn(H, 1000, S));
     let mut forged = forwarded.clone();

@@ -17,7 +17,7 @@ fn plain() -> EngineConfig {
 }
 
 #[test]
-fn a_relay_through_which_nothing_passes_is_reset_at_both_ends() {
+fn t16_a_relay_through_which_nothing_passes_is_reset_at_both_ends() {
     let mut config = plain();
     config.timeouts.idle = Duration::from_secs(100);
     let mut sim = plain_sim_with(config, 1);
@@ -65,7 +65,7 @@ fn t16_nothing_is_forgotten_before_rfc5382_allows_it() {
 }
 
 #[test]
-fn a_server_that_is_gone_is_given_up_and_the_client_reset() {
+fn t16_a_server_that_is_gone_is_given_up_and_the_client_reset() {
     let mut sim = plain_sim_with(plain(), 1);
     sim.record = false;
     let pair = connect(&mut sim, 40_000, S);

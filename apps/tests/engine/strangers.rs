@@ -57,7 +57,7 @@ fn targets(sim: &Sim<Either>) -> [(usize, Tcp); 3] {
 }
 
 #[test]
-fn blind_resets_end_nothing() {
+fn t2_blind_resets_end_nothing() {
     let (mut sim, socket) = established();
     for (port, sample) in targets(&sim) {
         let mut reset = sample;
@@ -84,7 +84,7 @@ fn blind_resets_end_nothing() {
 }
 
 #[test]
-fn blind_syns_end_nothing() {
+fn t2_blind_syns_end_nothing() {
     let (mut sim, socket) = established();
     for (port, sample) in targets(&sim) {
         let mut syn = sample;
@@ -102,7 +102,7 @@ fn blind_syns_end_nothing() {
 }
 
 #[test]
-fn blind_data_reaches_nobody() {
+fn t2_blind_data_reaches_nobody() {
     let (mut sim, socket) = established();
     for (port, sample) in targets(&sim) {
         let mut data = sample;

@@ -72,7 +72,7 @@ fn plain() -> EngineConfig {
 }
 
 #[test]
-fn congestion_marks_are_agreed_upon_only_if_host_and_server_both_answer_them() {
+fn t14_congestion_marks_are_agreed_upon_only_if_host_and_server_both_answer_them() {
     // Flags of the host's SYN, of the server's SYN+ACK; what the server is asked, what the host is told.
     let both = ECE | CWR;
     for (syn, answer, asked, told) in [
@@ -91,7 +91,7 @@ fn congestion_marks_are_agreed_upon_only_if_host_and_server_both_answer_them() {
 }
 
 #[test]
-fn accurate_ecn_is_offered_on_as_the_classic_one() {
+fn t14_accurate_ecn_is_offered_on_as_the_classic_one() {
     let mut sim = raw_sim(plain());
     let mut syn = Tcp::plain_syn(H, 1000, S);
     syn.flags |= ECE | CWR;
@@ -110,7 +110,7 @@ fn accurate_ecn_is_offered_on_as_the_classic_one() {
 }
 
 #[test]
-fn a_mark_is_answered_on_its_leg_and_does_not_cross() {
+fn t14_a_mark_is_answered_on_its_leg_and_does_not_cross() {
     let (mut pair, _) = pair_with(plain(), (ECE | CWR, ECE));
     pair.server.payload = vec![7; 100];
     pair.server.tos = CE;
@@ -141,7 +141,7 @@ fn a_mark_is_answered_on_its_leg_and_does_not_cross() {
 }
 
 #[test]
-fn data_of_ends_without_ecn_is_not_marked_as_capable() {
+fn t14_data_of_ends_without_ecn_is_not_marked_as_capable() {
     let (mut pair, _) = pair_with(plain(), (0, 0));
     pair.server.payload = vec![7; 100];
     let crossed = only(&send(&mut pair.sim, CORE, &pair.server, ACCESS1));
@@ -175,7 +175,7 @@ fn the_class_of_traffic_crosses_both_ways_from_the_first_packet() {
 }
 
 #[test]
-fn urgent_data_crosses_in_line_and_none_is_lost() {
+fn t18_urgent_data_crosses_in_line_and_none_is_lost() {
     let (mut pair, _) = pair_with(plain(), (0, 0));
     pair.host.payload = b"abc".to_vec();
     pair.host.flags |= URG;
@@ -214,7 +214,7 @@ fn a_syn_whose_ttl_ends_here_is_answered_and_leaves_nothing() {
 }
 
 #[test]
-fn a_server_that_fell_silent_is_found_dead_and_the_host_is_told() {
+fn t16_a_server_that_fell_silent_is_found_dead_and_the_host_is_told() {
     let mut config = plain();
     config.timeouts.keepalive = Duration::from_secs(20);
     let (mut pair, _) = pair_with(config, (0, 0));
@@ -254,7 +254,7 @@ fn a_server_that_fell_silent_is_found_dead_and_the_host_is_told() {
 }
 
 #[test]
-fn an_idle_connection_whose_ends_live_stays() {
+fn t16_an_idle_connection_whose_ends_live_stays() {
     let mut config = plain();
     config.timeouts.keepalive = Duration::from_secs(20);
     config.timeouts.idle = Duration::from_secs(90);

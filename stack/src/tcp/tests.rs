@@ -5,6 +5,7 @@ mod black_hole;
 mod closing;
 mod ecn;
 mod keepalive;
+mod must;
 pub(super) mod network;
 mod rack;
 mod reset;

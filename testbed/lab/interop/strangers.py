@@ -19,7 +19,7 @@ def weaknesses_are_closed() -> str:
         ("mptcp", "m19_a_forged_announcement_is_ignored"),
         ("apps", "an_announced_address_outside_the_prefixes_is_not_joined"),
         ("apps", "joins_beyond_the_limits_are_dropped"),
-        ("apps", "a_join_whose_third_ack_never_comes_is_forgotten"),
+        ("apps", "bug15_a_join_whose_third_ack_never_comes_is_forgotten"),
         ("apps", "guessed_tokens_find_nothing"),
     )
     return ", ".join(f"{name}: {rust_test(package, name)}" for package, name in names)

@@ -74,7 +74,7 @@ fn segment(seq: u32, ack: u32, flags: Flags) -> Segment<Buf> {
 }
 
 #[test]
-fn both_sides_agree_on_the_same() {
+fn t12_both_sides_agree_on_the_same() {
     let mut lent = Lent::new();
     let ours = offer(1460, 3, 1_000);
     let mut opening = Opening::new(SeqNum(u32::MAX), &ours, NOW);
@@ -148,7 +148,7 @@ fn both_sides_agree_on_the_same() {
 }
 
 #[test]
-fn what_one_side_does_not_offer_is_not_used() {
+fn t12_what_one_side_does_not_offer_is_not_used() {
     let none = Offer {
         wnd: 1000,
         ..Offer::default()

@@ -213,7 +213,7 @@ fn t12_old_timestamps_are_answered_and_dropped() {
 }
 
 #[test]
-fn t12_text_needs_a_timestamp_and_resets_and_bare_acks_do_not() {
+fn t12_bug13_text_needs_a_timestamp_and_resets_and_bare_acks_do_not() {
     let mut rig = Rig::new(&with_ts(100));
     for flags in [Flags::ACK, Flags::ACK.with(Flags::FIN)] {
         assert_eq!(rig.input(&seg(0, 0, flags, b"abc")), Verdict::Dropped);

@@ -29,7 +29,7 @@ fn options(bytes: &[u8]) -> Option<Options> {
 }
 
 #[test]
-fn options_table() {
+fn t18_options_table() {
     let none = Options::default();
     let rows: &[(&str, &[u8], Option<Options>)] = &[
         ("none", &[], Some(none.clone())),
@@ -127,7 +127,7 @@ fn options_table() {
 }
 
 #[test]
-fn a_data_offset_beyond_the_end_or_below_five_is_malformed() {
+fn t18_a_data_offset_beyond_the_end_or_below_five_is_malformed() {
     for offset in [0, 4, 6, 15] {
         let mut bytes = [0; 20];
         bytes[12] = offset << 4;
@@ -141,7 +141,7 @@ fn a_data_offset_beyond_the_end_or_below_five_is_malformed() {
 }
 
 #[test]
-fn full_header_unpads_timestamps_for_the_longest_add_addr() {
+fn bug13_full_header_unpads_timestamps_for_the_longest_add_addr() {
     // BUG13 of the field: an IPv6 address with port takes 30 octets, beside timestamps 10.
     let options = Options {
         ts: Some(Timestamps { val: 1, ecr: 2 }),
@@ -248,7 +248,7 @@ fn any_options() -> impl Strategy<Value = Options> {
 
 proptest! {
     #[test]
-    fn what_is_emitted_parses_to_the_same(
+    fn t18_what_is_emitted_parses_to_the_same(
         options in any_options(),
         payload: Vec<u8>,
         flags: u8,
@@ -272,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn one_flipped_bit_is_seen(options in any_options(), payload: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
+    fn t18_one_flipped_bit_is_seen(options in any_options(), payload: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
         let mut bytes = emitted(&out_segment(options, &payload), SRC, DST);
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
