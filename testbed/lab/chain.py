@@ -276,6 +276,8 @@ def calm(space: Namespace, *, six: bool = False) -> None:
         "net__ipv6__conf__all__disable_ipv6": int(not six),
         "net__ipv6__conf__default__disable_ipv6": int(not six),
         "net__ipv6__conf__default__accept_ra": 0,
+        # Without a wait for the link-local address: a router asks for its neighbors from there.
+        "net__ipv6__conf__default__accept_dad": 0,
         "net__ipv6__conf__default__router_solicitations": 0,
         "net__ipv4__conf__all__rp_filter": 0,
         "net__ipv4__conf__default__rp_filter": 0,

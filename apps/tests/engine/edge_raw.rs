@@ -246,7 +246,7 @@ fn m27_an_access_that_was_down_for_seconds_is_not_taken_for_one_that_drops_the_o
 }
 
 #[test]
-fn a_join_by_a_port_to_the_internet_is_refused() {
+fn m9_a_join_by_a_wrong_port_or_with_an_unknown_token_is_reset_with_a_reason() {
     let mut join = Tcp::plain_syn("10.2.0.2", 1000, crate::common::HAG2);
     join.options
         .extend([30, 12, 0x10, 1, 1, 2, 3, 4, 5, 6, 7, 8]);

@@ -17,6 +17,9 @@ SPLIT, WHOLE = 8420, 8421
 RULES = {"select": {"exclude": [{"port": WHOLE}]}}
 BOTH = replace(PLAIN, hcpe=RULES, hag=RULES)
 SOON_MS = 250.0
+"""For an end whose next segment is answered."""
+AGAIN_MS = SOON_MS + 200.0
+"""For one whose segment has to be sent again, first: 200 ms are the kernel's least timeout."""
 
 
 class Ends:
@@ -75,18 +78,20 @@ def _forgets(made: Chain, box: str, first: str) -> list[float]:
     return took
 
 
-def _judged(made: Chain, box: str) -> str:
+def _judged(made: Chain, box: str, answered: str) -> str:
+    """What came of it for each end that speaks first, where that of `answered` is to be reset without a second try."""
     took = {first: _forgets(made, box, first) for first in ("host", "server")}
     for first, each in took.items():
-        at_most(max(each), SOON_MS, f"ms to the reset where the {first} speaks first: {each}")
+        at_most(each[0], SOON_MS if first == answered else AGAIN_MS, f"ms to the reset of the {first}, which speaks first")
+        at_most(each[1], SOON_MS, f"ms to the reset of the other end where the {first} speaks first")
     return ", ".join(f"{first} first {each[0]:.0f} and {each[1]:.0f}" for first, each in took.items())
 
 
-@row("I-MID", "ms from an end's next octet to its reset, after the HAG was killed and started anew; a connection that was not split goes on", goal="<= 250", unit="ms", on=BOTH)
+@row("I-MID", "ms from an end's next octet to its reset, after the HAG was killed and started anew; a connection that was not split goes on", goal="<= 250, sent again <= 450", unit="ms", on=BOTH)
 def the_hag_forgets(made: Chain) -> str:
-    return _judged(made, "hag")
+    return _judged(made, "hag", "host")
 
 
-@row("I-MID", "ms from an end's next octet to its reset, after the HCPE was killed and started anew; a connection that was not split goes on", goal="<= 250", unit="ms", on=BOTH)
+@row("I-MID", "ms from an end's next octet to its reset, after the HCPE was killed and started anew; a connection that was not split goes on", goal="<= 250, sent again <= 450", unit="ms", on=BOTH)
 def the_hcpe_forgets(made: Chain) -> str:
-    return _judged(made, "hcpe")
+    return _judged(made, "hcpe", "server")

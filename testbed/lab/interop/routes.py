@@ -64,7 +64,8 @@ def the_answers_miss_the_hag(made: Chain) -> int:
     assert not strange, f"{len(strange)} packets, first {strange[0]}"
     offers = {packet.src for packet in read(files["a1"]) if packet.mptcp}
     assert offers == {V4.host, V6.host}, f"the HAG was asked by {offers}"
-    assert made.hag.counters()["cut_through_one_way"] == before + 2
+    cut = made.hag.counters()["cut_through_one_way"] - before
+    assert cut == 2, f"{cut} cut through"
     assert not any(packet.payload for packet in read(files["w2"])), "data on X"
     return 4
 
