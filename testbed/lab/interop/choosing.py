@@ -169,5 +169,5 @@ def servers_are_not_taken_for_hags() -> str:
 
 @row("X5", "joins from the Internet's side, joins without a connection, and other ways in: refused and counted", goal="all pass", unit="")
 def joins_come_by_access_networks_alone() -> str:
-    names = ("joins_go_to_announced_addresses_alone", "a_join_by_a_port_to_the_internet_is_refused")
+    names = ("joins_go_to_announced_addresses_alone", "m9_a_join_by_a_wrong_port_or_with_an_unknown_token_is_reset_with_a_reason")
     return ", ".join(rust_test("apps", name) for name in names)
