@@ -86,3 +86,15 @@ fn t16_a_peer_that_vanishes_in_fin_wait_2_is_given_up_too() {
     }
     assert_eq!(rig.tcb.state(), State::FinWait2);
 }
+
+/// RFC 9293 MUST-24 and 25: who does not ask for probes gets none.
+#[test]
+fn t16_must_25_a_connection_probes_nobody_unless_told() {
+    let mut rig = Rig::new(&plain());
+    rig.push(10);
+    rig.drain();
+    rig.input(&ack(10));
+    assert_eq!(rig.deadline_ms(), None);
+    rig.at(100 * 24 * 3_600 * 1_000);
+    assert!(rig.drain().is_empty());
+}
