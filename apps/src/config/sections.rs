@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use stack::tcp::congestion::Algorithm;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -96,7 +97,7 @@ const ROUTE: &[&str] = &["to", "via"];
 const MPTCP_HAG: &[&str] = &["announce", "versions", "checksum"];
 const MPTCP_HCPE: &[&str] = &["versions", "checksum"];
 const TIMEOUTS: &[&str] = &["pending", "joining", "idle", "closing", "keepalive"];
-const POLICY: &[&str] = &["scheduler", "congestion"];
+const POLICY: &[&str] = &["scheduler", "congestion", "tcp_congestion"];
 const CONTROL: &[&str] = &["socket"];
 const DRAIN: &[&str] = &["grace"];
 
@@ -416,6 +417,8 @@ fn policy(reader: &mut Reader, root: &Table<'_>) -> PolicySettings {
         ("olia", Coupling::Olia),
         ("balia", Coupling::Balia),
     ];
+    const TCP: &[(&str, Algorithm)] =
+        &[("cubic", Algorithm::Cubic), ("newreno", Algorithm::NewReno)];
     let Some(table) = section(reader, root, "policy", POLICY) else {
         return PolicySettings::default();
     };
@@ -425,9 +428,13 @@ fn policy(reader: &mut Reader, root: &Table<'_>) -> PolicySettings {
     let congestion = table
         .find("congestion")
         .and_then(|at| reader.choice(&at, COUPLINGS));
+    let tcp_congestion = table
+        .find("tcp_congestion")
+        .and_then(|at| reader.choice(&at, TCP));
     PolicySettings {
         scheduler: scheduler.unwrap_or_default(),
         congestion: congestion.unwrap_or_default(),
+        tcp_congestion: tcp_congestion.unwrap_or_default(),
     }
 }
 

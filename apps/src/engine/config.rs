@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use mptcp::{Coupling, Versions};
 use stack::PortId;
 use stack::ip::{IsolatedConfig, NetConfig};
+use stack::tcp::congestion::Algorithm;
 use stack::time::Duration;
 use std::net::IpAddr;
 
@@ -134,6 +135,8 @@ pub struct PolicySettings {
     pub scheduler: SchedulerKind,
     /// How the congestion windows of a connection's subflows depend on each other.
     pub congestion: Coupling,
+    /// Congestion control of TCP legs: towards servers, and wherever nobody speaks Multipath TCP.
+    pub tcp_congestion: Algorithm,
 }
 
 /// How each piece of data gets its subflow.

@@ -45,9 +45,10 @@ impl<B: PacketBuf> Engine<B> {
         };
         let ends = pending.ends();
         let from_opener = ends.opener_sends();
-        let tcb = Tcb::new(agreed, now);
+        let mut tcb = Tcb::new(agreed, now);
         let (opener, token) = match opener {
             Opener::Plain => {
+                tcb.set_congestion(self.config.policy.tcp_congestion);
                 let leg = Plain::new(tcb, from_opener.reversed());
                 (Leg::Plain(leg), opened)
             },
@@ -192,6 +193,7 @@ impl<B: PacketBuf> Engine<B> {
         let mut tcb = Tcb::new(&agreed, now);
         tcb.request_ack();
         let (Some(local), Some(settled)) = (key, settled) else {
+            tcb.set_congestion(self.config.policy.tcp_congestion);
             return Some((Leg::Plain(Plain::new(tcb, to_answerer)), None));
         };
         let params = self.initiator_params(settled);

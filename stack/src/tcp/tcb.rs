@@ -2,7 +2,7 @@
 
 use super::State;
 use super::challenge_ack::ChallengeAcks;
-use super::congestion::{CongestionControl, Share};
+use super::congestion::{Algorithm, Congestion, CongestionControl, Share};
 use super::low32;
 use super::rare::Rare;
 use super::recv::Receiver;
@@ -144,6 +144,11 @@ impl<B: PacketBuf> Tcb<B> {
             snd: Sender::new(agreed, now),
             rcv: Receiver::new(rcv_nxt, agreed.rcv_wnd, agreed.rcv_wscale),
         }
+    }
+
+    /// Chooses how much may be in flight, for a connection that has sent nothing yet; it begins with NewReno.
+    pub fn set_congestion(&mut self, algorithm: Algorithm) {
+        self.snd.cc = Congestion::new(algorithm, self.snd.cc.cwnd());
     }
 
     /// The next payload in order, with the sequence number of its first octet.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::{PolicySettings, SchedulerKind};
 use mptcp::Coupling;
+use stack::tcp::congestion::Algorithm;
 
 fn hag(access: &str, policy: &str) -> String {
     format!(
@@ -31,6 +32,7 @@ fn costs_and_caps_reach_the_engine_and_overflow_is_the_default() {
         PolicySettings {
             scheduler: SchedulerKind::Overflow,
             congestion: Coupling::Uncoupled,
+            tcp_congestion: Algorithm::Cubic,
         }
     );
     let rows = [
@@ -90,6 +92,17 @@ fn m28_the_coupling_reaches_the_engine() {
 }
 
 #[test]
+fn t9_congestion_control_of_tcp_legs_reaches_the_engine() {
+    for (text, control) in [("cubic", Algorithm::Cubic), ("newreno", Algorithm::NewReno)] {
+        let source = hag("", &format!("policy: {{ tcp_congestion: {text} }}"));
+        let engine = parse(BoxKind::Hag, &source)
+            .unwrap()
+            .engine(&[[2; 6]; 2], [0; 32]);
+        assert_eq!(engine.policy.tcp_congestion, control);
+    }
+}
+
+#[test]
 fn mistakes_of_policy_are_told() {
     let rate = "write a rate from 64kbit/s to 1000Gbit/s, such as 10Mbit/s";
     for (access, policy, expected) in [
@@ -127,6 +140,11 @@ fn mistakes_of_policy_are_told() {
             "",
             "policy: { congestion: bala }",
             "5: policy.congestion: \"bala\" is not a choice here; did you mean balia? (there is uncoupled, lia, olia, balia)",
+        ),
+        (
+            "",
+            "policy: { tcp_congestion: reno }",
+            "5: policy.tcp_congestion: \"reno\" is not a choice here; write cubic or newreno",
         ),
         (
             "",

@@ -19,6 +19,7 @@ pub const LAN_HOST: &str = "10.11.0.2";
 pub const EITHER_PATH: PolicySettings = PolicySettings {
     scheduler: SchedulerKind::LowestRtt,
     congestion: mptcp::Coupling::Uncoupled,
+    tcp_congestion: stack::tcp::congestion::Algorithm::Cubic,
 };
 
 /// The site; its card 0 is the primary access, the others are the secondary ones.

@@ -3,8 +3,9 @@
 //! What is less is not known here: the connection sees all windows, and hands each its [`Share`] before an
 //! acknowledgment is processed. Slow start, recovery and the windows after a timeout are Reno's (RFC 6356 3).
 
-use super::CongestionControl;
-use super::new_reno::{SLOW_START_LIMIT, initial_window};
+use super::hystart::GROWTH_LIMIT;
+use super::{Ack, CongestionControl};
+use crate::time::Instant;
 
 /// What the other subflows of a connection leave to one of them of Reno's additive increase, and what a loss costs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +82,15 @@ impl CongestionControl for Coupled {
         self.ssthresh
     }
 
-    fn on_ack(&mut self, delivered: u32, smss: u32) {
-        let mut delivered = delivered;
+    fn on_ack(&mut self, ack: &Ack) {
+        if !ack.limited {
+            return;
+        }
+        let (mut delivered, smss) = (ack.delivered, ack.smss);
         if self.cwnd < self.ssthresh {
             // RFC 6356 3: slow start is as RFC 5681 3.1 has it.
             let growth = delivered
-                .min(SLOW_START_LIMIT * smss)
+                .min(GROWTH_LIMIT * smss)
                 .min(self.ssthresh - self.cwnd);
             self.cwnd += growth;
             delivered -= growth;
@@ -116,15 +120,17 @@ impl CongestionControl for Coupled {
         self.counted = 0;
     }
 
-    fn on_idle(&mut self, smss: u32) {
-        // RFC 5681 4.1: the restart window.
-        self.cwnd = self.cwnd.min(initial_window(smss));
+    fn on_start(&mut self, _: Instant, idle: Option<u32>) {
+        if let Some(restart_window) = idle {
+            self.cwnd = self.cwnd.min(restart_window);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::NewReno;
+    use super::super::tests::ack;
     use super::*;
 
     const ONE: i32 = Share::RENO.gain;
@@ -141,13 +147,13 @@ mod tests {
     #[test]
     fn m28_a_whole_share_is_reno() {
         let mut coupled = ten(ONE);
-        let mut reno = NewReno::new(1000, false);
+        let mut reno = NewReno::new(10_000);
         reno.on_loss(20_000, 1000);
         reno.set_cwnd(10_000);
         for step in 0..2_000u32 {
             let delivered = 1 + step * 37 % 2_000;
-            coupled.on_ack(delivered, 1000);
-            reno.on_ack(delivered, 1000);
+            coupled.on_ack(&ack(delivered));
+            reno.on_ack(&ack(delivered));
             if step % 300 == 299 {
                 coupled.on_loss(coupled.cwnd(), 1000);
                 coupled.set_cwnd(coupled.ssthresh());
@@ -179,7 +185,7 @@ mod tests {
         ] {
             let mut cc = ten(gain);
             for _ in 0..10 * windows {
-                cc.on_ack(1000, 1000);
+                cc.on_ack(&ack(1000));
             }
             assert_eq!(cc.cwnd(), cwnd, "{windows} windows by {gain}");
         }
@@ -189,11 +195,11 @@ mod tests {
     fn m28_a_window_that_shrinks_does_not_slow_start_and_keeps_two_segments() {
         let mut cc = ten(-ONE / 4);
         for _ in 0..4 * 10 {
-            cc.on_ack(1000, 1000);
+            cc.on_ack(&ack(1000));
         }
         assert_eq!((cc.cwnd(), cc.ssthresh()), (9_000, 9_000));
         for _ in 0..10_000 {
-            cc.on_ack(1000, 1000);
+            cc.on_ack(&ack(1000));
         }
         assert_eq!((cc.cwnd(), cc.ssthresh()), (2_000, 2_000));
     }
@@ -211,7 +217,7 @@ mod tests {
             assert_eq!(cc.ssthresh(), ssthresh);
             cc.on_rto(20_000, 1000, false);
             assert_eq!((cc.cwnd(), cc.ssthresh()), (1_000, ssthresh));
-            cc.on_ack(1000, 1000);
+            cc.on_ack(&ack(1000));
             assert_eq!(cc.cwnd(), 2_000);
         }
     }
@@ -219,7 +225,7 @@ mod tests {
     #[test]
     fn m28_idle_restarts_at_the_initial_window() {
         let mut cc = Coupled::new(50_000, 10_000, Share::RENO);
-        cc.on_idle(1000);
+        cc.on_start(Instant::ZERO, Some(10_000));
         assert_eq!(cc.cwnd(), 10_000);
     }
 }

@@ -1,10 +1,39 @@
 //! Congestion control: how much may be in flight. An enum behind a trait, matched, never boxed.
 
 mod coupled;
+mod cubic;
+mod hystart;
 mod new_reno;
+#[cfg(test)]
+mod tests;
 
 pub use coupled::{Coupled, Share};
+pub use cubic::Cubic;
 pub use new_reno::NewReno;
+
+use crate::seq::SeqNum;
+use crate::time::{Duration, Instant};
+
+/// What an acknowledgment that may open the window tells a congestion controller.
+#[derive(Clone, Copy, Debug)]
+pub struct Ack {
+    /// When it came.
+    pub now: Instant,
+    /// Octets that arrived.
+    pub delivered: u32,
+    /// SMSS in octets.
+    pub smss: u32,
+    /// Whether the window was what limited us when that was sent (RFC 7661 3). If not, it must not grow.
+    pub limited: bool,
+    /// The round trip that it measured.
+    pub rtt: Option<Duration>,
+    /// SRTT; zero before the first measurement.
+    pub srtt: Duration,
+    /// SND.UNA.
+    pub una: SeqNum,
+    /// SND.NXT.
+    pub nxt: SeqNum,
+}
 
 /// What a congestion controller is told, and what it answers. All amounts are octets.
 pub trait CongestionControl {
@@ -12,16 +41,27 @@ pub trait CongestionControl {
     fn cwnd(&self) -> u32;
     /// The slow start threshold.
     fn ssthresh(&self) -> u32;
-    /// `delivered` octets arrived while the window was what limited us, outside of fast recovery.
-    fn on_ack(&mut self, delivered: u32, smss: u32);
+    /// Something arrived outside of fast recovery.
+    fn on_ack(&mut self, ack: &Ack);
     /// Loss recovery begins with `flight` octets outstanding.
     fn on_loss(&mut self, flight: u32, smss: u32);
     /// Loss recovery regulates the window (RFC 6937), then leaves it at what is safe to go on with.
     fn set_cwnd(&mut self, cwnd: u32);
     /// The retransmission timer expired with `flight` octets outstanding; `again` if for the same data as before.
     fn on_rto(&mut self, flight: u32, smss: u32, again: bool);
-    /// Nothing was sent for longer than an RTO.
-    fn on_idle(&mut self, smss: u32);
+    /// Sending begins again with nothing in flight. After more than an RTO without, `idle` has the restart window (RFC 5681
+    /// 4.1).
+    fn on_start(&mut self, now: Instant, idle: Option<u32>);
+}
+
+/// Which controller a connection has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RFC 5681 and RFC 6582.
+    NewReno,
+    /// RFC 9438: what hosts have by default.
+    #[default]
+    Cubic,
 }
 
 /// The controllers.
@@ -29,20 +69,22 @@ pub trait CongestionControl {
 pub enum Congestion {
     /// RFC 5681 and RFC 6582.
     NewReno(NewReno),
+    /// RFC 9438.
+    Cubic(Cubic),
     /// RFC 6356 and its kin: one of several windows of a connection.
     Coupled(Coupled),
 }
 
-macro_rules! each {
-    ($self:ident, $cc:ident => $body:expr) => {
-        match $self {
-            Self::NewReno($cc) => $body,
-            Self::Coupled($cc) => $body,
-        }
-    };
-}
-
 impl Congestion {
+    /// In slow start, with a window of `cwnd` octets.
+    #[must_use]
+    pub const fn new(algorithm: Algorithm, cwnd: u32) -> Self {
+        match algorithm {
+            Algorithm::NewReno => Self::NewReno(NewReno::new(cwnd)),
+            Algorithm::Cubic => Self::Cubic(Cubic::new(cwnd)),
+        }
+    }
+
     /// Lets the window grow and shrink by `share` from now on. One that was not coupled stays as it is while it has all
     /// to itself.
     pub fn couple(&mut self, share: Share) {
@@ -54,6 +96,22 @@ impl Congestion {
     }
 }
 
+/// RFC 6928 2: ten segments, at most 14,600 octets unless two segments are more.
+#[must_use]
+pub fn initial_window(smss: u32) -> u32 {
+    (10 * smss).min(14_600.max(2 * smss))
+}
+
+macro_rules! each {
+    ($self:ident, $cc:ident => $body:expr) => {
+        match $self {
+            Self::NewReno($cc) => $body,
+            Self::Cubic($cc) => $body,
+            Self::Coupled($cc) => $body,
+        }
+    };
+}
+
 impl CongestionControl for Congestion {
     fn cwnd(&self) -> u32 {
         each!(self, cc => cc.cwnd())
@@ -61,8 +119,8 @@ impl CongestionControl for Congestion {
     fn ssthresh(&self) -> u32 {
         each!(self, cc => cc.ssthresh())
     }
-    fn on_ack(&mut self, delivered: u32, smss: u32) {
-        each!(self, cc => cc.on_ack(delivered, smss));
+    fn on_ack(&mut self, ack: &Ack) {
+        each!(self, cc => cc.on_ack(ack));
     }
     fn on_loss(&mut self, flight: u32, smss: u32) {
         each!(self, cc => cc.on_loss(flight, smss));
@@ -73,7 +131,7 @@ impl CongestionControl for Congestion {
     fn on_rto(&mut self, flight: u32, smss: u32, again: bool) {
         each!(self, cc => cc.on_rto(flight, smss, again));
     }
-    fn on_idle(&mut self, smss: u32) {
-        each!(self, cc => cc.on_idle(smss));
+    fn on_start(&mut self, now: Instant, idle: Option<u32>) {
+        each!(self, cc => cc.on_start(now, idle));
     }
 }

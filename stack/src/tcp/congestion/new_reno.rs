@@ -1,10 +1,8 @@
 //! Reno's windows (RFC 5681) as NewReno uses them (RFC 6582), counted in octets (RFC 3465).
 
-use super::CongestionControl;
-
-/// Most segments by which slow start grows on one ACK (RFC 9406 4.2 has 8 for senders without pacing): an ACK may
-/// stand for a whole burst of ours.
-pub(super) const SLOW_START_LIMIT: u32 = 8;
+use super::hystart::GROWTH_LIMIT;
+use super::{Ack, CongestionControl};
+use crate::time::Instant;
 
 /// Slow start, congestion avoidance, halving.
 #[derive(Clone, Debug)]
@@ -16,20 +14,15 @@ pub struct NewReno {
 }
 
 impl NewReno {
-    /// Starts at the initial window (RFC 6928 2), or one segment if the SYN was lost (RFC 5681 3.1).
+    /// Starts in slow start with a window of `cwnd` octets.
     #[must_use]
-    pub fn new(smss: u32, syn_lost: bool) -> Self {
+    pub const fn new(cwnd: u32) -> Self {
         Self {
-            cwnd: if syn_lost { smss } else { initial_window(smss) },
+            cwnd,
             ssthresh: u32::MAX,
             counted: 0,
         }
     }
-}
-
-/// RFC 6928 2: ten segments, at most 14,600 octets unless two segments are more.
-pub(super) fn initial_window(smss: u32) -> u32 {
-    (10 * smss).min(14_600.max(2 * smss))
 }
 
 impl CongestionControl for NewReno {
@@ -41,12 +34,15 @@ impl CongestionControl for NewReno {
         self.ssthresh
     }
 
-    fn on_ack(&mut self, delivered: u32, smss: u32) {
-        let mut delivered = delivered;
+    fn on_ack(&mut self, ack: &Ack) {
+        if !ack.limited {
+            return;
+        }
+        let (mut delivered, smss) = (ack.delivered, ack.smss);
         if self.cwnd < self.ssthresh {
             // RFC 5681 3.1, slow start, in octets (RFC 3465 2.2).
             let growth = delivered
-                .min(SLOW_START_LIMIT * smss)
+                .min(GROWTH_LIMIT * smss)
                 .min(self.ssthresh - self.cwnd);
             self.cwnd = self.cwnd.saturating_add(growth);
             delivered -= growth;
@@ -81,63 +77,9 @@ impl CongestionControl for NewReno {
         self.counted = 0;
     }
 
-    fn on_idle(&mut self, smss: u32) {
-        // RFC 5681 4.1: the restart window.
-        self.cwnd = self.cwnd.min(initial_window(smss));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn t8_initial_window_is_ten_segments() {
-        let rows = [
-            (1460, 14_600),
-            (536, 5_360),
-            (8_960, 17_920),
-            (1_448, 14_480),
-        ];
-        for (smss, cwnd) in rows {
-            assert_eq!(NewReno::new(smss, false).cwnd(), cwnd, "smss {smss}");
+    fn on_start(&mut self, _: Instant, idle: Option<u32>) {
+        if let Some(restart_window) = idle {
+            self.cwnd = self.cwnd.min(restart_window);
         }
-        assert_eq!(NewReno::new(1460, true).cwnd(), 1460);
-    }
-
-    #[test]
-    fn t8_slow_start_doubles_and_avoidance_adds_one_segment_a_window() {
-        let mut cc = NewReno::new(1000, false);
-        for _ in 0..10 {
-            cc.on_ack(1000, 1000);
-        }
-        assert_eq!(cc.cwnd(), 20_000);
-        cc.on_loss(20_000, 1000);
-        cc.set_cwnd(cc.ssthresh());
-        for _ in 0..9 {
-            cc.on_ack(1000, 1000);
-        }
-        assert_eq!(cc.cwnd(), 10_000);
-        cc.on_ack(1000, 1000);
-        assert_eq!(cc.cwnd(), 11_000);
-    }
-
-    #[test]
-    fn t8_slow_start_ends_at_ssthresh() {
-        let mut cc = NewReno::new(1000, false);
-        cc.on_rto(10_000, 1000, false);
-        assert_eq!((cc.cwnd(), cc.ssthresh()), (1_000, 5_000));
-        cc.on_ack(8_000, 1000);
-        assert_eq!(cc.cwnd(), 5_000);
-        cc.on_rto(5_000, 1000, true);
-        assert_eq!((cc.cwnd(), cc.ssthresh()), (1_000, 5_000));
-    }
-
-    #[test]
-    fn t8_idle_restarts_at_the_initial_window() {
-        let mut cc = NewReno::new(1000, false);
-        cc.on_ack(8_000, 1000);
-        cc.on_idle(1000);
-        assert_eq!(cc.cwnd(), 10_000);
     }
 }

@@ -6,7 +6,7 @@ use super::rack::Receipt;
 use super::recovery::{Mode, PrrAck};
 use super::scoreboard::DUP_THRESH;
 use crate::counters::Counter;
-use crate::tcp::congestion::CongestionControl;
+use crate::tcp::congestion::{Ack, CongestionControl};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, SackBlock, Segment};
 use crate::{Cx, PacketBuf};
@@ -194,8 +194,17 @@ impl<B: PacketBuf> Sender<B> {
         let una = self.queue.una();
         if self.recovery.mode != Mode::Open && una >= self.recovery.point && advanced {
             self.leave_recovery(news);
-        } else if self.grows(advanced) {
-            self.cc.on_ack(news.delivered, self.smss());
+        } else if self.may_grow(advanced) {
+            self.cc.on_ack(&Ack {
+                now: cx.now,
+                delivered: news.delivered,
+                smss: self.smss(),
+                limited: self.recovery.mode == Mode::Loss || una <= self.limited_until,
+                rtt: news.fresh.map(|sent_at| cx.now.since(sent_at)),
+                srtt: self.rtt.srtt().unwrap_or_default(),
+                una,
+                nxt: self.queue.nxt(),
+            });
         }
         if self.recovery.mode == Mode::Open && self.queue.lost() > 0 {
             cx.counters.count(Counter::TcpFastRecovery);
@@ -217,13 +226,11 @@ impl<B: PacketBuf> Sender<B> {
         }
     }
 
-    /// Whether this ACK may open the congestion window: RFC 5681 3.1 for new data while no loss is known, and only while
-    /// the window is what limits us (RFC 7661); after a timeout, for whatever arrives.
-    fn grows(&self, advanced: bool) -> bool {
+    /// Whether this ACK may open the congestion window: RFC 5681 3.1 for new data while no loss is known; after a timeout, for
+    /// whatever arrives.
+    fn may_grow(&self, advanced: bool) -> bool {
         match self.recovery.mode {
-            Mode::Open => {
-                advanced && self.queue.lost() == 0 && self.queue.una() <= self.limited_until
-            },
+            Mode::Open => advanced && self.queue.lost() == 0,
             Mode::Loss => true,
             Mode::Recovery => false,
         }

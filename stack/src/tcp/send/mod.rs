@@ -11,7 +11,7 @@ mod tests;
 mod tlp;
 
 use super::Agreed;
-use super::congestion::{Congestion, CongestionControl, NewReno};
+use super::congestion::{Algorithm, Congestion, CongestionControl, initial_window};
 use crate::PacketBuf;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -64,10 +64,16 @@ impl<B: PacketBuf> Sender<B> {
             rtt.sample(measured, now, nxt, nxt);
         }
         let smss = u32::from(agreed.smss);
+        // RFC 5681 3.1: one segment if the SYN was lost.
+        let cwnd = if agreed.syn_lost {
+            smss
+        } else {
+            initial_window(smss)
+        };
         Self {
             queue: SendQueue::new(nxt),
             rtt,
-            cc: Congestion::NewReno(NewReno::new(smss, agreed.syn_lost)),
+            cc: Congestion::new(Algorithm::NewReno, cwnd),
             recovery: Recovery::new(agreed.iss),
             tlp: Tlp::new(agreed.rtt.is_some()),
             wnd: agreed.snd_wnd,
@@ -143,8 +149,10 @@ impl<B: PacketBuf> Sender<B> {
 
     /// RFC 5681 4.1: after an idle RTO, the ACK clock is gone.
     pub(super) fn restart_if_idle(&mut self, now: Instant) {
-        if self.queue.flight() == 0 && now.since(self.last_sent) > self.rtt.rto() {
-            self.cc.on_idle(self.smss());
+        if self.queue.flight() == 0 {
+            let idle = now.since(self.last_sent) > self.rtt.rto();
+            self.cc
+                .on_start(now, idle.then(|| initial_window(self.smss())));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::network::{Features, Link, Network, pattern};
 use crate::Counter;
+use crate::tcp::congestion::Algorithm;
 use crate::time::Duration;
 
 const ALL: Features = Features {
@@ -72,6 +73,59 @@ fn tail_drop_bursts_of_slow_start_cost_little() {
         assert!(net.dropped > 0, "{name}: nothing was lost");
         assert_eq!(net.ends[0].counters.get(Counter::TcpRto), 0, "{name}");
         assert!(ms < limit, "{name}: {ms} ms");
+    }
+}
+
+/// HyStart++ (RFC 9406) leaves the first slow start where the queue begins to grow: not a segment is lost by then, and the
+/// window fills the link. NewReno's ends in the loss of a queue. The growth is seen at two bandwidth-delay products, and in
+/// the five rounds until it is certain the window triples (4.2), so the queue is a deep one.
+#[test]
+fn t8_cubic_leaves_slow_start_before_the_queue_overflows() {
+    // (octets/s, delay in ms, queue in octets): eight round trips' worth.
+    for (rate, delay, queue) in [
+        (2_500_000, 20, 800_000),
+        (6_250_000, 20, 2_000_000),
+        (1_250_000, 100, 2_000_000),
+    ] {
+        let name = format!("{rate} B/s, delay {delay} ms, queue {queue}");
+        let slow_start = |algorithm| {
+            let links = [Link::new(rate, delay, queue), Link::new(0, delay, 0)];
+            let mut net = Network::new(2, &ALL, links);
+            net.ends[0].tcb.set_congestion(algorithm);
+            net.send(0, pattern(20_000_000, 1), true);
+            net.run(Duration::from_secs(10), |net| {
+                net.ends[0].tcb.ssthresh() < u32::MAX
+            });
+            println!(
+                "{name}, {algorithm:?}: {} dropped, {}",
+                net.dropped,
+                net.describe()
+            );
+            net
+        };
+        assert!(slow_start(Algorithm::NewReno).dropped > 20, "{name}");
+        let net = slow_start(Algorithm::Cubic);
+        assert_eq!(net.dropped, 0, "{name}");
+        let bdp = rate * delay * 2 / 1000;
+        assert!(u64::from(net.ends[0].tcb.cwnd()) > bdp, "{name}");
+    }
+}
+
+/// One percent of loss both ways, and reordering: the same for CUBIC as for NewReno.
+#[test]
+fn t9_cubic_over_bad_links_delivers_every_octet() {
+    for seed in 0..10 {
+        let mut link = Link::new(5_000_000, 10, 300_000);
+        link.loss = 100;
+        link.reorder = 500;
+        link.jitter = Duration::from_millis(3);
+        let mut net = Network::new(seed, &ALL, [link.clone(), link]);
+        for end in &mut net.ends {
+            end.tcb.set_congestion(Algorithm::Cubic);
+        }
+        let ms = transfer("CUBIC", &mut net, [1_000_000, 1_000_000], 30_000);
+        report(&format!("CUBIC, 1 % loss, seed {seed}"), &net, ms);
+        assert!(ms < 4_500, "seed {seed}: {ms} ms");
     }
 }
 
