@@ -108,7 +108,7 @@ impl<B: PacketBuf> Connection<B> {
     /// # Errors
     /// Why not.
     pub(crate) fn check_joinable(&self) -> Result<(), JoinRefusal> {
-        if self.is_closed() || self.mode() == Mode::Fallback || self.is_closing() {
+        if self.is_over() || self.mode() == Mode::Fallback || self.is_closing() {
             return Err(JoinRefusal::NotJoinable);
         }
         let under_way = self.subflows().count() + usize::from(self.joins_pending());

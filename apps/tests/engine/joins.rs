@@ -5,9 +5,9 @@ use crate::common::accesses::{
     connect, customer, edge_of, hag_of,
 };
 use crate::common::customer::Translator;
-use crate::common::raw::Tcp;
+use crate::common::raw::{RST, Tcp};
 use crate::common::site::{Site, edge_counter, large, transfer};
-use crate::common::{Node, S, S6, Sim, Way, counter};
+use crate::common::{Node, S, S6, Sim, Way, counter, port_mac};
 use apps::engine::{EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits};
 use dataplane::App;
 use stack::PortId;
@@ -298,7 +298,7 @@ fn a_join_at_the_edge_needs_a_token_and_nothing_else_listens_there() {
         let before = edge_counter(&mut sim, "not_ours_reset");
         let nic = usize::from(dst == "10.2.0.2");
         let own = [2, 0, 0, 0, 0xee, if nic == 0 { 1 } else { 2 }];
-        let frame = Tcp::plain_syn(src, 1_234, dst).frame(crate::common::port_mac(nic), own);
+        let frame = Tcp::plain_syn(src, 1_234, dst).frame(port_mac(nic), own);
         customer(&mut sim).deliver(now, nic, frame);
         sim.idle(Duration::from_secs(1));
         assert_eq!(edge_counter(&mut sim, "not_ours_reset"), before + 1);
@@ -362,6 +362,49 @@ fn a_secondary_that_fails_costs_no_octet_and_is_joined_again() {
         assert!(octets > 500_000, "{octets} after {down} s");
         close(&mut sim, sockets);
     }
+}
+
+/// A reset in the name of whoever sent the last segment by the access `port`, that way.
+fn reset_of(sim: &Sim<Site>, port: usize, way: Way) -> Tcp {
+    let frames = sim.on(port, way).filter_map(|seen| Tcp::parse(&seen.frame));
+    let last = frames.last().expect("a segment passed");
+    Tcp {
+        seq: last
+            .seq
+            .wrapping_add(u32::try_from(last.payload.len()).unwrap()),
+        flags: RST,
+        options: Vec::new(),
+        payload: Vec::new(),
+        ..last
+    }
+}
+
+#[test]
+fn m25_a_connection_that_lost_its_last_subflow_is_joined_again() {
+    let mut sim = chain(edge_of(&[BOTH; 2], by_announcement()), hag_of(&[BOTH; 2]));
+    let sockets = connect(&mut sim, 40_000, S);
+    transfer(&mut sim, sockets, 0, 500_000);
+    transfer(&mut sim, sockets, 1, 500_000);
+    sim.idle(Duration::from_secs(2));
+    assert_eq!(subflows(&mut sim), 2);
+    // Something on both paths resets both ends of both subflows.
+    for port in 0..2 {
+        let of_box = port_mac(port);
+        let of_edge = [2, 0, 0, 0, 0xee, if port == 0 { 1 } else { 2 }];
+        let to_box = reset_of(&sim, port, Way::ToBox).frame(of_edge, of_box);
+        let to_edge = reset_of(&sim, port, Way::FromBox).frame(of_box, of_edge);
+        let now = sim.now;
+        customer(&mut sim).deliver(now, port, to_edge);
+        sim.inject(port, to_box);
+    }
+    sim.idle(Duration::from_millis(200));
+    assert_eq!(subflows(&mut sim), 0);
+    assert_eq!(edge_counter(&mut sim, "relays"), 1);
+    sim.idle(Duration::from_secs(3));
+    assert_eq!(subflows(&mut sim), 1, "by the secondary");
+    transfer(&mut sim, sockets, 0, 500_000);
+    transfer(&mut sim, sockets, 1, 500_000);
+    close(&mut sim, sockets);
 }
 
 #[test]

@@ -1,14 +1,30 @@
 //! The ends of a connection and of its subflows (RFC 8684 3.3.3, 3.5, 3.6).
 
-use super::{Connection, Event, LocalFin, Mode, Outcome, Output, ResetReason};
+use super::{Connection, Event, LocalFin, Mode, Outcome, Output, ResetReason, SubflowId};
 use crate::Cx;
 use crate::counters::Counter;
 use crate::option::{MpOption, ResetReason as RstReason, TcpRst, parse};
+use crate::subflow::Subflow;
 use crate::types::Version;
-use stack::PacketBuf;
-use stack::tcp::State;
+use stack::tcp::{State, Verdict};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes, OutSegment, Segment};
+use stack::{Instant, PacketBuf};
+
+/// How often MP_FASTCLOSE is sent once more: RFC 8684 3.5 recommends three.
+const FASTCLOSES_AGAIN: u8 = 3;
+
+/// An MP_FASTCLOSE on an ACK that waits for the peer's reset: FASTCLOSE_WAIT (RFC 6824 3.5).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fastclose {
+    /// The subflow that is left for it.
+    subflow: SubflowId,
+    /// When it is due again.
+    pub(super) again: Instant,
+    sends: u8,
+    /// Why the connection is cut off.
+    reason: ResetReason,
+}
 
 impl<B: PacketBuf> Connection<B> {
     /// Whether the peer's end of data is next and everything before it was taken: its DATA_FIN, or its FIN after a
@@ -99,37 +115,109 @@ impl<B: PacketBuf> Connection<B> {
         self.remote_fin_accepted && self.fin_acknowledged()
     }
 
-    /// Cuts the connection off: MP_FASTCLOSE and resets on all subflows, to be fetched with [`Self::output`].
+    /// Cuts the connection off: MP_FASTCLOSE and resets on all subflows, to be fetched with [`Self::output`]. In version 0
+    /// the connection ends only once the peer has answered, or did not for some round trips.
     pub fn abort(&mut self, cx: &mut Cx<'_>) {
         self.cut_off(cx, ResetReason::Aborted);
     }
 
     /// Ends the connection at once, and tells the peer by a reset of every subflow: with MP_FASTCLOSE in version 1, so
-    /// that each alone ends it; version 0 knows MP_FASTCLOSE on an ACK only (RFC 8684 3.5, RFC 6824 3.5).
+    /// that each alone ends it (RFC 8684 3.5, option R). Version 0 knows MP_FASTCLOSE on an ACK only, to which the peer
+    /// answers with a reset (RFC 6824 3.5).
     pub(super) fn cut_off(&mut self, cx: &mut Cx<'_>, reason: ResetReason) {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.fastclose.is_some() {
             return;
         }
-        let fastclose = MpOption::Fastclose {
-            receiver_key: self.params.remote_key,
-        };
         // After a complete exchange of DATA_FINs there is nothing left to cut off.
         let tell = self.mode != Mode::Fallback && !self.is_complete();
+        let asked = if tell && self.params.version == Version::V0 {
+            self.best_for_fastclose()
+        } else {
+            None
+        };
         for at in 0..self.subflows.len() {
-            let upper = match (tell, self.params.version) {
-                (true, Version::V1) => fastclose.clone().into(),
-                (true, Version::V0) => {
-                    self.fastclose_ack(cx, at, fastclose.clone().into());
-                    OptBytes::new()
-                },
-                (false, _) => OptBytes::new(),
-            };
-            if tell {
+            let upper = if tell && self.params.version == Version::V1 {
                 cx.mptcp.count(Counter::FastcloseTx);
+                self.fastclose_option()
+            } else {
+                OptBytes::new()
+            };
+            if asked != Some(self.subflows[at].id) {
+                self.send_reset(cx, at, upper);
             }
-            self.send_reset(cx, at, upper);
         }
-        self.end(Outcome::Reset(reason));
+        match asked {
+            Some(subflow) => {
+                self.fastclose = Some(Fastclose {
+                    subflow,
+                    again: cx.now,
+                    sends: 0,
+                    reason,
+                });
+                self.advance_fastclose(cx);
+            },
+            None => self.end(Outcome::Reset(reason)),
+        }
+    }
+
+    fn fastclose_option(&self) -> OptBytes {
+        let receiver_key = self.params.remote_key;
+        MpOption::Fastclose { receiver_key }.into()
+    }
+
+    /// The subflow whose peer most likely answers.
+    fn best_for_fastclose(&self) -> Option<SubflowId> {
+        let live = self.subflows.iter().filter(|s| s.is_live());
+        live.min_by_key(|s| (!s.is_usable(), s.srtt()))
+            .map(Subflow::id)
+    }
+
+    /// Sends the MP_FASTCLOSE that is due, or gives its answer up (RFC 6824 3.5).
+    pub(super) fn advance_fastclose(&mut self, cx: &mut Cx<'_>) {
+        let Some(fastclose) = self.fastclose.filter(|fastclose| fastclose.again <= cx.now) else {
+            return;
+        };
+        let Some(at) = self.index(fastclose.subflow) else {
+            return self.end(Outcome::Reset(fastclose.reason));
+        };
+        if fastclose.sends > FASTCLOSES_AGAIN {
+            self.send_reset(cx, at, OptBytes::new());
+            return self.end(Outcome::Reset(fastclose.reason));
+        }
+        cx.mptcp.count(Counter::FastcloseTx);
+        self.fastclose_ack(cx, at, self.fastclose_option());
+        self.fastclose = Some(Fastclose {
+            again: cx.now + self.subflows[at].base_rto(),
+            sends: fastclose.sends + 1,
+            ..fastclose
+        });
+    }
+
+    /// What comes in while the answer to MP_FASTCLOSE is waited for: only that counts, and an MP_FASTCLOSE of the peer's
+    /// own, which is answered with a reset (RFC 6824 3.5).
+    pub(super) fn input_fastclosing(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: usize,
+        seg: &Segment<B>,
+        Fastclose {
+            subflow, reason, ..
+        }: Fastclose,
+    ) {
+        if self.subflows[at].id != subflow {
+            return;
+        }
+        let closes = |option| matches!(option, MpOption::Fastclose { receiver_key } if receiver_key == self.params.local_key);
+        let crossed = parse(&seg.options.mptcp).flatten().any(closes);
+        match self.subflows[at].tcb.input(&mut cx.stack(), seg) {
+            Verdict::Reset => self.end(Outcome::Reset(reason)),
+            Verdict::Accepted { .. } if crossed => {
+                cx.mptcp.count(Counter::FastcloseRx);
+                self.send_reset(cx, at, OptBytes::new());
+                self.end(Outcome::Reset(reason));
+            },
+            Verdict::Accepted { .. } | Verdict::Dropped => {},
+        }
     }
 
     /// The peer's MP_FASTCLOSE with our key: every subflow is reset, and that is all (RFC 8684 3.5).
@@ -141,7 +229,7 @@ impl<B: PacketBuf> Connection<B> {
         self.end(Outcome::Reset(ResetReason::Fastclose));
     }
 
-    /// Queues an ACK with MP_FASTCLOSE, which stands for itself: the reset follows it.
+    /// Queues an ACK with MP_FASTCLOSE.
     fn fastclose_ack(&mut self, cx: &mut Cx<'_>, at: usize, upper: OptBytes) {
         let subflow = &mut self.subflows[at];
         subflow.tcb.request_ack();
@@ -209,7 +297,10 @@ impl<B: PacketBuf> Connection<B> {
                     }
                     cx.mptcp.count(Counter::FastcloseWrongKey);
                 },
-                MpOption::TcpRst(_) => cx.mptcp.count(Counter::TcpRstRx),
+                MpOption::TcpRst(why) => {
+                    cx.mptcp.count(Counter::TcpRstRx);
+                    self.forgotten |= !why.transient && why.reason == RstReason::MPTCP_SPECIFIC;
+                },
                 MpOption::Fail { .. } => cx.mptcp.count(Counter::MpFailRx),
                 _ => {},
             }
@@ -258,14 +349,14 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Has subflow `id` probed while it is silent for `period`, and given up if it does not answer: what translates
     /// addresses on its path forgets a connection that says nothing for long (RFC 5382 5).
-    pub fn keep_alive(&mut self, now: stack::Instant, id: super::SubflowId, period: Duration) {
+    pub fn keep_alive(&mut self, now: Instant, id: SubflowId, period: Duration) {
         if let Some(subflow) = self.subflow_mut(id) {
             subflow.tcb.set_keepalive(now, period);
         }
     }
 
     /// Ends subflow `id` in good order, if it is not the only one: what it carries is finished on it.
-    pub fn close_surplus(&mut self, cx: &mut Cx<'_>, id: super::SubflowId) {
+    pub fn close_surplus(&mut self, cx: &mut Cx<'_>, id: SubflowId) {
         if let Some(at) = self.index(id)
             && self.usable() > 1
         {
@@ -286,7 +377,7 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Draws the consequences after any input or timer: dead subflows go, a complete connection closes.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.fastclose.is_some() {
             return;
         }
         self.reap(cx);
@@ -304,7 +395,7 @@ impl<B: PacketBuf> Connection<B> {
             self.close_at
                 .get_or_insert(cx.now + self.params.limits.close_timeout);
         }
-        let over = self.subflows.iter().all(Self::is_over);
+        let over = self.subflows.iter().all(Self::has_ended);
         if over && self.is_complete() {
             // The data-level TIME-WAIT: its subflows' TIME-WAITs answer what was lost of the end, for a short time.
             let until = *self
@@ -342,11 +433,22 @@ impl<B: PacketBuf> Connection<B> {
         }
         if self.is_complete() {
             self.end(Outcome::Closed);
-        } else if self.mode == Mode::Fallback || !(self.has_joined || self.joins_pending() > 0) {
+        } else if !self.may_be_joined_again() {
             self.end(Outcome::Reset(self.last_loss));
         }
-        // Else the connection waits for another to join, until the close takes too long (RFC 8684 3.3.3, 3.5:
-        // break-before-make). Where none ever joined, none will, and the owner learns of the reset at once.
+    }
+
+    /// Whether to wait for another subflow to join after the last is gone, until the close takes too long (RFC 8684
+    /// 3.3.3, 3.5: break-before-make). Where none ever joined, none will; and a peer that has forgotten the connection
+    /// resets every segment of it, with the reason that stands for this. Version 0 knows no reasons.
+    fn may_be_joined_again(&self) -> bool {
+        let several = self.has_joined || self.joins_pending() > 0;
+        let reset = self.last_loss == ResetReason::LastSubflow;
+        let forgotten = match self.params.version {
+            Version::V0 => reset,
+            Version::V1 => reset && self.forgotten,
+        };
+        self.mode != Mode::Fallback && several && !forgotten
     }
 
     /// Whether a subflow is open for data, though it may not work at present.
@@ -361,7 +463,7 @@ impl<B: PacketBuf> Connection<B> {
             self.end(Outcome::Reset(self.last_loss));
         } else if self.is_complete() {
             for at in 0..self.subflows.len() {
-                if !Self::is_over(&self.subflows[at]) {
+                if !Self::has_ended(&self.subflows[at]) {
                     self.send_reset(cx, at, OptBytes::new());
                 }
             }

@@ -23,6 +23,10 @@ impl<B: PacketBuf> Connection<B> {
         let Some(at) = self.index(id) else {
             return self.outcome();
         };
+        if let Some(fastclose) = self.fastclose {
+            self.input_fastclosing(cx, at, seg, fastclose);
+            return self.outcome();
+        }
         self.dirty = true;
         self.couple(at);
         let subflow = &mut self.subflows[at];

@@ -235,8 +235,12 @@ pub struct Connection<B> {
     infinite: Option<fallback::Infinite>,
     /// An initiator repeats MP_CAPABLE until an option of the peer's shows that it arrived (RFC 8684 3.1).
     capable_due: bool,
+    /// It is being cut off, and the peer's answer is waited for.
+    fastclose: Option<close::Fastclose>,
     close_at: Option<Instant>,
     closed_at: Option<Instant>,
+    /// The peer reset a subflow because it knows nothing of the connection, or made no sense of it.
+    forgotten: bool,
     last_loss: ResetReason,
 }
 
@@ -306,8 +310,10 @@ impl<B: PacketBuf> Connection<B> {
             data_timer: timers::DataTimer::default(),
             infinite: None,
             capable_due: initiator,
+            fastclose: None,
             close_at: None,
             closed_at: None,
+            forgotten: false,
             last_loss: ResetReason::LastSubflow,
         };
         connection.subflows.push(first);
@@ -341,7 +347,7 @@ impl<B: PacketBuf> Connection<B> {
     /// [`Self::finish`]. What is sent beyond is taken nevertheless.
     #[must_use]
     pub fn send_room(&self) -> usize {
-        if self.local_fin != LocalFin::Open || self.ended.is_some() {
+        if self.local_fin != LocalFin::Open || self.is_over() {
             return 0;
         }
         // A piece pins a whole packet buffer, however short it is.
@@ -378,7 +384,7 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Queues payload, by reference. Ignored after [`Self::finish`] and once the connection ended.
     pub fn send(&mut self, payload: Slice<B>) {
-        if self.local_fin != LocalFin::Open || self.ended.is_some() {
+        if self.local_fin != LocalFin::Open || self.is_over() {
             return;
         }
         if self.mode == Mode::Fallback {
@@ -416,6 +422,11 @@ impl<B: PacketBuf> Connection<B> {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// Whether it has ended, or is being cut off: no data goes either way.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.ended.is_some() || self.fastclose.is_some()
     }
 
     /// Unverified, verified or fallen back.

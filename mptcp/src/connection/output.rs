@@ -12,7 +12,7 @@ impl<B: PacketBuf> Connection<B> {
         if let Some(out) = self.outbox.pop_front() {
             return Some(out);
         }
-        if self.ended.is_some() {
+        if self.is_over() {
             return None;
         }
         if self.dirty {
@@ -22,6 +22,9 @@ impl<B: PacketBuf> Connection<B> {
         }
         if let Some(out) = self.outbox.pop_front() {
             return Some(out);
+        }
+        if self.is_over() {
+            return None;
         }
         let count = self.subflows.len();
         for step in 0..count {

@@ -87,6 +87,9 @@ impl<B: PacketBuf> Connection<B> {
         if self.ended.is_some() {
             return None;
         }
+        if let Some(fastclose) = self.fastclose {
+            return Some(fastclose.again);
+        }
         let mut next = earlier(self.close_at, self.closed_at);
         next = earlier(next, self.data_timer.at);
         next = earlier(next, self.paths.next_deadline());
@@ -122,7 +125,8 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Runs the timers that are due. Follow with [`Self::output`].
     pub fn advance(&mut self, cx: &mut Cx<'_>) -> Outcome {
-        if self.ended.is_some() {
+        if self.is_over() {
+            self.advance_fastclose(cx);
             return self.outcome();
         }
         self.dirty = true;
@@ -321,7 +325,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Whether a subflow has nothing left to do but answer old segments.
-    pub(super) fn is_over(subflow: &Subflow<B>) -> bool {
+    pub(super) fn has_ended(subflow: &Subflow<B>) -> bool {
         matches!(subflow.tcb.state(), State::Closed | State::TimeWait)
     }
 }
