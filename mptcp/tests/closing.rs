@@ -489,3 +489,30 @@ fn a_silent_peer_is_given_up_in_bounded_time() {
         Outcome::Reset(ResetReason::TimedOut)
     );
 }
+
+#[test]
+fn m16_the_end_of_an_empty_stream_does_not_wait_for_the_peer_to_speak() {
+    let mut world = World::new(Setup::default(), vec![Link::pair(0, 10, 0)]);
+    let mut ended = false;
+    world.middlebox = Some(Box::new(move |transit| {
+        ended |= options(transit.segment).iter().any(is_data_fin);
+        transit.from == A || ended
+    }));
+    world.ends[A].send(0, true);
+    world.run(Duration::from_secs(1), |w| w.ends[B].fin_seen);
+}
+
+#[test]
+fn a_join_that_is_answered_after_the_end_does_not_keep_a_past_deadline() {
+    let paths = vec![Link::pair(0, 10, 0), Link::pair(0, 300, 0)];
+    let mut world = World::new(Setup::default(), paths);
+    world.join(1);
+    world.pass(Duration::from_millis(290));
+    for end in &mut world.ends {
+        end.send(10, true);
+    }
+    world.run(MINUTE, World::is_closed);
+    for end in &world.ends {
+        assert_eq!(end.conn.outcome(), Outcome::Closed);
+    }
+}

@@ -40,10 +40,15 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     fn output_of(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<Output<B>> {
-        let control = self.next_control(at);
-        let space = self.control_len(at, control);
+        let mut control = self.next_control(at);
+        let mut space = self.control_len(at, control);
         let tcb = &mut self.subflows[at].tcb;
         let mut segment = tcb.output(&mut cx.stack(), space);
+        if segment.is_none() && control == Control::Handshake && self.is_ending_early(at) {
+            control = Control::DataFin;
+            space = self.control_len(at, control);
+        }
+        let tcb = &mut self.subflows[at].tcb;
         if segment.is_none() && !matches!(control, Control::None | Control::Handshake) {
             // Nothing else leaves on this subflow now: an ACK carries the option.
             tcb.request_ack();
@@ -61,6 +66,13 @@ impl<B: PacketBuf> Connection<B> {
             tuple: subflow.tuple.reversed(),
             segment,
         })
+    }
+
+    /// Whether a DATA_FIN waits behind an MP_CAPABLE that went out and that nothing has answered yet: a peer with nothing
+    /// to say answers only that.
+    fn is_ending_early(&self, at: usize) -> bool {
+        let subflow = &self.subflows[at];
+        self.capable_due && !subflow.joined && subflow.data_fin_due
     }
 
     /// Puts the connection's options and window on a segment of subflow `at`.
