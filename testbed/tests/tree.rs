@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Which of our crates each of our crates may use. Tests and benchmarks may use more, see `may_be_tested_with`.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("stack", &[]),
     ("mptcp", &["stack"]),
     ("dataplane", &["stack"]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("testbed", &["apps", "dataplane", "mptcp", "stack"]),
     ("braid-link", &["dataplane", "stack", "testbed"]),
     ("fuzz", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
+    ("sim", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
 ];
 
 /// Crates that only build where DPDK is installed.

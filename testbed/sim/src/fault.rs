@@ -1,0 +1,344 @@
+//! What goes wrong in a run: each fault by itself, so that it can be switched off and leave the others as they are.
+
+use crate::lane::Ill;
+use crate::middlebox::Kind;
+use crate::middlebox::answers::Then;
+use crate::middlebox::inject::Forgery;
+use crate::middlebox::options::Change;
+use crate::middlebox::strip::From;
+use crate::oracle::Swaps;
+use crate::packet::kind;
+use crate::plan::{Chain, Net};
+use crate::port::Trouble;
+use crate::seed::Draw;
+use stack::Rng;
+use stack::time::Duration;
+use testbed::link::MILLION;
+
+/// One thing that goes wrong. Times are from the start of the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A lane of link `cable` is ill.
+    Lane {
+        /// Which link.
+        cable: usize,
+        /// 0 for the lane away from the client, 1 for the one towards it.
+        lane: usize,
+        /// What is wrong.
+        ill: Ill,
+        /// From when.
+        from: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A device of a box is in trouble.
+    Device {
+        /// Which box, from the client on.
+        machine: usize,
+        /// Which of its ports.
+        port: usize,
+        /// What is wrong.
+        trouble: Trouble,
+        /// From when.
+        from: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A box is polled late.
+    Late {
+        /// Which box, from the client on.
+        machine: usize,
+        /// How late at most.
+        away: Duration,
+        /// From when.
+        from: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// There is a middlebox on link `cable`, for good.
+    Middlebox {
+        /// Which link.
+        cable: usize,
+        /// What it does.
+        kind: Kind,
+    },
+}
+
+impl Fault {
+    /// Whether it may end a flow of a network like `net`, which then must not look whole.
+    #[must_use]
+    pub fn may_break(&self, net: &Net) -> bool {
+        match self {
+            Self::Lane { .. } | Self::Device { .. } | Self::Late { .. } => false,
+            Self::Middlebox { cable, kind } => breaks(net.chain, *cable, kind),
+        }
+    }
+
+    /// When it is over; `None` if it stays.
+    #[must_use]
+    pub fn ends(&self) -> Option<Duration> {
+        match self {
+            Self::Lane { from, lasts, .. }
+            | Self::Device { from, lasts, .. }
+            | Self::Late { from, lasts, .. } => Some(*from + *lasts),
+            Self::Middlebox { .. } => None,
+        }
+    }
+}
+
+/// Whether a middlebox on link `cable` may end a flow. Nothing that happens to a secondary access may: the connection goes
+/// on by the others. Where TCP is on both sides, what spares TCP spares the flow.
+fn breaks(chain: Chain, cable: usize, kind: &Kind) -> bool {
+    let access = chain.is_access(cable);
+    if access && cable > 1 {
+        return false;
+    }
+    match kind {
+        Kind::Strip { from, .. } => access && matches!(from, From::Data | From::Nth(_)),
+        // Windows that are misread make a flow slow beyond all patience.
+        Kind::Options(change) => matches!(change, Change::Scale(_)),
+        // Two segments made one keep one's mapping.
+        Kind::Join { .. } | Kind::Accelerator => access,
+        Kind::Portal(_) => true,
+        Kind::Forger { forgery, .. } => *forgery == Forgery::Reset,
+        Kind::Nat { forgets, timeout } => forgets.is_some() || timeout.is_some(),
+        Kind::Swap(_) => access,
+        Kind::Numbers { .. } | Kind::Split(_) | Kind::Insert(_) => false,
+    }
+}
+
+/// What middleboxes make of the octets that the client (0) or the server (1) sends.
+#[must_use]
+pub fn changes(net: &Net, faults: &[Fault], from: usize) -> (Swaps, Option<u64>) {
+    let (mut swaps, mut inserted) = (Swaps::None, None);
+    for fault in faults {
+        let Fault::Middlebox { cable, kind } = fault else {
+            continue;
+        };
+        let access = net.chain.is_access(*cable);
+        match kind {
+            Kind::Swap(ways) if ways[from] && !access => swaps = Swaps::All,
+            // Additional subflows whose checksum fails are reset; without checksums nobody knows.
+            Kind::Swap(ways) if ways[from] && swaps != Swaps::All => {
+                let checked = net.checksum[0] || net.checksum[1];
+                swaps = match (checked, *cable > 1) {
+                    (false, _) => Swaps::Some,
+                    (true, true) => swaps,
+                    (true, false) => Swaps::Since,
+                };
+            },
+            Kind::Insert(before) if from == 0 => inserted = Some(u64::from(*before)),
+            _ => {},
+        }
+    }
+    (swaps, inserted)
+}
+
+/// Draws what goes wrong: nothing in a part of all runs, else a few kinds of faults, so that each kind is also seen
+/// without most of the others.
+#[must_use]
+pub fn draw(net: &Net, rng: &mut Rng) -> Vec<Fault> {
+    if rng.percent(10) {
+        return Vec::new();
+    }
+    let (lanes, devices) = (rng.pick(&[0, 1, 1, 2, 3, 4]), rng.pick(&[0, 0, 0, 1, 2]));
+    let mut faults = Vec::new();
+    for _ in 0..lanes {
+        lane_faults(net, rng, &mut faults);
+    }
+    for _ in 0..devices {
+        faults.push(device_fault(net, rng));
+    }
+    for _ in 0..rng.pick(&[0, 0, 1, 1, 1, 2]) {
+        faults.push(middlebox(net, rng));
+    }
+    faults
+}
+
+/// A middlebox somewhere; two of them may be on one link.
+fn middlebox(net: &Net, rng: &mut Rng) -> Fault {
+    let cable = rng.below(u32::try_from(net.shapes.len()).unwrap_or(1)) as usize;
+    let access = net.chain.is_access(cable);
+    let ways = rng.pick(&[[true, false], [false, true], [true, true]]);
+    let kind = match rng.below(16) {
+        0..=2 if access => Kind::Strip {
+            from: strip_from(rng),
+            ways,
+            close_up: rng.percent(50),
+        },
+        3 if access => Kind::Accelerator,
+        4 if access => Kind::Join {
+            keeps_second: rng.percent(50),
+        },
+        0..=5 => Kind::Options(change(rng)),
+        6 | 7 => Kind::Numbers {
+            key: rng.u64(),
+            sack: rng.percent(70),
+        },
+        8 => Kind::Split(rng.between(100, 1200) as usize),
+        9 => Kind::Portal(rng.pick(&[Then::Reset, Then::Silence])),
+        10 => Kind::Nat {
+            forgets: rng.percent(50).then(|| millis(rng, 100, 4_000)),
+            timeout: rng.percent(30).then(|| millis(rng, 1_000, 8_000)),
+        },
+        11 => Kind::Swap(ways),
+        12 if !access => Kind::Insert(rng.below(50_000)),
+        13 if !access => Kind::Join {
+            keeps_second: rng.percent(50),
+        },
+        _ => forger(net.chain, cable, rng),
+    };
+    Fault::Middlebox { cable, kind }
+}
+
+fn strip_from(rng: &mut Rng) -> From {
+    match rng.below(6) {
+        0 => From::Syn,
+        1 => From::SynAck,
+        2 => From::Data,
+        3 => From::Swallow,
+        _ => From::Nth(rng.between(1, 60)),
+    }
+}
+
+fn change(rng: &mut Rng) -> Change {
+    let refused = [
+        kind::WSCALE,
+        kind::SACK_PERMITTED,
+        kind::TIMESTAMPS,
+        kind::MSS,
+    ];
+    match rng.below(6) {
+        0 => Change::Refuse(rng.pick(&refused)),
+        1 => Change::Lose(rng.pick(&[kind::TIMESTAMPS, kind::SACK])),
+        2 => Change::Scale(u8::try_from(rng.below(15)).unwrap_or(0)),
+        3 => Change::Clamp(u16::try_from(rng.between(536, 1400)).unwrap_or(536)),
+        4 => Change::Clock(rng.u32()),
+        _ => Change::Order,
+    }
+}
+
+/// Somebody who sends what nobody sent, to a box: what a host makes of it is no concern of ours.
+fn forger(chain: Chain, cable: usize, rng: &mut Rng) -> Kind {
+    let tcp = [
+        Forgery::Reset,
+        Forgery::NearReset,
+        Forgery::FarReset,
+        Forgery::Syn,
+        Forgery::OldData,
+        Forgery::FarData,
+        Forgery::WildAck,
+    ];
+    let multipath = [
+        Forgery::AddAddr,
+        Forgery::RemoveAddr,
+        Forgery::Fastclose,
+        Forgery::Prio,
+        Forgery::DataAck,
+    ];
+    let access = chain.is_access(cable);
+    let forgery = if access && rng.percent(50) {
+        rng.pick(&multipath)
+    } else {
+        rng.pick(&tcp)
+    };
+    let ways = if access {
+        [true, true]
+    } else {
+        [cable == 0, cable != 0]
+    };
+    Kind::Forger {
+        forgery,
+        ways,
+        every: rng.between(1, 100),
+        most: rng.between(1, 20),
+        seed: rng.u64(),
+    }
+}
+
+fn millis(rng: &mut Rng, low: u32, high: u32) -> Duration {
+    Duration::from_millis(u64::from(rng.between(low, high)))
+}
+
+/// From when, and for how long: from the start in half of all cases, so that handshakes meet it, too.
+fn spell(rng: &mut Rng, most: u32) -> (Duration, Duration) {
+    let begin = rng.between(1, 2_500);
+    let from = if rng.percent(50) { 0 } else { begin };
+    (
+        Duration::from_millis(u64::from(from)),
+        millis(rng, 50, most),
+    )
+}
+
+/// One ill, in one or both directions.
+fn lane_faults(net: &Net, rng: &mut Rng, faults: &mut Vec<Fault>) {
+    let cable = rng.below(u32::try_from(net.shapes.len()).unwrap_or(1)) as usize;
+    let share = |rng: &mut Rng, most: u32| rng.between(1, most) * (MILLION / 1000);
+    let ill = match rng.below(11) {
+        0 | 1 => Ill::Loss(share(rng, 150)),
+        2 => Ill::Burst {
+            enter: share(rng, 30),
+            leave: share(rng, 400).max(MILLION / 50),
+        },
+        3 => Ill::Jitter(millis(rng, 1, 200)),
+        4 => Ill::Reorder {
+            share: share(rng, 300),
+            by: millis(rng, 1, 300),
+        },
+        5 => Ill::Duplicate(share(rng, 300)),
+        6 => Ill::Corrupt(share(rng, 100)),
+        7 => Ill::Down,
+        8 => Ill::Rate(u64::from(rng.between(100, 20_000)) * 1_000),
+        9 => Ill::Queue(u64::from(rng.between(3, 40)) * 1_000),
+        _ => Ill::Mark(share(rng, 500)),
+    };
+    let most = if ill == Ill::Down { 10_000 } else { 20_000 };
+    let (from, lasts) = spell(rng, most);
+    let lanes = rng.pick(&[[true, false], [false, true], [true, true]]);
+    for lane in (0..2).filter(|lane| lanes[*lane]) {
+        faults.push(Fault::Lane {
+            cable,
+            lane,
+            ill,
+            from,
+            lasts,
+        });
+    }
+}
+
+fn device_fault(net: &Net, rng: &mut Rng) -> Fault {
+    let machines = net.chain.machines();
+    let machine = rng.below(u32::try_from(machines.len()).unwrap_or(1)) as usize;
+    let port = rng.below(u32::try_from(machines[machine]).unwrap_or(1)) as usize;
+    match rng.below(3) {
+        0 => {
+            let (from, lasts) = spell(rng, 3_000);
+            Fault::Device {
+                machine,
+                port,
+                trouble: Trouble::NoBuffer,
+                from,
+                lasts,
+            }
+        },
+        1 => {
+            let (from, lasts) = spell(rng, 10_000);
+            Fault::Device {
+                machine,
+                port,
+                trouble: Trouble::TakesFewer(rng.between(1, 30)),
+                from,
+                lasts,
+            }
+        },
+        _ => {
+            let (from, lasts) = spell(rng, 10_000);
+            Fault::Late {
+                machine,
+                away: millis(rng, 1, 150),
+                from,
+                lasts,
+            }
+        },
+    }
+}

@@ -1,0 +1,21 @@
+//! A whole network in virtual time, from one seed: hosts that we did not write, the two boxes as they run on a network
+//! card, links and middleboxes with every fault that the field has shown, and what must hold whatever they do.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod cable;
+pub mod fault;
+pub mod host;
+pub mod lane;
+pub mod middlebox;
+pub mod node;
+pub mod oracle;
+pub mod packet;
+pub mod plan;
+pub mod port;
+pub mod run;
+pub mod scene;
+pub mod seed;
+pub mod stream;
+pub mod trace;
+pub mod world;

@@ -1,0 +1,282 @@
+//! What must hold: octets out are octets in, position by position; an end that looks clean is the end; nothing is left.
+
+use crate::middlebox::payload::{INSERTED, swapped};
+use crate::stream::Stream;
+use core::fmt;
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A host was given an octet that was not sent at this place.
+    WrongOctet {
+        /// Which flow.
+        flow: usize,
+        /// Where in its stream.
+        at: u64,
+        /// What came.
+        came: u8,
+        /// What was sent there.
+        sent: u8,
+    },
+    /// A host was given more than was sent.
+    TooMuch {
+        /// Which flow.
+        flow: usize,
+        /// How many octets were sent.
+        sent: u64,
+    },
+    /// A host saw a clean end of a stream of which octets are missing.
+    CleanCut {
+        /// Which flow.
+        flow: usize,
+        /// How many came.
+        came: u64,
+        /// How many were sent.
+        sent: u64,
+    },
+    /// A flow did not end in time.
+    Unended {
+        /// Which flow.
+        flow: usize,
+        /// How far each end came.
+        state: String,
+    },
+    /// A flow ended without being whole, though nothing was done to it that may end one.
+    Broken {
+        /// Which flow.
+        flow: usize,
+        /// How far each end came.
+        state: String,
+    },
+    /// A box still holds something after all has ended.
+    Leftover {
+        /// Which box.
+        node: &'static str,
+        /// What it holds.
+        what: String,
+    },
+    /// A payload was copied between receiving and sending.
+    Copied {
+        /// Which box.
+        node: &'static str,
+    },
+    /// A box holds more than its limits allow.
+    OverLimit {
+        /// Which box.
+        node: &'static str,
+        /// What it holds.
+        what: String,
+    },
+    /// A link, a device and a box do not agree on how many frames there were.
+    Lost {
+        /// What was counted.
+        what: String,
+    },
+    /// The network does not come to rest.
+    Restless {
+        /// Who.
+        who: String,
+    },
+    /// Something panicked.
+    Panic {
+        /// What it said.
+        message: String,
+    },
+    /// The same seed did not give the same trace.
+    Undetermined,
+}
+
+impl Failure {
+    /// Failures of one kind look alike to whoever looks for the fewest faults that show one.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::WrongOctet { .. } => "wrong octet",
+            Self::TooMuch { .. } => "too much",
+            Self::CleanCut { .. } => "clean cut",
+            Self::Unended { .. } => "unended",
+            Self::Broken { .. } => "broken",
+            Self::Leftover { .. } => "leftover",
+            Self::Copied { .. } => "copied",
+            Self::OverLimit { .. } => "over limit",
+            Self::Lost { .. } => "lost",
+            Self::Restless { .. } => "restless",
+            Self::Panic { .. } => "panic",
+            Self::Undetermined => "undetermined",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongOctet {
+                flow,
+                at,
+                came,
+                sent,
+            } => {
+                write!(
+                    f,
+                    "flow {flow}: octet {at} is {came:#04x}, and {sent:#04x} was sent"
+                )
+            },
+            Self::TooMuch { flow, sent } => {
+                write!(f, "flow {flow}: more than the {sent} octets sent")
+            },
+            Self::CleanCut { flow, came, sent } => {
+                write!(f, "flow {flow}: a clean end after {came} of {sent} octets")
+            },
+            Self::Unended { flow, state } => write!(f, "flow {flow} does not end: {state}"),
+            Self::Broken { flow, state } => write!(f, "flow {flow} broke: {state}"),
+            Self::Leftover { node, what } => write!(f, "{node} still holds {what}"),
+            Self::Copied { node } => write!(f, "{node} copied payload"),
+            Self::OverLimit { node, what } => write!(f, "{node} is over its limits: {what}"),
+            Self::Lost { what } => write!(f, "frames are lost between counters: {what}"),
+            Self::Restless { who } => write!(f, "no rest: {who}"),
+            Self::Panic { message } => write!(f, "panic: {message}"),
+            Self::Undetermined => write!(f, "the same seed gave another trace"),
+        }
+    }
+}
+
+/// What a middlebox that changes octets may have made of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Swaps {
+    /// Nothing.
+    #[default]
+    None,
+    /// It changed all that it could.
+    All,
+    /// It saw some of them: each may be as it was sent, or as it was changed.
+    Some,
+    /// It saw all of them, and a checksum told the ends so: from one octet on it changed all that it could, as that is
+    /// where they went on without (RFC 8684 3.7), and none before.
+    Since,
+}
+
+/// What must come at one end of a flow: what was sent, as middleboxes on legs of plain TCP may change it, for whose ends
+/// it is what was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    stream: Stream,
+    swaps: Swaps,
+    /// Before which octet [`INSERTED`] is added.
+    inserted: Option<u64>,
+    got: u64,
+}
+
+impl Reference {
+    /// The very octets of `stream`.
+    #[must_use]
+    pub const fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            swaps: Swaps::None,
+            inserted: None,
+            got: 0,
+        }
+    }
+
+    /// The same after middleboxes have changed octets, and added some before octet `inserted`.
+    #[must_use]
+    pub fn changed(mut self, swaps: Swaps, inserted: Option<u64>) -> Self {
+        self.swaps = swaps;
+        self.inserted = inserted.filter(|at| *at < self.stream.len);
+        self
+    }
+
+    /// Octets that came so far.
+    #[must_use]
+    pub const fn got(&self) -> u64 {
+        self.got
+    }
+
+    /// Octets that must come.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        let more = if self.inserted.is_some() {
+            INSERTED.len() as u64
+        } else {
+            0
+        };
+        self.stream.len + more
+    }
+
+    /// Whether nothing must come.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether all has come.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.got == self.len()
+    }
+
+    /// Takes what came next.
+    ///
+    /// # Errors
+    /// The first octet that is wrong.
+    pub fn take(&mut self, flow: usize, data: &[u8]) -> Result<(), Failure> {
+        let mut sent = vec![0; data.len()];
+        self.expect(self.got, &mut sent);
+        let at = self.got;
+        self.got += data.len() as u64;
+        if self.got > self.len() {
+            let sent = self.len();
+            return Err(Failure::TooMuch { flow, sent });
+        }
+        for (n, (&came, &sent)) in (at..).zip(data.iter().zip(&sent)) {
+            let changed = swapped(sent);
+            let fits = match self.swaps {
+                Swaps::None => came == sent,
+                Swaps::All => came == changed,
+                Swaps::Some | Swaps::Since => came == sent || came == changed,
+            };
+            if !fits {
+                return Err(Failure::WrongOctet {
+                    flow,
+                    at: n,
+                    came,
+                    sent,
+                });
+            }
+            if self.swaps == Swaps::Since && came != sent {
+                self.swaps = Swaps::All;
+            }
+        }
+        Ok(())
+    }
+
+    /// The octets from `at` on.
+    fn expect(&self, at: u64, into: &mut [u8]) {
+        let Some(place) = self.inserted else {
+            return self.stream.fill(at, into);
+        };
+        let more = INSERTED.len() as u64;
+        for (n, octet) in (at..).zip(into.iter_mut()) {
+            *octet = match n.checked_sub(place) {
+                None => self.stream.octet(n),
+                Some(add) if add < more => INSERTED[usize::try_from(add).unwrap_or(0)],
+                Some(_) => self.stream.octet(n - more),
+            };
+        }
+    }
+
+    /// Takes note of a clean end.
+    ///
+    /// # Errors
+    /// Something is missing before it.
+    pub const fn end(&self, flow: usize) -> Result<(), Failure> {
+        if self.is_complete() {
+            return Ok(());
+        }
+        Err(Failure::CleanCut {
+            flow,
+            came: self.got,
+            sent: self.len(),
+        })
+    }
+}

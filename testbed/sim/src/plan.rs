@@ -1,0 +1,263 @@
+//! What a seed decides before anything runs: the network, the flows over it, and what goes wrong.
+
+use crate::app::{Close, Pause};
+use crate::fault::{self, Fault};
+use crate::host::Habits;
+use crate::seed::{self, Draw};
+use mptcp::Versions;
+use stack::Rng;
+use stack::time::Duration;
+use testbed::link::Shape;
+
+/// Which families an access has addresses of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+    /// Both.
+    Both,
+}
+
+/// Which boxes are between the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// One box, which relays TCP to TCP.
+    Plain,
+    /// The box at the customer's edge and the box in the network, and so many access networks between them: 2 or 3.
+    Bonded(usize),
+}
+
+impl Chain {
+    /// Links in the network: the LAN where there is one, the accesses, the core.
+    #[must_use]
+    pub const fn cables(self) -> usize {
+        match self {
+            Self::Plain => 2,
+            Self::Bonded(accesses) => accesses + 2,
+        }
+    }
+
+    /// Ports of each box, from the client on.
+    #[must_use]
+    pub fn machines(self) -> Vec<usize> {
+        match self {
+            Self::Plain => vec![2],
+            Self::Bonded(accesses) => vec![accesses + 1; 2],
+        }
+    }
+
+    /// Whether link `cable` is an access network between two boxes.
+    #[must_use]
+    pub const fn is_access(self, cable: usize) -> bool {
+        matches!(self, Self::Bonded(accesses) if cable >= 1 && cable <= accesses)
+    }
+
+    /// What link `cable` is called.
+    #[must_use]
+    pub fn name(self, cable: usize) -> String {
+        match self {
+            _ if cable + 1 == self.cables() => "core".into(),
+            Self::Plain | Self::Bonded(_) if cable == 0 => "lan".into(),
+            Self::Plain | Self::Bonded(_) => format!("access{cable}"),
+        }
+    }
+}
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct Net {
+    /// Which boxes.
+    pub chain: Chain,
+    /// Of the secondary accesses; the primary one has both.
+    pub family: Family,
+    /// Versions that the box at the edge asks for, and that the one in the network answers.
+    pub versions: [Versions; 2],
+    /// Whether each asks for checksums.
+    pub checksum: [bool; 2],
+    /// Whether dear accesses carry only what the cheap ones cannot.
+    pub overflow: bool,
+    /// Whether the box at the edge waits for the other's address to be announced, or knows it.
+    pub announced: bool,
+    /// Octets that a relay holds in each direction.
+    pub buffer: u32,
+    /// Receive buffers of each device.
+    pub pool: u32,
+    /// The client's, and the server's.
+    pub habits: [Habits; 2],
+    /// Of each link, both ways.
+    pub shapes: Vec<Shape>,
+}
+
+/// A flow.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// When it opens, from the start.
+    pub opens: Duration,
+    /// Whether the server opens it.
+    pub inbound: bool,
+    /// Whether it is of IPv6.
+    pub v6: bool,
+    /// Octets that the client sends, and the server.
+    pub sizes: [u64; 2],
+    /// When either closes.
+    pub close: [Close; 2],
+    /// When either stops reading for a while.
+    pub pause: [Option<Pause>; 2],
+}
+
+/// Everything that a seed decides.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// The network.
+    pub net: Net,
+    /// The flows.
+    pub flows: Vec<Flow>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+}
+
+impl Plan {
+    /// What `seed` decides.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let net = net(&mut seed::rng(seed, "network"));
+        let flows = flows(&net, &mut seed::rng(seed, "flows"));
+        let faults = fault::draw(&net, &mut seed::rng(seed, "faults"));
+        let mut plan = Self {
+            seed,
+            net,
+            flows,
+            faults,
+        };
+        let gives_up = !plan.promises();
+        plan.net
+            .habits
+            .iter_mut()
+            .for_each(|habits| habits.gives_up = gives_up);
+        plan
+    }
+
+    /// Whether every flow must come through whole: nothing is done that may end one.
+    #[must_use]
+    pub fn promises(&self) -> bool {
+        let aborts = |flow: &Flow| flow.close.iter().any(|c| matches!(c, Close::Abort(_)));
+        let breaks = self.faults.iter().any(|fault| fault.may_break(&self.net));
+        !breaks && !self.flows.iter().any(aborts) && !self.asks_twice()
+    }
+
+    /// Whether a SYN that is sent again may ask for another version than the first, whose answer is still under way: the
+    /// opener may then take the one answer, and the box at the edge expect it to have taken the other.
+    fn asks_twice(&self) -> bool {
+        let [asked, spoken] = self.net.versions;
+        let understood =
+            asked == spoken || matches!(spoken, Versions::V1ThenV0 | Versions::V0ThenV1);
+        !understood && !self.faults.is_empty()
+    }
+
+    /// When the last fault that passes has passed, from the start.
+    #[must_use]
+    pub fn calm(&self) -> Duration {
+        let opens = self.flows.iter().map(|flow| flow.opens);
+        let faults = self.faults.iter().filter_map(Fault::ends);
+        opens.chain(faults).max().unwrap_or_default()
+    }
+}
+
+fn net(rng: &mut Rng) -> Net {
+    let chain = if rng.percent(15) {
+        Chain::Plain
+    } else {
+        Chain::Bonded(rng.pick(&[2, 2, 2, 3]))
+    };
+    let versions = [
+        [Versions::V1; 2],
+        [Versions::V1; 2],
+        [Versions::V0; 2],
+        [Versions::V1ThenV0; 2],
+        [Versions::V0ThenV1, Versions::V1ThenV0],
+        [Versions::V1ThenV0, Versions::V0],
+    ];
+    let shapes = (0..chain.cables())
+        .map(|cable| {
+            let access = chain.is_access(cable);
+            let millis = if access {
+                rng.pick(&[1, 5, 10, 30, 80, 200])
+            } else {
+                rng.pick(&[0, 1, 5])
+            };
+            Shape {
+                rate: if access {
+                    u64::from(rng.between(2, 60)) * 1_000_000
+                } else {
+                    0
+                },
+                queue: access.then(|| u64::from(rng.between(30, 300)) * 1_000),
+                delay: Duration::from_millis(millis),
+                ..Shape::default()
+            }
+        })
+        .collect();
+    let habits = |rng: &mut Rng| Habits {
+        buffer: rng.pick(&[8, 64, 256, 512]) << 10,
+        timestamps: rng.percent(70),
+        reno: rng.percent(80),
+        mtu: 1500,
+        gives_up: false,
+    };
+    Net {
+        chain,
+        family: rng.pick(&[Family::V4, Family::V6, Family::Both]),
+        versions: rng.pick(&versions),
+        checksum: rng.pick(&[[false, false], [true, false], [false, true], [true, true]]),
+        overflow: rng.percent(50),
+        announced: rng.percent(60),
+        buffer: rng.pick(&[64, 256, 4096]) << 10,
+        pool: rng.pick(&[512, 2048, 8192]),
+        habits: [habits(rng), habits(rng)],
+        shapes,
+    }
+}
+
+fn flows(net: &Net, rng: &mut Rng) -> Vec<Flow> {
+    let size = |rng: &mut Rng| match rng.below(6) {
+        0 => 0,
+        1 => u64::from(rng.between(1, 3_000)),
+        2 | 3 => u64::from(rng.between(3_000, 60_000)),
+        4 => u64::from(rng.between(60_000, 200_000)),
+        _ => u64::from(rng.between(200_000, 600_000)),
+    };
+    (0..rng.pick(&[1, 1, 1, 2, 3]))
+        .map(|_| {
+            let sizes = [size(rng), size(rng)];
+            let closes = [
+                [Close::WhenSent, Close::AfterPeer],
+                [Close::AfterPeer, Close::WhenSent],
+                [Close::WhenSent, Close::WhenSent],
+            ];
+            let pause = |rng: &mut Rng, len: u64| {
+                rng.percent(15).then(|| Pause {
+                    after: u64::from(rng.below(u32::try_from(len).unwrap_or(u32::MAX))),
+                    lasts: Duration::from_millis(u64::from(rng.between(10, 8_000))),
+                })
+            };
+            let mut close = rng.pick(&closes);
+            if rng.percent(5) {
+                let end = rng.below(2) as usize;
+                let most = u32::try_from(sizes[1 - end]).unwrap_or(u32::MAX);
+                close[end] = Close::Abort(u64::from(rng.below(most)));
+            }
+            Flow {
+                opens: Duration::from_millis(u64::from(rng.below(1_500))),
+                inbound: net.chain != Chain::Plain && rng.percent(25),
+                v6: rng.percent(50),
+                sizes,
+                close,
+                pause: [pause(rng, sizes[1]), pause(rng, sizes[0])],
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,239 @@
+//! A device in memory that can do to a box what devices do: have no buffer, take fewer frames than it is given, verify
+//! checksums or leave that to others. It counts its buffers, so that one that is never given back is seen.
+
+use crate::packet;
+use crate::seed::Draw;
+use dataplane::memory::MemBuf;
+use dataplane::port::tcp_payload_in_header;
+use dataplane::{BURST, BufferUse, Port, PortInfo, PortStats, Received, RxChecksum};
+use stack::time::Duration;
+use stack::{Frame, Instant, PacketBuf, Rng, Slice};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Frames that wait to be fetched before the device drops.
+const RING: usize = 1024;
+
+/// A received frame in a buffer of a pool; the buffer is free again once the last reference is gone.
+#[derive(Clone)]
+pub struct SimBuf(Rc<Held>);
+
+struct Held {
+    frame: MemBuf,
+    used: Rc<Cell<u32>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.used.set(self.used.get() - 1);
+    }
+}
+
+impl PacketBuf for SimBuf {
+    fn bytes(&self) -> &[u8] {
+        self.0.frame.bytes()
+    }
+}
+
+/// What is wrong with a device for some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no buffer to receive into.
+    NoBuffer,
+    /// Of the frames that it is given at once it takes but the first few, in so many percent of all cases.
+    TakesFewer(u32),
+}
+
+/// Trouble from one moment to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spell {
+    /// What it is.
+    pub trouble: Trouble,
+    /// When it begins.
+    pub from: Instant,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
+/// What the network sees of a device: the two rings, and its state.
+pub struct Ring {
+    now: Instant,
+    rx: VecDeque<Vec<u8>>,
+    tx: Vec<Vec<u8>>,
+    stats: PortStats,
+    spells: Vec<Spell>,
+    rng: Rng,
+    verifies: bool,
+    pool: u32,
+    used: Rc<Cell<u32>>,
+}
+
+impl Ring {
+    fn in_trouble(&self, wanted: fn(Trouble) -> Option<u32>) -> Option<u32> {
+        let now = |spell: &&Spell| spell.from <= self.now && self.now < spell.from + spell.lasts;
+        self.spells
+            .iter()
+            .filter(now)
+            .find_map(|spell| wanted(spell.trouble))
+    }
+
+    fn has_buffers(&self) -> bool {
+        let none = |trouble| (trouble == Trouble::NoBuffer).then_some(0);
+        self.in_trouble(none).is_none() && self.used.get() < self.pool
+    }
+}
+
+/// The device as the network holds it.
+#[derive(Clone)]
+pub struct Far(Rc<RefCell<Ring>>);
+
+impl Far {
+    /// Frames arrive: those for which the ring has no room are lost.
+    pub fn put(&self, frame: Vec<u8>) {
+        let mut ring = self.0.borrow_mut();
+        if ring.rx.len() < RING {
+            ring.rx.push_back(frame);
+        } else {
+            ring.stats.rx_missed += 1;
+        }
+    }
+
+    /// Takes what was sent.
+    #[must_use]
+    pub fn take(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.0.borrow_mut().tx)
+    }
+
+    /// Tells it the time, before the box is polled.
+    pub fn at(&self, now: Instant) {
+        self.0.borrow_mut().now = now;
+    }
+
+    /// Whether frames wait to be fetched.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.0.borrow().rx.is_empty()
+    }
+
+    /// Adds trouble.
+    pub fn trouble(&self, spell: Spell) {
+        self.0.borrow_mut().spells.push(spell);
+    }
+
+    /// What it counted.
+    #[must_use]
+    pub fn stats(&self) -> PortStats {
+        self.0.borrow().stats
+    }
+
+    /// Buffers that somebody still refers to.
+    #[must_use]
+    pub fn buffers(&self) -> u32 {
+        self.0.borrow().used.get()
+    }
+}
+
+/// The device as the box holds it.
+pub struct SimPort {
+    info: PortInfo,
+    ring: Rc<RefCell<Ring>>,
+}
+
+impl SimPort {
+    /// A device with `pool` buffers, which `verifies` checksums or leaves that to the box.
+    #[must_use]
+    pub fn new(info: PortInfo, pool: u32, verifies: bool, rng: Rng) -> (Self, Far) {
+        let ring = Rc::new(RefCell::new(Ring {
+            now: Instant::ZERO,
+            rx: VecDeque::new(),
+            tx: Vec::new(),
+            stats: PortStats::default(),
+            spells: Vec::new(),
+            rng,
+            verifies,
+            pool,
+            used: Rc::default(),
+        }));
+        let far = Far(Rc::clone(&ring));
+        (Self { info, ring }, far)
+    }
+}
+
+impl Port for SimPort {
+    type Buf = SimBuf;
+
+    fn info(&self) -> &PortInfo {
+        &self.info
+    }
+
+    fn receive(&mut self, into: &mut Vec<Received<SimBuf>>) {
+        let mut ring = self.ring.borrow_mut();
+        for _ in 0..BURST {
+            let Some(frame) = ring.rx.pop_front() else {
+                return;
+            };
+            if !ring.has_buffers() {
+                ring.stats.rx_nobuf += 1;
+                continue;
+            }
+            let checksum = match packet::is_intact(&frame) {
+                Some(true) if ring.verifies => RxChecksum::Good,
+                Some(false) if ring.verifies => RxChecksum::Bad,
+                _ => RxChecksum::Unknown,
+            };
+            ring.stats.rx_packets += 1;
+            ring.stats.rx_bytes += frame.len() as u64;
+            ring.used.set(ring.used.get() + 1);
+            let held = Held {
+                frame: frame.into(),
+                used: Rc::clone(&ring.used),
+            };
+            into.push(Received {
+                frame: Slice::new(SimBuf(Rc::new(held))),
+                checksum,
+            });
+        }
+    }
+
+    fn transmit(&mut self, frames: &mut Vec<Frame<SimBuf>>) {
+        let mut ring = self.ring.borrow_mut();
+        let fewer = ring.in_trouble(|trouble| match trouble {
+            Trouble::TakesFewer(percent) => Some(percent),
+            Trouble::NoBuffer => None,
+        });
+        let mut taken = frames.len();
+        if let Some(percent) = fewer
+            && ring.rng.percent(percent)
+        {
+            taken = ring.rng.below(u32::try_from(taken).unwrap_or(u32::MAX)) as usize;
+        }
+        for (n, frame) in frames.drain(..).enumerate() {
+            ring.stats.copied_in_stack += tcp_payload_in_header(frame.header.bytes()) as u64;
+            if n >= taken {
+                ring.stats.tx_dropped += 1;
+                continue;
+            }
+            let mut whole = Vec::with_capacity(frame.len());
+            whole.extend_from_slice(frame.header.bytes());
+            for slice in &frame.payload {
+                whole.extend_from_slice(slice.bytes());
+            }
+            ring.stats.tx_packets += 1;
+            ring.stats.tx_bytes += whole.len() as u64;
+            ring.tx.push(whole);
+        }
+    }
+
+    fn stats(&self) -> PortStats {
+        self.ring.borrow().stats
+    }
+
+    fn buffers(&self) -> BufferUse {
+        let ring = self.ring.borrow();
+        BufferUse {
+            used: ring.used.get(),
+            size: ring.pool,
+        }
+    }
+}
