@@ -176,6 +176,14 @@ impl<B: PacketBuf> Engine<B> {
                 return self.bypass(now, &arrival, false, None, out);
             }
         }
+        if let Kind::Capable(before) = pending.kind
+            && let Ok(request) = capable::request(&segment.options.mptcp, self.config.versions)
+            && (request.version == before.version || pending.answered.is_none())
+        {
+            // A box that was told of an error forgets the flow, and asks with another key when its host tries again: the
+            // last SYN counts (RFC 6824 3.1), as nothing is known that was agreed with the first.
+            pending.kind = Kind::Capable(request);
+        }
         if pending.answered.is_some() {
             return self.answer_opener(now, handle, out);
         }

@@ -570,3 +570,29 @@ fn t18_damaged_segments_pass_unless_their_flow_is_split() {
         assert_eq!(counter(&mut sim, name), 1);
     }
 }
+
+/// The box that asks in its host's place may be told of an error, and forget the flow; then its host tries again.
+#[test]
+fn m1_of_two_keys_in_syns_of_one_flow_the_last_counts() {
+    let mut sim = raw_sim(EngineConfig {
+        versions: mptcp::Versions::V0,
+        ..config()
+    });
+    let syn = |key: u8| {
+        let mut syn = Tcp::plain_syn(H, 1000, S);
+        syn.options.extend([30, 12, 0x00, 0x01]);
+        syn.options.extend([key; 8]);
+        syn
+    };
+    passes(&mut sim, ACCESS1, &syn(1));
+    let forwarded = passes(&mut sim, ACCESS1, &syn(2));
+    let answer = forwarded.answer(SYN | ACK, 77_000);
+    let out = send(&mut sim, CORE, &answer, ACCESS1);
+    let out = only(&out);
+    let ours = out.option(30).expect("MP_CAPABLE")[2..10].to_vec();
+    let mut ack = out.answer(ACK, syn(2).seq + 1);
+    ack.options = [&[30, 20, 0x00, 0x01][..], &[2; 8], &ours].concat();
+    passes(&mut sim, ACCESS1, &ack);
+    assert_eq!(counter(&mut sim, "mpcapable_ack_rx"), 1);
+    assert_eq!(counter(&mut sim, "fallback_key"), 0);
+}
