@@ -255,7 +255,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// A relay whose ends have both begun to close, without progress.
     pub closing: Duration,
-    /// Silence of an end that speaks TCP after which it is probed; after four probes without an answer it is dead.
+    /// Silence of an end after which it is probed; after four probes without an answer it is dead. Of additional subflows
+    /// [`EdgeSettings::keepalive`] decides.
     pub keepalive: Duration,
 }
 

@@ -146,11 +146,13 @@ impl<B: PacketBuf> Relay<B> {
         }
     }
 
-    /// Has silent ends of TCP legs probed every `period`: who asks the box by a probe of his own hears of the box alone.
+    /// Has silent ends probed every `period`, that of a Multipath TCP leg on its first subflow: who asks the box by a probe
+    /// of his own hears of the box alone, and keeps alive what the other end may have lost.
     pub(crate) fn set_keepalive(&mut self, now: Instant, period: Duration) {
         for leg in [&mut self.client, &mut self.server] {
-            if let Leg::Plain(leg) = leg {
-                leg.tcb.set_keepalive(now, period);
+            match leg {
+                Leg::Plain(leg) => leg.tcb.set_keepalive(now, period),
+                Leg::Multipath(leg) => leg.keep_alive(now, SubflowId::INITIAL, period),
             }
         }
     }

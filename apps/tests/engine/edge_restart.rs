@@ -105,3 +105,20 @@ fn a_restart_at_the_edge_resets_what_was_split_and_nothing_else() {
         transfer(&mut sim, plain, 1, 100_000);
     }
 }
+
+/// Neither host has anything to say, and each is told of its own box when it asks whether the other is there.
+#[test]
+fn t16_a_restart_is_found_out_although_nobody_says_anything() {
+    let mut config = edge();
+    config.timeouts.keepalive = Duration::from_secs(300);
+    let mut sim = network_of(&config, hag_config());
+    let [bonded, _] = two(&mut sim);
+    for (at, socket) in [0, 1].into_iter().zip(bonded) {
+        let every = smoltcp::time::Duration::from_secs(20);
+        sim.hosts[at].host().tcp(socket).set_keep_alive(Some(every));
+    }
+    sim.replace_box(network_of(&config, hag_config()));
+    sim.idle(Duration::from_secs(301));
+    assert_eq!(edge_counter(&mut sim, "relay_closed_forgotten"), 1);
+    assert_eq!(sim.hosts[0].host().tcp(bonded[0]).state(), State::Closed);
+}
