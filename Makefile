@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test interop conformance check fmt lint unit kernel judge judge-selfcheck fuzz bench deny clean
+.PHONY: help setup build demo test interop conformance check fmt lint unit kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link
 
@@ -59,6 +59,18 @@ judge-selfcheck: ## break our packets on purpose: each judge must notice (root)
 
 fuzz: ## the fuzz targets, for a bounded time
 	@python3 -m testbed.lab.suite fuzz
+
+# Overflow checks and assertions are on, as in all that is not a release.
+SIM := cargo run --quiet -p sim --bin braid-sim --
+
+sim: ## whole networks in virtual time: SEED=N in full with its frames, SEEDS=a..b a range
+	@$(SIM) $(or $(SEED),$(SEEDS),0..2000)
+
+sim-selfcheck: ## take rules of TCP and MPTCP out of the boxes: the simulator must notice each
+	@$(SIM) 0..500 --without all
+
+soak: ## 100,000 seeds of the simulator
+	@$(SIM) 0..100000
 
 bench: ## micro-benchmarks
 	@cargo bench -p bench

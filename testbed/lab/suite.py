@@ -96,10 +96,16 @@ def _fuzz() -> list[list[str]]:
     return [["testbed/fuzz/run", str(FUZZ_SECONDS)]]
 
 
+def _sim() -> list[list[str]]:
+    program = ["cargo", "run", "--quiet", "-p", "sim", "--bin", "braid-sim", "--"]
+    return [[*program, "0..2000"], [*program, "0..500", "--without", "all"]]
+
+
 PARTS = (
     Part("format", lambda: [["cargo", "fmt", "--all", "--check"]]),
     Part("clippy", lambda: [["cargo", "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]]),
     Part("unit", _unit),
+    Part("sim", _sim),
     Part("judge", _judge),
     Part("kernel", _kernel),
     Part("fuzz", _fuzz),

@@ -96,7 +96,10 @@ fn breaks(chain: Chain, cable: usize, kind: &Kind) -> bool {
     match kind {
         Kind::Strip { from, .. } => access && matches!(from, From::Data | From::Nth(_)),
         // Windows that are misread make a flow slow beyond all patience.
-        Kind::Options(change) => matches!(change, Change::Scale(_)),
+        // And segments without the timestamps that were agreed upon are dropped (RFC 7323 3.2).
+        Kind::Options(change) => {
+            matches!(change, Change::Scale(_) | Change::Lose(kind::TIMESTAMPS))
+        },
         // Two segments made one keep one's mapping.
         Kind::Join { .. } | Kind::Accelerator => access,
         Kind::Portal(_) => true,
@@ -182,6 +185,7 @@ fn middlebox(net: &Net, rng: &mut Rng) -> Fault {
             timeout: rng.percent(30).then(|| millis(rng, 1_000, 8_000)),
         },
         11 => Kind::Swap(ways),
+        12 | 13 if access => Kind::Swap(ways),
         12 if !access => Kind::Insert(rng.below(50_000)),
         13 if !access => Kind::Join {
             keeps_second: rng.percent(50),

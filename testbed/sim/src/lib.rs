@@ -13,6 +13,7 @@ pub mod oracle;
 pub mod packet;
 pub mod plan;
 pub mod port;
+pub mod rules;
 pub mod run;
 pub mod scene;
 pub mod seed;

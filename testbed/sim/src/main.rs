@@ -7,6 +7,7 @@ use clap::Parser;
 use dataplane::Clock;
 use sim::oracle::Failure;
 use sim::plan::Plan;
+use sim::rules::Rule;
 use sim::run::{Outcome, run, shrink};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -28,6 +29,25 @@ struct Options {
     /// How many failing seeds of a range are looked into before it stops.
     #[arg(long, default_value_t = 5)]
     failures: usize,
+    /// Runs boxes that do not keep a rule, or one after the other each of all: a failure must be found.
+    #[arg(long, value_parser = rules)]
+    without: Option<Rules>,
+}
+
+/// Rules to be taken out one by one.
+#[derive(Clone, Debug)]
+struct Rules(Vec<Rule>);
+
+fn rules(text: &str) -> Result<Rules, String> {
+    let named: Vec<_> = Rule::ALL
+        .into_iter()
+        .filter(|rule| text == "all" || rule.name() == text)
+        .collect();
+    if named.is_empty() {
+        let names: Vec<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+        return Err(format!("rules are all, {}", names.join(", ")));
+    }
+    Ok(Rules(named))
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -44,6 +64,11 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(Rules(rules)) = &options.without
+        && options.seeds.end > options.seeds.start + 1
+    {
+        return selfcheck(&options, rules);
+    }
     let result = if options.seeds.end == options.seeds.start + 1 {
         one(&options)
     } else {
@@ -92,7 +117,11 @@ fn describe(plan: &Plan) {
 /// One seed: everything about it, and its frames in a file.
 fn one(options: &Options) -> Result<bool> {
     let seed = options.seeds.start;
-    let plan = Plan::new(seed);
+    let mut plan = Plan::new(seed);
+    plan.without = options
+        .without
+        .as_ref()
+        .and_then(|Rules(rules)| rules.first().copied());
     println!("seed {seed} of commit {}", commit());
     describe(&plan);
     let outcome = run(&plan, true);
@@ -136,6 +165,32 @@ fn write(options: &Options, name: &str, file: Option<Vec<u8>>) -> Result<PathBuf
     let path = options.into.join(name);
     std::fs::write(&path, file.unwrap_or_default()).context("the capture")?;
     Ok(path)
+}
+
+/// Each rule in turn is taken out, and some seed of the range must show it.
+fn selfcheck(options: &Options, rules: &[Rule]) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut unseen = 0;
+    for rule in rules {
+        let found = options.seeds.clone().find_map(|seed| {
+            let mut plan = Plan::new(seed);
+            plan.without = Some(*rule);
+            run(&plan, false).failure.map(|failure| (seed, failure))
+        });
+        match found {
+            Some((seed, failure)) => println!("without {:<16} seed {seed}: {failure}", rule.name()),
+            None => {
+                println!(
+                    "without {:<16} NOTHING IS FOUND in {:?}",
+                    rule.name(),
+                    options.seeds
+                );
+                unseen += 1;
+            },
+        }
+    }
+    println!("{} passed, {unseen} failed", rules.len() - unseen);
+    ExitCode::from(u8::from(unseen > 0))
 }
 
 #[derive(Default)]

@@ -247,6 +247,28 @@ pub fn is_intact(frame: &[u8]) -> Option<bool> {
     Some(tcp.len() >= 20 && checksum(&[&pseudo(src, dst, TCP, tcp.len()), tcp]) == 0)
 }
 
+/// `frame` with right checksums of IP and TCP, if it is one TCP segment behind a plain IP header.
+#[must_use]
+pub fn repaired(mut frame: Vec<u8>) -> Vec<u8> {
+    if is_intact(&frame) != Some(false) {
+        return frame;
+    }
+    if frame[12..14] == [0x08, 0x00] {
+        frame[24..26].fill(0);
+        let sum = checksum(&[&frame[14..34]]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    }
+    let Some((src, dst, range)) = l4(&frame, TCP).filter(|(_, _, range)| range.len() >= 20) else {
+        return frame;
+    };
+    let at = range.start + 16;
+    frame[at..at + 2].fill(0);
+    let tcp = &frame[range];
+    let sum = checksum(&[&pseudo(src, dst, TCP, tcp.len()), tcp]);
+    frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
 /// Addresses of an IP packet with a plain header and a right checksum, and where what it carries stands if that is
 /// `protocol`, and no fragment.
 fn l4(frame: &[u8], protocol: u8) -> Option<(IpAddr, IpAddr, Range<usize>)> {

@@ -3,8 +3,9 @@
 use crate::app::{Close, Pause};
 use crate::fault::{self, Fault};
 use crate::host::Habits;
+use crate::rules::Rule;
 use crate::seed::{self, Draw};
-use mptcp::Versions;
+use mptcp::{Coupling, Versions};
 use stack::Rng;
 use stack::time::Duration;
 use testbed::link::Shape;
@@ -78,6 +79,8 @@ pub struct Net {
     pub checksum: [bool; 2],
     /// Whether dear accesses carry only what the cheap ones cannot.
     pub overflow: bool,
+    /// How the congestion windows of subflows depend on each other.
+    pub congestion: Coupling,
     /// Whether the box at the edge waits for the other's address to be announced, or knows it.
     pub announced: bool,
     /// Octets that a relay holds in each direction.
@@ -118,6 +121,8 @@ pub struct Plan {
     pub flows: Vec<Flow>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// A rule that the boxes do not keep.
+    pub without: Option<Rule>,
 }
 
 impl Plan {
@@ -132,6 +137,7 @@ impl Plan {
             net,
             flows,
             faults,
+            without: None,
         };
         let gives_up = !plan.promises();
         plan.net
@@ -214,6 +220,13 @@ fn net(rng: &mut Rng) -> Net {
         versions: rng.pick(&versions),
         checksum: rng.pick(&[[false, false], [true, false], [false, true], [true, true]]),
         overflow: rng.percent(50),
+        congestion: rng.pick(&[
+            Coupling::Uncoupled,
+            Coupling::Uncoupled,
+            Coupling::Lia,
+            Coupling::Olia,
+            Coupling::Balia,
+        ]),
         announced: rng.percent(60),
         buffer: rng.pick(&[64, 256, 4096]) << 10,
         pool: rng.pick(&[512, 2048, 8192]),

@@ -63,6 +63,13 @@ pub fn build(plan: &Plan) -> Scene {
         cables: cables(plan, nodes.len()),
         nodes,
     };
+    if let Some(rule) = plan.without {
+        for cable in &mut scene.cables {
+            if matches!(scene.nodes[cable.ends[0].node], Node::Machine(_)) {
+                cable.boxes.push(rule.shim());
+            }
+        }
+    }
     for fault in &plan.faults {
         scene.add(fault);
     }
@@ -268,6 +275,7 @@ fn common(plan: &Plan, name: &str) -> EngineConfig {
             } else {
                 SchedulerKind::LowestRtt
             },
+            congestion: plan.net.congestion,
         },
         limits: Limits {
             relays: 100,
