@@ -433,3 +433,28 @@ fn t18_garbage_in_options_is_counted_and_harms_nothing() {
             .any(|end| end.count(Counter::OptionMalformed) > 0)
     );
 }
+
+#[test]
+fn m26_a_join_that_is_answered_after_the_fallback_is_refused() {
+    let paths = vec![Link::pair(0, 10, 0), Link::pair(0, 300, 0)];
+    let mut world = World::new(Setup::default(), paths);
+    world.join(1);
+    world.pass(Duration::from_millis(310));
+    // The answer is under way when options stop to come back on the first subflow.
+    world.middlebox = Some(Box::new(|transit| {
+        if transit.path == 0 && transit.from == B {
+            transit.segment.options.mptcp.clear();
+        }
+        true
+    }));
+    for end in &mut world.ends {
+        end.send(100_000, true);
+    }
+    world.run(MINUTE, World::is_complete);
+    world.ends.iter().for_each(world::End::assert_intact);
+    world.pass(Duration::from_secs(1));
+    // At one end, whose reset the other then sees.
+    let refused = [mptcp::JoinRefusal::NotJoinable, mptcp::JoinRefusal::Dropped];
+    assert_eq!(world.refused, refused);
+    assert_eq!(world.ends[A].conn.mode(), Mode::Fallback);
+}

@@ -404,9 +404,6 @@ impl<B: PacketBuf> Connection<B> {
             if until <= cx.now {
                 self.end(Outcome::Closed);
             }
-        } else {
-            // A subflow whose handshake was under way may join a connection that is over: it ends first.
-            self.closed_at = None;
         }
     }
 

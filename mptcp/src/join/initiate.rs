@@ -137,6 +137,11 @@ impl<B: PacketBuf> Connection<B> {
             },
         };
         cx.mptcp.count(Counter::MpJoinSynAckRx);
+        // Since its SYN the connection may have fallen back, and then nothing may run beside its only subflow (RFC 8684 3.7),
+        // or begun to end.
+        if let Err(refusal) = self.check_joinable() {
+            return Initiated::Refused(refusal, self.refuse_join(seg, refusal));
+        }
         let ipv6 = seg.tuple.src.is_ipv6();
         let now = cx.now;
         let local_id = open.local_id;
