@@ -153,7 +153,20 @@ pub fn draw(net: &Net, rng: &mut Rng) -> Vec<Fault> {
         faults.push(device_fault(net, rng));
     }
     for _ in 0..rng.pick(&[0, 0, 1, 1, 1, 2]) {
-        faults.push(middlebox(net, rng));
+        let fault = middlebox(net, rng);
+        // Of two that add octets the second would count those of the first.
+        let adds = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::Middlebox {
+                    kind: Kind::Insert(_),
+                    ..
+                }
+            )
+        };
+        if !(adds(&fault) && faults.iter().any(adds)) {
+            faults.push(fault);
+        }
     }
     faults
 }
@@ -163,34 +176,31 @@ fn middlebox(net: &Net, rng: &mut Rng) -> Fault {
     let cable = rng.below(u32::try_from(net.shapes.len()).unwrap_or(1)) as usize;
     let access = net.chain.is_access(cable);
     let ways = rng.pick(&[[true, false], [false, true], [true, true]]);
-    let kind = match rng.below(16) {
-        0..=2 if access => Kind::Strip {
+    let join = |rng: &mut Rng| Kind::Join {
+        keeps_second: rng.percent(50),
+    };
+    let kind = match (rng.below(19), access) {
+        (0..=2, true) => Kind::Strip {
             from: strip_from(rng),
             ways,
             close_up: rng.percent(50),
         },
-        3 if access => Kind::Accelerator,
-        4 if access => Kind::Join {
-            keeps_second: rng.percent(50),
-        },
-        0..=5 => Kind::Options(change(rng)),
-        6 | 7 => Kind::Numbers {
-            key: rng.u64(),
-            sack: rng.percent(70),
-        },
-        8 => Kind::Split(rng.between(100, 1200) as usize),
-        9 => Kind::Portal(rng.pick(&[Then::Reset, Then::Silence])),
-        10 => Kind::Nat {
+        (3, true) => Kind::Accelerator,
+        (4..=7, true) | (4, false) => Kind::Swap(ways),
+        (5, false) => Kind::Insert(rng.below(50_000)),
+        (8, _) => join(rng),
+        (9, _) => Kind::Split(rng.between(100, 1200) as usize),
+        (10, _) => Kind::Portal(rng.pick(&[Then::Reset, Then::Silence])),
+        (11, _) => Kind::Nat {
             forgets: rng.percent(50).then(|| millis(rng, 100, 4_000)),
             timeout: rng.percent(30).then(|| millis(rng, 1_000, 8_000)),
         },
-        11 => Kind::Swap(ways),
-        12 | 13 if access => Kind::Swap(ways),
-        12 if !access => Kind::Insert(rng.below(50_000)),
-        13 if !access => Kind::Join {
-            keeps_second: rng.percent(50),
+        (12 | 13, _) => Kind::Numbers {
+            key: rng.u64(),
+            sack: rng.percent(70),
         },
-        _ => forger(net.chain, cable, rng),
+        (14..=16, _) => forger(net.chain, cable, rng),
+        _ => Kind::Options(change(rng)),
     };
     Fault::Middlebox { cable, kind }
 }
@@ -226,6 +236,7 @@ fn change(rng: &mut Rng) -> Change {
 fn forger(chain: Chain, cable: usize, rng: &mut Rng) -> Kind {
     let tcp = [
         Forgery::Reset,
+        Forgery::NearReset,
         Forgery::NearReset,
         Forgery::FarReset,
         Forgery::Syn,

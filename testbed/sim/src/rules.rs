@@ -101,11 +101,11 @@ const fn is_after(a: u32, b: u32) -> bool {
 
 impl Shim {
     /// What the box gets instead of `tcp`; `None` if nothing.
-    fn to_box(&mut self, mut tcp: Tcp) -> Option<Tcp> {
+    fn gets(&mut self, mut tcp: Tcp) -> Option<Tcp> {
         let flow = flow_of(&tcp, Way::Back);
         let next = self.next.get(&flow).copied();
         let beyond = next.filter(|next| is_after(tcp.seq, *next));
-        let near = |tcp: &Tcp, next: u32| tcp.seq.wrapping_sub(next) < 8_000;
+        let near = |tcp: &Tcp, next: u32| tcp.seq.wrapping_sub(next) < 1 << 16;
         match (self.rule, beyond) {
             (Rule::Reassembly, Some(next)) if !tcp.payload.is_empty() => tcp.seq = next,
             (Rule::FinInOrder, Some(next)) if tcp.has(FIN) => tcp.seq = next,
@@ -139,7 +139,7 @@ impl Shim {
     }
 
     /// What leaves instead of `tcp`, which the box sends; `None` if nothing.
-    fn from_box(&mut self, mut tcp: Tcp) -> Option<Tcp> {
+    fn sends(&mut self, mut tcp: Tcp) -> Option<Tcp> {
         let flow = flow_of(&tcp, Way::Forth);
         if tcp.has(ACK) {
             self.next.insert(flow, tcp.ack);
@@ -160,10 +160,10 @@ impl Shim {
                     tcp.strip(kind::SACK, false);
                 }
             },
-            Rule::DataFinAgain if is_data_fin(&tcp) && tcp.payload.is_empty() => {
-                if !self.ended.insert(flow) {
-                    return None;
-                }
+            Rule::DataFinAgain
+                if is_data_fin(&tcp) && tcp.payload.is_empty() && !self.ended.insert(flow) =>
+            {
+                return None;
             },
             _ => {},
         }
@@ -181,8 +181,8 @@ impl Middlebox for Shim {
             return out.push((way, frame));
         };
         let tcp = match way {
-            Way::Forth => self.from_box(tcp),
-            Way::Back => self.to_box(tcp),
+            Way::Forth => self.sends(tcp),
+            Way::Back => self.gets(tcp),
         };
         out.extend(tcp.map(|tcp| (way, tcp.frame())));
     }
