@@ -179,7 +179,7 @@ fn middlebox(net: &Net, rng: &mut Rng) -> Fault {
     let join = |rng: &mut Rng| Kind::Join {
         keeps_second: rng.percent(50),
     };
-    let kind = match (rng.below(19), access) {
+    let kind = match (rng.below(20), access) {
         (0..=2, true) => Kind::Strip {
             from: strip_from(rng),
             ways,
@@ -199,7 +199,7 @@ fn middlebox(net: &Net, rng: &mut Rng) -> Fault {
             key: rng.u64(),
             sack: rng.percent(70),
         },
-        (14..=16, _) => forger(net.chain, cable, rng),
+        (14..=17, _) => forger(net.chain, cable, rng),
         _ => Kind::Options(change(rng)),
     };
     Fault::Middlebox { cable, kind }
@@ -238,6 +238,7 @@ fn forger(chain: Chain, cable: usize, rng: &mut Rng) -> Kind {
         Forgery::Reset,
         Forgery::NearReset,
         Forgery::NearReset,
+        Forgery::NearReset,
         Forgery::FarReset,
         Forgery::Syn,
         Forgery::OldData,
@@ -265,7 +266,7 @@ fn forger(chain: Chain, cable: usize, rng: &mut Rng) -> Kind {
     Kind::Forger {
         forgery,
         ways,
-        every: rng.between(1, 100),
+        every: rng.between(1, 40),
         most: rng.between(1, 20),
         seed: rng.u64(),
     }

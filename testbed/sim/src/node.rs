@@ -13,6 +13,12 @@ use std::collections::BTreeMap;
 /// The least time between two turns of a box that has nothing to do but says that it is due.
 const LEAST: Duration = Duration::from_micros(10);
 
+/// So many turns that do nothing in so short a time mean that a deadline has passed and stays.
+const IDLE_TURNS: u32 = 1_000;
+
+/// See [`IDLE_TURNS`].
+const IDLE: Duration = Duration::from_millis(50);
+
 /// That a box is polled late: its core was busy with something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sleepy {
@@ -36,8 +42,8 @@ pub struct Machine {
     rng: Rng,
     /// What it holds without a flow: static forwards, for one.
     at_rest: Occupancy,
-    /// Turns in a row that came of a deadline and did nothing.
-    idle_turns: u32,
+    /// Turns in a row that did nothing, and when the first of them was.
+    idle_turns: (u32, Instant),
 }
 
 impl Machine {
@@ -72,7 +78,7 @@ impl Machine {
             sleepy: None,
             rng,
             at_rest,
-            idle_turns: 0,
+            idle_turns: (0, Instant::ZERO),
         }
     }
 
@@ -108,7 +114,9 @@ impl Machine {
     pub fn poll(&mut self, now: Instant, out: &mut Vec<(usize, Vec<u8>)>) {
         self.far.iter().for_each(|far| far.at(now));
         let moved = self.worker.poll(now);
-        self.idle_turns = if moved == 0 { self.idle_turns + 1 } else { 0 };
+        let (turns, since) = self.idle_turns;
+        let idle = moved == 0 && now.since(since) < IDLE;
+        self.idle_turns = if idle { (turns + 1, since) } else { (0, now) };
         for (card, far) in self.far.iter().enumerate() {
             out.extend(far.take().into_iter().map(|frame| (card, frame)));
         }
@@ -124,10 +132,10 @@ impl Machine {
         self.worker.next_deadline()
     }
 
-    /// Turns in a row that a deadline asked for and that did nothing.
+    /// Whether a deadline asks for one turn after the other that do nothing.
     #[must_use]
-    pub const fn idle_turns(&self) -> u32 {
-        self.idle_turns
+    pub const fn is_restless(&self) -> bool {
+        self.idle_turns.0 > IDLE_TURNS
     }
 
     /// What it holds at present.

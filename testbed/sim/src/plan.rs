@@ -3,10 +3,12 @@
 use crate::app::{Close, Pause};
 use crate::fault::{self, Fault};
 use crate::host::Habits;
+use crate::middlebox::Kind;
 use crate::rules::Rule;
 use crate::seed::{self, Draw};
 use mptcp::{Coupling, Versions};
 use stack::Rng;
+use stack::tcp::congestion::Algorithm;
 use stack::time::Duration;
 use testbed::link::Shape;
 
@@ -81,6 +83,8 @@ pub struct Net {
     pub overflow: bool,
     /// How the congestion windows of subflows depend on each other.
     pub congestion: Coupling,
+    /// Congestion control of legs of TCP.
+    pub tcp_congestion: Algorithm,
     /// Whether the box at the edge waits for the other's address to be announced, or knows it.
     pub announced: bool,
     /// Octets that a relay holds in each direction.
@@ -155,6 +159,21 @@ impl Plan {
         !breaks && !self.flows.iter().any(aborts) && !self.asks_twice()
     }
 
+    /// Whether somebody sends segments in others' names.
+    #[must_use]
+    pub fn forges(&self) -> bool {
+        let forges = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::Middlebox {
+                    kind: Kind::Forger { .. },
+                    ..
+                }
+            )
+        };
+        self.faults.iter().any(forges)
+    }
+
     /// Whether a SYN that is sent again may ask for another version than the first, whose answer is still under way: the
     /// opener may then take the one answer, and the box at the edge expect it to have taken the other.
     fn asks_twice(&self) -> bool {
@@ -227,6 +246,7 @@ fn net(rng: &mut Rng) -> Net {
             Coupling::Olia,
             Coupling::Balia,
         ]),
+        tcp_congestion: rng.pick(&[Algorithm::Cubic, Algorithm::Cubic, Algorithm::NewReno]),
         announced: rng.percent(60),
         buffer: rng.pick(&[64, 256, 4096]) << 10,
         pool: rng.pick(&[512, 2048, 8192]),

@@ -276,6 +276,7 @@ fn common(plan: &Plan, name: &str) -> EngineConfig {
                 SchedulerKind::LowestRtt
             },
             congestion: plan.net.congestion,
+            tcp_congestion: plan.net.tcp_congestion,
         },
         limits: Limits {
             relays: 100,
