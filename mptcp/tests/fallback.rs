@@ -252,6 +252,50 @@ fn m22_a_changed_octet_on_the_only_subflow_means_an_infinite_mapping() {
 }
 
 #[test]
+fn m22_a_changed_octet_in_the_last_segment_means_an_infinite_mapping_too() {
+    // The sender has no more data that could carry the mapping, only its end: its own MP_FAIL stands for one. What answers
+    // may get lost.
+    for (finish, losses) in [(true, 0), (false, 0), (true, 2), (false, 2)] {
+        let mut world = one_path(Setup {
+            checksum: true,
+            ..Setup::default()
+        });
+        let (mut seen, mut left) = (0, losses);
+        world.middlebox = Some(Box::new(move |transit| {
+            let segment = transit.segment;
+            if transit.from == A && segment.payload.len() > 100 {
+                seen += 1;
+                if seen == 15 {
+                    let mut octets = segment.payload.bytes().to_vec();
+                    octets[50] ^= 0x40;
+                    segment.payload = world::slice(octets);
+                }
+            }
+            let mut options = parse(&segment.options.mptcp).flatten();
+            let fails = options.any(|option| matches!(option, MpOption::Fail { .. }));
+            let lose = transit.from == A && fails && left > 0;
+            left -= i32::from(lose);
+            !lose
+        }));
+        world.ends[A].send(15 * 1400, finish);
+        world.ends[B].send(1_000, finish);
+        world.run(MINUTE, |w| w.ends[B].received == 15 * 1400);
+        assert!(
+            world
+                .ends
+                .iter()
+                .all(|end| end.conn.mode() == Mode::Fallback),
+            "{}",
+            world.describe()
+        );
+        if finish {
+            world.run(MINUTE, World::is_complete);
+            world.run(MINUTE, World::is_closed);
+        }
+    }
+}
+
+#[test]
 fn m22_a_lost_mp_fail_is_sent_again() {
     for losses in [1, 2] {
         let mut world = one_path(Setup {

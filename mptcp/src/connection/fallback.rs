@@ -3,10 +3,11 @@
 use super::{Connection, LocalFin, Mode};
 use crate::counters::Counter;
 use crate::dsn;
-use crate::option::{Dss, Mapping, MpOption, ResetReason};
+use crate::option::{Dss, Mapping, MpOption, ResetReason, parse};
 use crate::{Cx, DataSeq};
 use stack::buf::Chain;
 use stack::tcp::Item;
+use stack::wire::tcp::Segment;
 use stack::{PacketBuf, SeqNum, Slice};
 
 /// An infinite mapping that our next data is to carry: from `seq` on, all octets follow `dsn`.
@@ -173,7 +174,22 @@ impl<B: PacketBuf> Connection<B> {
         let asked = self.subflows[at].failed.is_some();
         if !asked {
             self.subflows[at].fail_due = Some(dsn);
+            self.fail_answered = true;
         }
         self.fall_back(cx, Counter::FallbackFailRx, true);
+    }
+
+    /// After the fallback nothing counts but the peer's MP_FAIL once more: our answer, which stands for the infinite
+    /// mapping where we have no data to put it on, was lost.
+    pub(super) fn on_fail_again(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) {
+        if !self.fail_answered || seg.options.mptcp.is_empty() {
+            return;
+        }
+        for option in parse(&seg.options.mptcp).flatten() {
+            if let MpOption::Fail { dsn } = option {
+                cx.mptcp.count(Counter::MpFailRx);
+                self.subflows[at].fail_due = Some(DataSeq(dsn));
+            }
+        }
     }
 }

@@ -79,6 +79,8 @@ impl<B: PacketBuf> Connection<B> {
             if self.ended.is_some() || self.subflows[at].tcb.is_closed() {
                 return;
             }
+        } else {
+            self.on_fail_again(cx, at, seg);
         }
         self.receive(cx, at);
         self.on_subflow_fin(cx, at);

@@ -233,6 +233,8 @@ pub struct Connection<B> {
     data_timer: timers::DataTimer,
     /// Our first data since the fallback is to carry an infinite mapping (RFC 8684 3.7).
     infinite: Option<fallback::Infinite>,
+    /// The fallback answered the peer's MP_FAIL, with one of our own.
+    fail_answered: bool,
     /// An initiator repeats MP_CAPABLE until an option of the peer's shows that it arrived (RFC 8684 3.1).
     capable_due: bool,
     /// It is being cut off, and the peer's answer is waited for.
@@ -309,6 +311,7 @@ impl<B: PacketBuf> Connection<B> {
             events: VecDeque::new(),
             data_timer: timers::DataTimer::default(),
             infinite: None,
+            fail_answered: false,
             capable_due: initiator,
             fastclose: None,
             close_at: None,
