@@ -333,6 +333,25 @@ fn a_join_before_the_clients_key_is_dropped_in_silence_and_one_after_it_taken() 
 }
 
 #[test]
+fn m11_a_join_is_taken_at_any_port_of_the_announced_address() {
+    for port in [1, 80, 443, 65_535] {
+        let mut sim = bonded_sim(config(), 1);
+        client(&mut sim).joining = false;
+        let socket = connect(&mut sim, S);
+        sim.idle(Duration::from_secs(1));
+        let now = sim.now;
+        client(&mut sim).join(now, HAG2.parse().unwrap(), port);
+        await_subflows(&mut sim, 2);
+        assert!(
+            join_frames(&sim, Way::ToBox)
+                .iter()
+                .all(|join| join.dst_port == port)
+        );
+        exchange(&mut sim, socket, 100_000, 100_000, Duration::from_secs(20));
+    }
+}
+
+#[test]
 fn a_join_with_a_wrong_hmac_is_reset_and_harms_nothing() {
     let mut sim = bonded_sim(config(), 1);
     client(&mut sim).joining = false;
