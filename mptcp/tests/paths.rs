@@ -490,6 +490,44 @@ fn m20_a_withdrawn_address_that_is_silent_is_reset_soon() {
 }
 
 #[test]
+fn m21_bug17_the_flag_of_a_join_is_one_ends_wish_and_a_backup_serves_once_it_is_alone() {
+    // In A's SYN it is for B, in B's SYN+ACK for A.
+    for asks in [A, B] {
+        let mut world = World::new(Setup::default(), paths(2));
+        world.middlebox = Some(Box::new(move |transit| {
+            let join = transit.path == 1 && transit.from == B && transit.nth == 0;
+            if join && asks == B {
+                transit.segment.options.mptcp[2] |= 1;
+            }
+            true
+        }));
+        world.join_as(1, asks == A);
+        world.run(MINUTE, |w| {
+            w.ends.iter().all(|end| end.conn.subflows().count() == 2)
+        });
+        let told = 1 - asks;
+        for end in [A, B] {
+            let backup = world.ends[end].conn.subflow(SubflowId(1)).unwrap().backup();
+            assert_eq!(backup, end == told, "{asks} asks");
+            world.ends[end].send(2_000_000, false);
+        }
+        let before = [A, B].map(|from| world.paths[1][from].carried());
+        world.run(MINUTE, |w| {
+            w.ends.iter().all(|end| end.received == 2_000_000)
+        });
+        let carried = [A, B].map(|from| world.paths[1][from].carried() - before[from]);
+        // Acknowledgments go both ways all the same.
+        assert!(carried[told] < carried[asks] / 3, "{carried:?}");
+        world.paths[0]
+            .iter_mut()
+            .for_each(|link| link.set_down(true));
+        world.ends[told].send(500_000, false);
+        world.run(MINUTE, |w| w.ends[asks].received == 2_500_000);
+        world.ends[asks].assert_intact();
+    }
+}
+
+#[test]
 fn bug17_the_peers_backup_flag_is_obeyed_and_taken_back() {
     let mut world = World::new(Setup::default(), paths(2));
     world.join_all(&[1]);

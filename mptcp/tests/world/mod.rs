@@ -160,6 +160,11 @@ impl World {
 
     /// Begins to open a subflow on `path`, from A to B.
     pub fn join(&mut self, path: usize) {
+        self.join_as(path, false);
+    }
+
+    /// The same, asking B to use it only when no other is there if `backup`.
+    pub fn join_as(&mut self, path: usize, backup: bool) {
         let iss = SeqNum(self.rng.u32());
         let opening = Opening::new(iss, &self.offer(), self.now);
         let id = AddrId(u8::try_from(path).unwrap());
@@ -167,7 +172,7 @@ impl World {
         let to = (to.dst, to.dst_port);
         let end = &mut self.ends[A];
         let open = end.with(self.now, &mut self.rng, |conn, cx| {
-            conn.open_join(cx, opening, to, id, false)
+            conn.open_join(cx, opening, to, id, backup)
         });
         let open = open.expect("joinable");
         let syn = open.syn(self.now);
