@@ -157,6 +157,34 @@ fn fast_and_slow() -> Vec<[Link; 2]> {
 }
 
 #[test]
+fn m29_a_path_that_holds_up_the_window_is_given_less() {
+    let mut world = world(&all()[0].1, 400_000, fast_and_slow());
+    world.ends[B].send(400_000_000, false);
+    world.pass(Duration::from_secs(5));
+    let (before, sent) = (world.ends[A].received, world.paths[1][B].carried());
+    world.pass(Duration::from_secs(20));
+    let got = world.ends[A].received - before;
+    let slow = world.ends[B]
+        .conn
+        .subflow(SubflowId(1))
+        .unwrap()
+        .tcb()
+        .cwnd();
+    let penalised = world.ends[B].count(Counter::Penalised);
+    let wasted = world.paths[1][B].carried() - sent;
+    println!(
+        "{got} octets, {wasted} by the slow path, whose window is {slow}, halved {penalised} times"
+    );
+    // At most once a round trip of that path.
+    assert!((5..=25).contains(&penalised), "{penalised}");
+    assert!(slow < 20_000, "{slow}");
+    assert!(
+        wasted < 500_000,
+        "{wasted}: what went by the slow path went by the fast one too"
+    );
+}
+
+#[test]
 fn bug11_a_path_a_hundred_times_slower_costs_at_most_a_tenth_of_the_best_alone() {
     for buffer in [100_000, 1 << 20, 4 << 20] {
         let alone = goodput(&all()[0].1, buffer, vec![fast_and_slow()[0].clone()]);
