@@ -118,3 +118,34 @@ fn m28_loss_moves_traffic_to_the_other_path() {
         );
     }
 }
+
+/// The part of 60 Mbit/s that two lines of 20 and 40 bring together, each losing `loss` of 10,000 packets.
+fn of_both_lines(coupling: Coupling, loss: u32) -> f64 {
+    let path = |rate: u64, rtt: u64| {
+        Link::pair(rate, rtt / 2, rate * rtt / 1000).map(|link| link.with_loss(loss))
+    };
+    let mut worlds = [world(
+        coupling,
+        1,
+        vec![path(2_500_000, 30), path(5_000_000, 60)],
+    )];
+    let got = received(&mut worlds, 5, 40)[0] as f64;
+    got / (40.0 * 7_500_000.0 * 14.0 / 15.0)
+}
+
+#[test]
+fn m28_two_lines_that_share_nothing_are_filled_best_by_windows_of_their_own() {
+    // Why the default is uncoupled: an access line's own queue and losses say nothing of the other line.
+    for loss in [0, 3, 10] {
+        let uncoupled = of_both_lines(Coupling::Uncoupled, loss);
+        println!("loss of {loss}: uncoupled {uncoupled:.3}");
+        assert!(loss > 0 || uncoupled > 0.9, "{uncoupled}");
+        for coupling in COUPLED {
+            let coupled = of_both_lines(coupling, loss);
+            println!("loss of {loss}: {coupling:?} {coupled:.3}");
+            let most = if loss == 0 { 1.02 } else { 0.8 };
+            let part = coupled / uncoupled;
+            assert!(part < most, "{coupling:?}: {part} of uncoupled");
+        }
+    }
+}
