@@ -153,9 +153,11 @@ impl Host {
             socket.set_tsval_generator(Some(|| MILLIS.with(Cell::get)));
         }
         socket.set_nagle_enabled(false);
-        if self.habits.reno {
-            socket.set_congestion_control(tcp::CongestionControl::Reno);
-        }
+        socket.set_congestion_control(if self.habits.reno {
+            tcp::CongestionControl::Reno
+        } else {
+            tcp::CongestionControl::None
+        });
         if self.habits.gives_up {
             socket.set_keep_alive(Some(SmolDuration::from_secs(60)));
             socket.set_timeout(Some(SmolDuration::from_secs(600)));

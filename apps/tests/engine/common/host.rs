@@ -108,6 +108,8 @@ impl Host {
             tcp::SocketBuffer::new(vec![0; self.buffer]),
             tcp::SocketBuffer::new(vec![0; self.buffer]),
         );
+        // A workspace is built with the features that any of it asks for: without a word the control would depend on them.
+        socket.set_congestion_control(tcp::CongestionControl::None);
         socket.set_tsval_generator(Some(|| 1));
         socket.set_nagle_enabled(false);
         socket
