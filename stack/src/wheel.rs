@@ -11,28 +11,46 @@ const LEVELS: usize = 11;
 const SLOTS: usize = 64;
 const SLOT_BITS: usize = 6;
 
+/// No node.
+const NONE: u32 = u32::MAX;
+
+/// An entry in its slot's list, or a free place in the list of those.
 #[derive(Clone, Copy, Debug)]
-struct Entry<K> {
+struct Node<K> {
     key: K,
     tick: u64,
+    next: u32,
 }
 
-#[derive(Debug)]
-struct Level<K> {
+/// Indices of nodes; [`NONE`] twice if the list is empty.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    first: u32,
+    last: u32,
+}
+
+const EMPTY: List = List {
+    first: NONE,
+    last: NONE,
+};
+
+#[derive(Clone, Copy, Debug)]
+struct Level {
     occupied: u64,
-    slots: Vec<Vec<Entry<K>>>,
+    slots: [List; SLOTS],
 }
 
 /// A hierarchical timer wheel. An entry fires at the first [`Wheel::expired`] at or after its time, rounded up to
-/// the granularity.
+/// the granularity. Its memory grows to the most entries that it ever held at a time.
 #[derive(Debug)]
 pub struct Wheel<K = Handle> {
     granularity: u64,
     /// All ticks up to this one were expired.
     elapsed: u64,
     len: usize,
-    levels: Vec<Level<K>>,
-    scratch: Vec<Entry<K>>,
+    levels: [Level; LEVELS],
+    nodes: Vec<Node<K>>,
+    free: u32,
 }
 
 impl<K: Copy> Default for Wheel<K> {
@@ -51,26 +69,40 @@ impl<K: Copy> Wheel<K> {
     /// A wheel with ticks of `granularity`, at least one nanosecond.
     #[must_use]
     pub fn with_granularity(granularity: Duration) -> Self {
-        let level = || Level {
-            occupied: 0,
-            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
-        };
         Self {
             granularity: u64::try_from(granularity.as_nanos())
                 .unwrap_or(u64::MAX)
                 .max(1),
             elapsed: 0,
             len: 0,
-            levels: (0..LEVELS).map(|_| level()).collect(),
-            scratch: Vec::new(),
+            levels: [Level {
+                occupied: 0,
+                slots: [EMPTY; SLOTS],
+            }; LEVELS],
+            nodes: Vec::new(),
+            free: NONE,
         }
     }
 
     /// Has `key` fire at `at`, in addition to whatever was scheduled before.
+    ///
+    /// # Panics
+    /// There are 2^32 entries already.
     pub fn schedule(&mut self, key: K, at: Instant) {
         let tick = at.as_nanos().div_ceil(self.granularity);
         self.len += 1;
-        self.place(Entry { key, tick });
+        let next = NONE;
+        let node = Node { key, tick, next };
+        let index = self.free;
+        if index == NONE {
+            let index = u32::try_from(self.nodes.len()).expect("fewer than 2^32 entries");
+            self.nodes.push(node);
+            self.place(index);
+        } else {
+            let place = &mut self.nodes[index as usize];
+            self.free = core::mem::replace(place, node).next;
+            self.place(index);
+        }
     }
 
     /// Appends the keys of all entries due at `now` to `due`, the earliest tick first.
@@ -81,18 +113,21 @@ impl<K: Copy> Wheel<K> {
                 break;
             }
             self.elapsed = self.elapsed.max(start);
-            let mut entries = core::mem::take(&mut self.scratch);
-            core::mem::swap(&mut entries, &mut self.levels[level].slots[slot]);
-            self.levels[level].occupied &= !(1 << slot);
-            for entry in entries.drain(..) {
-                if entry.tick <= self.elapsed {
+            let level = &mut self.levels[level];
+            level.occupied &= !(1 << slot);
+            let mut at = core::mem::replace(&mut level.slots[slot], EMPTY).first;
+            while at != NONE {
+                let node = &mut self.nodes[at as usize];
+                let next = core::mem::replace(&mut node.next, NONE);
+                if node.tick <= self.elapsed {
+                    due.push(node.key);
+                    node.next = core::mem::replace(&mut self.free, at);
                     self.len -= 1;
-                    due.push(entry.key);
                 } else {
-                    self.place(entry);
+                    self.place(at);
                 }
+                at = next;
             }
-            self.scratch = entries;
         }
         self.elapsed = self.elapsed.max(now);
     }
@@ -116,14 +151,22 @@ impl<K: Copy> Wheel<K> {
         self.len == 0
     }
 
-    /// An entry belongs to the level of the highest digit (base 64) in which its tick differs from `elapsed`.
-    fn place(&mut self, entry: Entry<K>) {
-        let tick = entry.tick.max(self.elapsed);
+    /// Appends a node to its slot. It belongs to the level of the highest digit (base 64) in which its tick differs from
+    /// `elapsed`.
+    fn place(&mut self, index: u32) {
+        let tick = self.nodes[index as usize].tick.max(self.elapsed);
         let differing = (tick ^ self.elapsed) | (SLOTS as u64 - 1);
         let level = (63 - differing.leading_zeros() as usize) / SLOT_BITS;
         let slot = Self::digit(tick, level);
-        self.levels[level].occupied |= 1 << slot;
-        self.levels[level].slots[slot].push(entry);
+        let level = &mut self.levels[level];
+        level.occupied |= 1 << slot;
+        let list = &mut level.slots[slot];
+        let before = core::mem::replace(&mut list.last, index);
+        if before == NONE {
+            list.first = index;
+        } else {
+            self.nodes[before as usize].next = index;
+        }
     }
 
     const fn digit(tick: u64, level: usize) -> usize {
@@ -207,6 +250,20 @@ mod tests {
             1 => span.prop_map(Op::Pass),
             1 => Just(Op::PassToDeadline),
         ]
+    }
+
+    #[test]
+    fn memory_is_that_of_the_most_entries_at_a_time() {
+        let mut wheel = Wheel::new();
+        let mut due = Vec::new();
+        for round in 0..1000u64 {
+            for key in 0..10 {
+                wheel.schedule(key, Instant::from_millis(round + 7 * key * key));
+            }
+            wheel.expired(Instant::from_millis(round + 1000), &mut due);
+            assert!(wheel.is_empty());
+        }
+        assert_eq!((due.len(), wheel.nodes.len()), (10_000, 10));
     }
 
     proptest! {
