@@ -27,8 +27,9 @@ mod tests {
         assert_eq!(one.count_total, 1, "allocations are counted at all");
         let mut relays = Relays::new(3);
         for direction in [Direction::Download, Direction::Upload] {
-            // Queues grow to what a burst takes, windows to what a buffer holds.
-            for _ in 0..1000 {
+            // Queues grow to what a burst takes, windows to what a buffer holds, and the wheel to the entries of the last
+            // 200 ms, which is how far ahead a retransmission timer is set: rounds are 20 us apart.
+            for _ in 0..20_000 {
                 relays.round(direction, BURST, |work| work());
             }
             let mut allocations = 0;

@@ -67,6 +67,10 @@ impl<B: PacketBuf> Engine<B> {
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
+        // An entry that an earlier one has replaced goes without a trace, or each of them would live on beside the other.
+        if relay.armed.is_none_or(|at| at > now) {
+            return;
+        }
         relay.armed = None;
         if relay.next_deadline(&self.config.timeouts) <= now {
             self.wake(handle);

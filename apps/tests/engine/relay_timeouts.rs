@@ -91,3 +91,22 @@ fn a_syn_without_a_route_is_not_split() {
     assert_eq!(counter(&mut sim, "pending"), 0);
     assert_eq!(sim.on(CORE, Way::FromBox).count(), 0);
 }
+
+/// An entry that an earlier one has replaced must not come again by itself, beside that one, as long as its relay lives.
+#[test]
+fn a_relay_that_wakes_often_has_no_more_timers_than_one_that_woke_once() {
+    let mut sim = plain_sim_with(plain(), 1);
+    let pair = connect(&mut sim, 40_000, S);
+    let mut timers = Vec::new();
+    for _ in 0..20 {
+        let socket = sim.hosts[CLIENT].tcp(pair.client);
+        assert_eq!(socket.send_slice(b"hello"), Ok(5));
+        sim.idle(Duration::from_secs(25));
+        let read = sim.hosts[SERVER]
+            .tcp(pair.server)
+            .recv(|data| (data.len(), data.len()));
+        assert_eq!(read, Ok(5));
+        timers.push(sim.worker.app().occupancy().timers);
+    }
+    assert_eq!(timers, [timers[0]; 20]);
+}
