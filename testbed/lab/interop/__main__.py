@@ -52,9 +52,9 @@ class Bench:
     count: int = 0
 
     def chain_for(self, row: Row) -> Chain:
-        """A running chain of the row's setup."""
+        """A running chain of the row's setup: the one that there is, unless the row wants its own."""
         assert row.on
-        if self.made is None or self.made.setup != row.on:
+        if self.made is None or self.made.setup != row.on or row.fresh:
             self.drop()
             self.count += 1
             self.made = self.stack.enter_context(chain(row.on, work=OUT / "work" / f"chain-{self.count}"))

@@ -27,6 +27,8 @@ STRANGE = replace(NO_HAG, hcpe={"hag": {"addresses": []}})
 NAMED = replace(NO_HAG, hcpe={
     "hag": {"addresses": [], "prefixes": [f"{SECOND}/32"]},
     "routes": [{"to": "0.0.0.0/0", "via": "10.1.0.1"}, {"to": "::/0", "via": "fd00:1::1"}, {"to": f"{SECOND}/32", "via": "10.2.0.1"}],
+    # So that X carries half of what H sends, whatever the links and the machine are like.
+    "policy": {"scheduler": "weighted"},
 })  # fmt: skip
 
 

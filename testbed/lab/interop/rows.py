@@ -61,7 +61,7 @@ ROWS: list[Row] = []
 
 
 def row(id: str, what: str, *, goal: str = "", unit: str = "", on: Setup = PLAIN, limit: float = 0.0, fresh: bool = False) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:
-    """Registers a function as a row of requirement `id`. It must end within `limit` seconds (a minute, ten without a chain); `fresh` leaves its chain to no other row."""
+    """Registers a function as a row of requirement `id`. It must end within `limit` seconds (a minute, ten without a chain); `fresh` has a chain to itself."""
 
     def register(function: Callable[..., Figure]) -> Callable[..., Figure]:
         takes_chain = bool(inspect.signature(function).parameters)

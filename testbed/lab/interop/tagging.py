@@ -28,10 +28,13 @@ ROOM = 1508
 """Octets that lines must take beside the Ethernet header: an MTU of 1500, and two tags."""
 
 NETWORKS = {LAN: (10,), LINK1: (100,), LINK2: (200, 7), CORE: (300, 30)}
+HALVES = {"policy": {"scheduler": "weighted"}}
+"""So that X carries half of the data, whatever the links and the machine are like."""
+
 TAGGED = replace(
     PLAIN,
-    hcpe={"ports": {"lan": {"vlan": [*NETWORKS[LAN]]}, "wan1": {"vlan": [*NETWORKS[LINK1]]}, "wan2": {"vlan": [*NETWORKS[LINK2]]}}},
-    hag={"ports": {"access1": {"vlan": [*NETWORKS[LINK1]]}, "access2": {"vlan": [*NETWORKS[LINK2]]}, "core": {"vlan": [*NETWORKS[CORE]]}}},
+    hcpe=HALVES | {"ports": {"lan": {"vlan": [*NETWORKS[LAN]]}, "wan1": {"vlan": [*NETWORKS[LINK1]]}, "wan2": {"vlan": [*NETWORKS[LINK2]]}}},
+    hag=HALVES | {"ports": {"access1": {"vlan": [*NETWORKS[LINK1]]}, "access2": {"vlan": [*NETWORKS[LINK2]]}, "core": {"vlan": [*NETWORKS[CORE]]}}},
 )
 """Each line another network, one or two tags."""
 
