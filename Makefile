@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test interop conformance check fmt lint unit kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench deny clean
 
-RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link
+RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link -p flowgen
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -10,7 +10,7 @@ help: ## list the targets
 setup: ## install what is missing with apt, and look for Rust
 	@testbed/setup.sh
 
-build: ## build hag, hcpe, braidctl and the link emulator, optimised
+build: ## build hag, hcpe, braidctl, flowgen and the link emulator, optimised
 	@testbed/setup.sh build
 	@$(RELEASE)
 

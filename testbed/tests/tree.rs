@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Which of our crates each of our crates may use. Tests and benchmarks may use more, see `may_be_tested_with`.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("stack", &[]),
     ("mptcp", &["stack"]),
     ("dataplane", &["stack"]),
@@ -17,7 +17,12 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("hag", &["apps", "program"]),
     ("hcpe", &["apps", "program"]),
     ("braidctl", &["apps"]),
-    ("bench", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
+    ("loadgen", &["dataplane", "mptcp", "stack"]),
+    ("flowgen", &["dataplane", "dpdk", "loadgen"]),
+    (
+        "bench",
+        &["apps", "dataplane", "loadgen", "mptcp", "stack", "testbed"],
+    ),
     ("testbed", &["apps", "dataplane", "mptcp", "stack"]),
     ("braid-link", &["dataplane", "stack", "testbed"]),
     ("fuzz", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
@@ -25,7 +30,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates that only build where DPDK is installed.
-const NEED_DPDK: [&str; 5] = ["dpdk-sys", "dpdk", "program", "hag", "hcpe"];
+const NEED_DPDK: [&str; 6] = ["dpdk-sys", "dpdk", "program", "hag", "hcpe", "flowgen"];
 
 /// Crates that only build with a fuzzer's toolchain.
 const NEED_FUZZER: [&str; 1] = ["fuzz"];

@@ -206,6 +206,14 @@ impl DpdkPort {
         (self.rx.missing(), self.sender.missing())
     }
 
+    /// A buffer out of those that the port receives into, with `octets` in it: for payload of our own. `None` if no buffer is
+    /// left, or if they do not fit.
+    #[must_use]
+    pub fn filled(&self, octets: &[u8]) -> Option<Mbuf> {
+        let mut raw = Stash::one(&self.rx)?;
+        raw.append([octets]).then(|| Mbuf::new(raw))
+    }
+
     fn wait_for_link(&self) {
         let (times, pause) = LINK_WAIT;
         for _ in 0..times {

@@ -1,0 +1,252 @@
+//! Both ends as one app of a worker.
+
+use dataplane::{App, CoreId, Received};
+use stack::ip::NetError;
+use stack::time::earlier;
+use stack::{Frame, Instant, PacketBuf, PortId, Rng};
+use std::rc::Rc;
+
+use crate::client::Clients;
+use crate::config::{Config, ConfigError, Role};
+use crate::end::{End, Hosts};
+use crate::pattern::{HEADER, Pattern};
+use crate::report::Report;
+
+/// The load generator: clients, a server, or both, each on its own ports.
+pub struct Flowgen<B> {
+    client: Option<End<B>>,
+    server: Option<End<B>>,
+    /// Which end each port is.
+    roles: Vec<Role>,
+    /// When a server without clients in this process ends.
+    until: Option<Instant>,
+    now: Instant,
+    over: bool,
+}
+
+/// A run as it stands, for a line of progress.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// The time.
+    pub now: Instant,
+    /// Connections open at the clients, or else at the server.
+    pub live: usize,
+    /// Connections established since the measurement began.
+    pub established: u64,
+    /// Requests done since then.
+    pub answered: u64,
+    /// Payload that either end received and verified since then, octets.
+    pub received: u64,
+    /// Connections that failed since then.
+    pub failed: u64,
+}
+
+impl<B: PacketBuf> Flowgen<B> {
+    /// What `config` asks for. `macs` are the Ethernet addresses of the ports in their order, `fill` makes a buffer of the
+    /// port's kind with given octets, `seed` is the operating system's randomness, or fixed in tests.
+    ///
+    /// # Errors
+    /// The addresses make no network, or `fill` has no buffers.
+    pub fn new(
+        config: &Config,
+        macs: &[[u8; 6]],
+        fill: &mut dyn FnMut(&[u8]) -> Option<B>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        let asked = config.client.as_ref();
+        let sizes = asked.map_or((HEADER as u64, 0), |plan| (plan.request, plan.response));
+        let pattern = Pattern::new(sizes.0, sizes.1, fill).map(Rc::new);
+        let pattern = pattern.ok_or_else(|| {
+            ConfigError::Wrong("no buffers for the payload: give the worker more memory_mb".into())
+        })?;
+        let mut rng = Rng::from_seed(seed);
+        let mut end = |role, hosts, most| -> Result<End<B>, NetError> {
+            let mut seed = [0; 32];
+            rng.fill(&mut seed);
+            let net = config.net(role, macs);
+            End::new(
+                net,
+                hosts,
+                most,
+                Rc::clone(&pattern),
+                Rng::from_seed(seed),
+                now,
+            )
+        };
+        let client = asked.map(|plan| {
+            let clients = Clients::new(config, plan, now);
+            end(
+                Role::Client,
+                Hosts::Clients(Box::new(clients)),
+                plan.connections,
+            )
+        });
+        let client = client.transpose()?;
+        let server = config.server.as_ref().map(|server| {
+            let hosts = Hosts::Server(server.clone());
+            end(Role::Server, hosts, server.connections)
+        });
+        let mut server = server.transpose()?;
+        if let Some(server) = &mut server {
+            server.stats.begin(now);
+        }
+        let lasts = config.server.as_ref().and_then(|server| server.duration);
+        Ok(Self {
+            until: lasts.filter(|_| client.is_none()).map(|lasts| now + lasts),
+            client,
+            server,
+            roles: config.ports.iter().map(|port| port.role).collect(),
+            now,
+            over: false,
+        })
+    }
+
+    /// Whether the run has come to its end.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Begins no more requests; what was measured so far is the result.
+    pub fn stop(&mut self) {
+        match &mut self.client {
+            Some(end) => {
+                if let Hosts::Clients(clients) = &mut end.hosts
+                    && clients.stop(self.now)
+                {
+                    end.freeze(self.now);
+                    end.close_all();
+                }
+            },
+            None => self.until = Some(self.now),
+        }
+    }
+
+    /// The time of the last turn.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// How the run stands.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let ends = [self.client.as_ref(), self.server.as_ref()];
+        let first = ends.into_iter().flatten().next();
+        let of_first = |f: fn(&End<B>) -> u64| first.map_or(0, f);
+        Snapshot {
+            now: self.now,
+            live: first.map_or(0, |end| end.live),
+            established: of_first(|end| end.stats.established),
+            answered: of_first(|end| end.stats.answered),
+            received: ends
+                .into_iter()
+                .flatten()
+                .map(|end| end.stats.received)
+                .sum(),
+            failed: of_first(|end| end.stats.failed()),
+        }
+    }
+
+    /// What was measured; complete once the run is over.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let ends = [self.client.as_ref(), self.server.as_ref()];
+        let measured = |end: Option<&End<B>>| {
+            end.map(|end| {
+                end.measured
+                    .clone()
+                    .unwrap_or_else(|| end.measure(self.now))
+            })
+        };
+        let [client, server] = ends.map(measured);
+        Report {
+            client,
+            server,
+            segments_sent_again: ends.into_iter().flatten().map(End::sent_again).sum(),
+            search: self.client.as_ref().and_then(|end| match &end.hosts {
+                Hosts::Clients(clients) => clients.found(),
+                Hosts::Server(_) => None,
+            }),
+        }
+    }
+
+    fn end_of(&mut self, port: PortId) -> Option<&mut End<B>> {
+        match self.roles.get(usize::from(port.0))? {
+            Role::Client => self.client.as_mut(),
+            Role::Server => self.server.as_mut(),
+        }
+    }
+
+    /// Measures both ends over the same time, and notices that the run is over.
+    fn advance(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        let clients = self.client.as_ref().and_then(|end| match &end.hosts {
+            Hosts::Clients(clients) => Some((clients, end.stats.since)),
+            Hosts::Server(_) => None,
+        });
+        let by_clock = self.until.is_some_and(|until| now >= until);
+        let (ending, over) = clients.map_or((by_clock, by_clock), |(clients, _)| {
+            (clients.is_ending(), clients.is_over())
+        });
+        if let (Some((_, since)), Some(server)) = (clients, &mut self.server)
+            && since > server.stats.since
+        {
+            server.stats.begin(since);
+        }
+        if ending && let Some(server) = &mut self.server {
+            server.freeze(now);
+        }
+        if over && !self.over {
+            self.over = true;
+            for end in [&mut self.client, &mut self.server].into_iter().flatten() {
+                end.abort_all(now, out);
+            }
+        }
+    }
+}
+
+impl<B: PacketBuf> App<B> for Flowgen<B> {
+    type Command = ();
+    type Reply = Snapshot;
+
+    fn owner(&self, _port: PortId, _frame: &[u8]) -> CoreId {
+        CoreId(0)
+    }
+
+    fn input(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        received: Received<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        if let Some(end) = self.end_of(port) {
+            end.input(now, port, received, out);
+        }
+    }
+
+    fn flush(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        self.now = now;
+        if self.over {
+            return;
+        }
+        for end in [&mut self.client, &mut self.server].into_iter().flatten() {
+            end.flush(now, out);
+        }
+        self.advance(now, out);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let ends = [self.client.as_ref(), self.server.as_ref()];
+        let ends = ends.into_iter().flatten().map(End::next_deadline);
+        ends.fold(self.until, earlier)
+    }
+
+    fn command(&mut self, _now: Instant, (): (), _out: &mut Vec<Frame<B>>) -> Snapshot {
+        self.snapshot()
+    }
+}

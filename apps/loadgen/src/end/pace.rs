@@ -1,0 +1,123 @@
+//! When requests begin, and how everything is closed at the end.
+
+use core::time::Duration;
+use stack::slab::Handle;
+use stack::{Frame, Instant, PacketBuf};
+
+use super::{Conn, End, Hosts, Stage, Work};
+use crate::client::{PER_TURN, Turn};
+
+/// How long the first connections are waited for before all others are opened.
+const FIRST_TRY: Duration = Duration::from_secs(1);
+
+impl<B: PacketBuf> End<B> {
+    /// Begins what is due, and closes what is to be closed.
+    pub(super) fn pace(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        let segments = (self.sent, self.sent_again());
+        let live = self.live;
+        let Hosts::Clients(clients) = &mut self.hosts else {
+            return;
+        };
+        if clients.advance(now, &mut self.stats, segments, live) {
+            self.freeze(now);
+            self.close_all();
+        }
+        for _ in 0..PER_TURN {
+            let Hosts::Clients(clients) = &mut self.hosts else {
+                return;
+            };
+            if let Some(handle) = clients.parting.pop() {
+                self.part(now, handle);
+                continue;
+            }
+            let most = if now.since(self.started) > FIRST_TRY {
+                usize::MAX
+            } else {
+                clients.known(self.heard)
+            };
+            let room = self.live < most.min(clients.plan.connections as usize);
+            if !clients.is_paced() {
+                if !(clients.asks() && room && self.open(now, now, out)) {
+                    return;
+                }
+                continue;
+            }
+            let Some(due) = clients.due(now) else {
+                return;
+            };
+            let begun = match clients.idle.pop() {
+                Some(handle) => self.ask(handle, due),
+                None => room && self.open(now, due, out),
+            };
+            if !begun {
+                return;
+            }
+            if let Hosts::Clients(clients) = &mut self.hosts {
+                clients.begun();
+            }
+        }
+    }
+
+    /// Begins a request on a connection that waits for one; if it is gone, the request is tried again next turn.
+    pub(super) fn ask(&mut self, handle: Handle, due: Instant) -> bool {
+        let Some(conn) = self.conns.get_mut(handle) else {
+            return false;
+        };
+        let Work::Client(asking) = &mut conn.work else {
+            return false;
+        };
+        asking.ask(due);
+        if let Hosts::Clients(clients) = &mut self.hosts {
+            clients.busy += 1;
+        }
+        self.wake(handle);
+        true
+    }
+
+    /// Has every connection closed, a few in each turn.
+    pub(crate) fn close_all(&mut self) {
+        let open = self.conns.iter().map(|(handle, _)| handle);
+        if let Hosts::Clients(clients) = &mut self.hosts {
+            clients.parting.extend(open);
+        }
+    }
+
+    /// Closes a connection that waits, and cuts one off whose request never ends; others end by themselves.
+    pub(super) fn part(&mut self, now: Instant, handle: Handle) {
+        let Some(conn) = self.conns.get_mut(handle) else {
+            return;
+        };
+        let (Stage::Open(link), Work::Client(asking)) = (&mut conn.stage, &mut conn.work) else {
+            return;
+        };
+        let Hosts::Clients(clients) = &self.hosts else {
+            return;
+        };
+        let endless = clients.plan.request == u64::MAX || clients.plan.response == u64::MAX;
+        match asking.turn {
+            Turn::Asking if endless => link.abort(&mut self.tools.cx(now)),
+            Turn::Asking | Turn::Closing => return,
+            Turn::Idle | Turn::Held => {
+                asking.turn = Turn::Closing;
+                link.finish();
+            },
+        }
+        self.wake(handle);
+    }
+
+    /// Cuts off everything that is still open.
+    pub(crate) fn abort_all(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        let open: Vec<_> = self.conns.iter().map(|(handle, _)| handle).collect();
+        for handle in open {
+            if let Some(Conn {
+                stage: Stage::Open(link),
+                ..
+            }) = self.conns.get_mut(handle)
+            {
+                link.abort(&mut self.tools.cx(now));
+                self.emit(now, handle, out);
+            }
+            self.remove(handle);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One connection's turn: timers, what the hosts do, what leaves, and whether it is over.
+
+use core::time::Duration;
+use stack::ip::IpOut;
+use stack::slab::Handle;
+use stack::time::earlier;
+use stack::wire::tcp::OptBytes;
+use stack::{Frame, Instant, PacketBuf};
+
+use super::setup::capable_of;
+use super::{Conn, End, Hosts, Stage, Work, key};
+use crate::client::Turn;
+use crate::link::Fate;
+use crate::report::Stats;
+use crate::server::Wrong;
+
+/// How often a SYN or SYN+ACK is sent before its connection counts as timed out.
+const SYNS: u8 = 4;
+
+/// How long a closed tuple is remembered. Hosts wait longer (RFC 9293 3.4.2): here the tuples would run out.
+const LINGER: Duration = Duration::from_secs(1);
+
+impl<B: PacketBuf> End<B> {
+    pub(super) fn run(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        let Some(conn) = self.conns.get_mut(handle) else {
+            return;
+        };
+        conn.woken = false;
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        match &mut conn.stage {
+            Stage::Opening(opening, offered) if is_due(opening.next_deadline()) => {
+                if opening.sends() >= SYNS {
+                    return self.fail(handle, Fate::Lost);
+                }
+                opening.sent_again(now);
+                let (syn, tuple) = (opening.syn(now, capable_of(*offered)), conn.tuple);
+                self.send(now, &tuple, syn, out);
+            },
+            Stage::Accepting(accepting) if is_due(accepting.next_deadline()) => {
+                if accepting.sends() >= SYNS {
+                    return self.fail(handle, Fate::Lost);
+                }
+                let (answer, tuple) = (accepting.syn_ack(now, OptBytes::new()), conn.tuple);
+                self.send(now, &tuple, answer, out);
+            },
+            Stage::Lingering(_, until) if *until <= now => {
+                self.remove(handle);
+                return;
+            },
+            Stage::Open(link) => {
+                if is_due(link.next_deadline()) {
+                    link.advance(&mut self.tools.cx(now));
+                }
+                self.events(now, handle, out);
+                let worked = self.work(now, handle);
+                self.emit(now, handle, out);
+                self.events(now, handle, out);
+                if worked.is_err() {
+                    self.stats.wrong += 1;
+                    return self.cut(now, handle, out);
+                }
+                if self.settle(now, handle, out) {
+                    return;
+                }
+            },
+            Stage::Opening(..) | Stage::Accepting(_) | Stage::Lingering(..) => {},
+        }
+        self.arm(handle);
+    }
+
+    /// What the hosts do with what came.
+    pub(super) fn work(&mut self, now: Instant, handle: Handle) -> Result<(), Wrong> {
+        let Some(conn) = self.conns.get_mut(handle) else {
+            return Ok(());
+        };
+        let Stage::Open(link) = &mut conn.stage else {
+            return Ok(());
+        };
+        if link.fate() == Some(Fate::Reset) {
+            return Ok(());
+        }
+        let (pattern, stats) = (&*self.pattern, &mut self.stats);
+        match (&mut conn.work, &mut self.hosts) {
+            (Work::Server(serving), _) => serving.run(link, pattern, stats),
+            (Work::Client(asking), Hosts::Clients(clients)) => {
+                if link.subflows() < usize::from(clients.plan.subflows)
+                    && link.multipath().is_some()
+                {
+                    return Ok(());
+                }
+                while asking.run(&clients.plan, link, pattern, stats)? {
+                    stats.answered += 1;
+                    Stats::took(&mut stats.request, now.since(asking.due));
+                    clients.over += 1;
+                    asking.done(&clients.plan);
+                    if asking.turn == Turn::Idle && clients.is_ending() {
+                        asking.turn = Turn::Closing;
+                    }
+                    if asking.turn == Turn::Closing {
+                        link.finish();
+                    }
+                    if asking.turn == Turn::Idle && !clients.is_paced() && clients.asks() {
+                        asking.ask(now);
+                        continue;
+                    }
+                    clients.busy -= 1;
+                    if asking.turn == Turn::Idle {
+                        clients.idle.push(handle);
+                    }
+                }
+                Ok(())
+            },
+            (Work::Client(_), Hosts::Server(_)) => Ok(()),
+        }
+    }
+
+    /// Sends all that a connection has to send.
+    pub(super) fn emit(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        let Self {
+            conns,
+            net,
+            tools,
+            sent,
+            ..
+        } = self;
+        let Some(conn) = conns.get_mut(handle) else {
+            return;
+        };
+        let Stage::Open(link) = &mut conn.stage else {
+            return;
+        };
+        while let Some(output) = link.output(&mut tools.cx(now)) {
+            *sent += 1;
+            let cx = &mut tools.cx(now);
+            let ip = IpOut::default();
+            net.send_tcp(&mut cx.stack(), &output.tuple, ip, output.segment, out);
+        }
+        for (open, tuple) in &mut conn.joins {
+            if open.next_deadline().is_some_and(|at| at <= now) {
+                let syn = open.syn(now);
+                open.sent_again(now);
+                *sent += 1;
+                let cx = &mut tools.cx(now);
+                net.send_tcp(&mut cx.stack(), tuple, IpOut::default(), syn, out);
+            }
+        }
+    }
+
+    /// Looks whether a connection has ended, or takes too long; whether it is gone.
+    pub(super) fn settle(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) -> bool {
+        let timeout = self.times_out_at(handle);
+        let Some(conn) = self.conns.get_mut(handle) else {
+            return true;
+        };
+        let Stage::Open(link) = &conn.stage else {
+            return false;
+        };
+        match link.fate() {
+            None if timeout.is_some_and(|at| at <= now) => {
+                self.stats.timed_out += 1;
+                self.cut(now, handle, out);
+            },
+            None => return false,
+            Some(Fate::Clean) => {
+                self.stats.closed += 1;
+                let Some(remains) = link.time_wait(now) else {
+                    self.remove(handle);
+                    return true;
+                };
+                conn.stage = Stage::Lingering(remains, now + LINGER);
+                self.live -= 1;
+                self.arm(handle);
+            },
+            Some(fate) => self.fail(handle, fate),
+        }
+        true
+    }
+
+    /// Counts a connection that failed, and forgets it.
+    pub(super) fn fail(&mut self, handle: Handle, fate: Fate) {
+        match fate {
+            Fate::Lost => self.stats.timed_out += 1,
+            Fate::Reset => self.stats.reset += 1,
+            Fate::Clean => {},
+        }
+        self.remove(handle);
+    }
+
+    /// Resets a connection and forgets it.
+    pub(super) fn cut(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        if let Some(Conn {
+            stage: Stage::Open(link),
+            ..
+        }) = self.conns.get_mut(handle)
+        {
+            link.abort(&mut self.tools.cx(now));
+        }
+        self.emit(now, handle, out);
+        self.remove(handle);
+    }
+
+    /// Forgets a connection with all its flows.
+    pub(super) fn remove(&mut self, handle: Handle) {
+        let Some(mut conn) = self.conns.remove(handle) else {
+            return;
+        };
+        self.flows.remove(&key(conn.tuple.reversed()));
+        for (_, tuple) in &conn.joins {
+            self.flows.remove(&key(tuple.reversed()));
+        }
+        if let Stage::Open(link) = &mut conn.stage
+            && let Some(connection) = link.multipath()
+        {
+            for subflow in connection.subflows() {
+                self.flows.remove(&key(subflow.tuple()));
+            }
+        }
+        if !matches!(conn.stage, Stage::Lingering(..)) {
+            self.live -= 1;
+        }
+        if let (Work::Client(asking), Hosts::Clients(clients)) = (&conn.work, &mut self.hosts)
+            && asking.turn == Turn::Asking
+        {
+            clients.busy -= 1;
+            clients.over += 1;
+        }
+    }
+
+    /// When a connection has failed, unless something comes before that.
+    pub(super) fn times_out_at(&self, handle: Handle) -> Option<Instant> {
+        let Hosts::Clients(clients) = &self.hosts else {
+            return None;
+        };
+        let Work::Client(asking) = &self.conns.get(handle)?.work else {
+            return None;
+        };
+        let plan = &clients.plan;
+        let ends = plan.request != u64::MAX && plan.response != u64::MAX;
+        (asking.turn == Turn::Asking && ends).then(|| asking.due + plan.timeout)
+    }
+
+    /// Sets the timer of a connection.
+    pub(super) fn arm(&mut self, handle: Handle) {
+        let timeout = self.times_out_at(handle);
+        let Some(conn) = self.conns.get_mut(handle) else {
+            return;
+        };
+        let joins = conn
+            .joins
+            .iter()
+            .filter_map(|(open, _)| open.next_deadline());
+        let deadline = match &conn.stage {
+            Stage::Opening(opening, _) => opening.next_deadline(),
+            Stage::Accepting(accepting) => accepting.next_deadline(),
+            Stage::Lingering(_, until) => Some(*until),
+            Stage::Open(link) => earlier(link.next_deadline(), earlier(joins.min(), timeout)),
+        };
+        if let Some(at) = deadline
+            && conn.armed.is_none_or(|armed| at < armed)
+        {
+            conn.armed = Some(at);
+            self.timers.schedule(handle, at);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! A stateful load generator on our own stack: hosts that open TCP or Multipath TCP connections, ask and verify, and a
+//! server that answers them.
+//!
+//! Sans-IO like all below the worker: [`Flowgen`] is a [`dataplane::App`], so the very hosts that load a box over DPDK run
+//! in virtual time in tests. It reads in the order of a run: [`config`] says what is to be done, `end` are the hosts of one
+//! side of the box with their connections, `client` opens and asks, `server` answers, `pattern` is what both send and
+//! verify, `link` is one connection as a stream, `search` looks for the highest rate, and [`report`] is what was measured.
+#![forbid(unsafe_code)]
+
+mod app;
+mod client;
+pub mod config;
+mod end;
+mod link;
+mod pattern;
+pub mod report;
+mod search;
+mod server;
+
+pub use app::{Flowgen, Snapshot};
+pub use config::Config;
+pub use report::Report;

@@ -1,0 +1,100 @@
+//! Clients and server on the two ends of one wire.
+
+use crate::common::{generator, info, run};
+use dataplane::{MemBuf, MemPort};
+use loadgen::{Flowgen, Report};
+
+fn load(client: &str) -> Report {
+    let yaml = format!(
+        "ports:\n  - {{ name: c, device: x, role: client, addresses: [10.1.0.2/24, \"fd00::2/64\"], hosts: 3 }}\n  \
+         - {{ name: s, device: x, role: server, addresses: [10.1.0.100/24, \"fd00::100/64\"] }}\n\
+         client: {{ {client} }}\nserver: {{ listen: [80] }}\n"
+    );
+    let (a, b) = MemPort::pair(info("c"), info("s"));
+    run::<Flowgen<MemBuf>>(&mut generator(&yaml, vec![a, b]), None)
+}
+
+/// Nothing was lost, damaged, or reset.
+fn clean(report: &Report) {
+    for end in [&report.client, &report.server].into_iter().flatten() {
+        let c = &end.connections;
+        assert_eq!((c.refused, c.reset, c.timed_out), (0, 0, 0), "{report:?}");
+        assert_eq!((end.pieces_wrong, c.fell_back), (0, 0));
+    }
+}
+
+#[test]
+fn connections_are_opened_asked_on_and_closed_without_end() {
+    let report =
+        load("to: 10.1.0.100:80, connections: 20, request: 64, response: 3000, duration: 500ms");
+    clean(&report);
+    let client = report.client.unwrap();
+    assert!(client.connections.established > 1_000, "{client:?}");
+    assert_eq!(client.connections.most, 20);
+    assert_eq!(
+        client.octets_verified,
+        client.requests.done * 3000,
+        "whole responses, but for those under way"
+    );
+    assert!(client.request_us.p50 > 0.0 && client.request_us.count == client.requests.done);
+}
+
+#[test]
+fn ipv6_works_as_well() {
+    let report = load("to: \"[fd00::100]:80\", connections: 2, response: 100KiB, duration: 200ms");
+    clean(&report);
+    assert!(report.client.unwrap().requests.done > 10);
+}
+
+#[test]
+fn endless_transfers_are_verified_in_both_directions() {
+    let down = load("to: 10.1.0.100:80, connections: 3, response: endless, duration: 20ms");
+    clean(&down);
+    assert!(down.client.unwrap().octets_verified > 1 << 20);
+    let up =
+        load("to: 10.1.0.100:80, connections: 3, request: endless, response: 0, duration: 20ms");
+    clean(&up);
+    assert!(up.server.unwrap().octets_verified > 1 << 20);
+}
+
+#[test]
+fn requests_begin_by_the_clock() {
+    let report = load(
+        "to: 10.1.0.100:80, connections: 50, requests: 0, response: 100, rate: 5000, duration: 1s",
+    );
+    clean(&report);
+    let client = report.client.unwrap();
+    assert!(
+        (4_990..=5_010).contains(&client.requests.done),
+        "{client:?}"
+    );
+    assert!(client.connections.most < 50, "a few suffice");
+}
+
+#[test]
+fn connections_are_held() {
+    let report =
+        load("to: 10.1.0.100:80, connections: 500, hold: true, response: 100, duration: 1s");
+    clean(&report);
+    let client = report.client.unwrap();
+    assert_eq!(
+        (client.connections.now, client.connections.established),
+        (500, 500)
+    );
+    assert_eq!(client.requests.done, 500);
+}
+
+#[test]
+fn a_server_that_does_not_answer_counts_as_timed_out() {
+    let report = load("to: 10.1.0.77:80, connections: 5, response: 1, duration: 20s, timeout: 3s");
+    let client = report.client.unwrap();
+    assert!(client.connections.timed_out >= 5, "{client:?}");
+    assert_eq!(client.connections.established, 0);
+}
+
+#[test]
+fn a_port_that_nobody_listens_at_refuses() {
+    let report = load("to: 10.1.0.100:81, connections: 5, response: 1, duration: 100ms");
+    let client = report.client.unwrap();
+    assert!(client.connections.refused > 5, "{client:?}");
+}
