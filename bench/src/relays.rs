@@ -1,6 +1,6 @@
 //! Transfers through a HAG in memory: hosts without a stack feed it pre-built frames, and only the box itself is metered.
 
-use apps::engine::{Engine, Limits};
+use apps::engine::{Engine, Limits, PerSubscriber};
 use dataplane::app::App;
 use dataplane::memory::MemBuf;
 use dataplane::port::Received;
@@ -60,6 +60,9 @@ impl Host {
     }
 }
 
+/// Ports of the box.
+const PORTS: usize = 3;
+
 const SEGMENT_U32: u32 = SEGMENT as u32;
 
 /// One relayed flow: an MPTCP client with two subflows, and a plain server.
@@ -74,6 +77,18 @@ struct Flow {
 }
 
 impl Flow {
+    const fn client(&mut self) -> &mut Peer {
+        &mut self.subflows[0].peer
+    }
+
+    const fn joined(&mut self) -> &mut Peer {
+        &mut self.subflows[1].peer
+    }
+
+    const fn server(&mut self) -> &mut Peer {
+        &mut self.server.peer
+    }
+
     fn note(&mut self, frame: &Frame<MemBuf>) {
         for host in self.subflows.iter_mut().chain([&mut self.server]) {
             host.peer.note(frame);
@@ -105,9 +120,17 @@ impl Flow {
 /// Initial sequence numbers of the client's subflows.
 const SUBFLOW_ISS: [SeqNum; 2] = [SeqNum(1_000), SeqNum(2_000)];
 
+/// Something that runs the box's share of the work, and meters it.
+pub trait Meter: FnMut(&mut dyn FnMut()) {}
+
+impl<M: FnMut(&mut dyn FnMut())> Meter for M {}
+
+/// Client ports of a client address.
+const PORTS_OF_CLIENT: u32 = 50_000;
+
 /// A HAG with a number of established relays.
 pub struct Relays {
-    engine: Engine<MemBuf>,
+    engine: Box<Engine<MemBuf>>,
     flows: Vec<Flow>,
     data: MemBuf,
     now: Instant,
@@ -158,20 +181,35 @@ fn tuple(src: [u8; 4], dst: [u8; 4], src_port: u16, dst_port: u16) -> Tuple {
 }
 
 impl Relays {
-    /// A HAG with `count` established relays, at most 50,000.
+    /// A HAG with `count` established relays, at most ten million.
     ///
     /// # Panics
     /// A handshake did not go through: the engine is broken.
     #[must_use]
-    pub fn new(count: u16) -> Self {
-        let relays = usize::from(count);
+    pub fn new(count: u32) -> Self {
+        Self::metered(count, |work| work())
+    }
+
+    /// The same; `meter` is given each share of the box's work, its making first.
+    ///
+    /// # Panics
+    /// A handshake did not go through: the engine is broken.
+    pub fn metered(count: u32, mut meter: impl Meter) -> Self {
+        let relays = count as usize;
         let limits = Limits {
             relays,
             pending: 64,
+            joining: 64,
+            per_subscriber: PerSubscriber {
+                connections: relays,
+                ..PerSubscriber::default()
+            },
             ..Limits::default()
         };
+        let mut engine = None;
+        meter(&mut || engine = Some(Box::new(scene::engine(limits))));
         let mut relayed = Self {
-            engine: scene::engine(limits),
+            engine: engine.expect("the meter runs the work"),
             flows: Vec::with_capacity(relays),
             data: MemBuf::from(vec![0x55; SEGMENT]),
             now: Instant::from_millis(1),
@@ -179,8 +217,8 @@ impl Relays {
             turn: 0,
             pool: Vec::new(),
         };
-        for port in 0..count {
-            relayed.open(10_000 + port);
+        for number in 0..count {
+            relayed.open(number, &mut meter);
         }
         assert_eq!(
             relayed.engine.occupancy().relays,
@@ -190,32 +228,47 @@ impl Relays {
         relayed
     }
 
-    fn input(&mut self, port: u8, frame: Vec<u8>) {
-        let received = Received {
-            frame: Slice::new(MemBuf::from(frame)),
-            checksum: RxChecksum::Unknown,
-        };
-        self.engine
-            .input(self.now, PortId(port), received, &mut self.out);
-        self.engine.flush(self.now, &mut self.out);
+    fn input(&mut self, port: u8, frame: Vec<u8>, meter: &mut impl Meter) {
+        self.pool.clear();
+        self.run(vec![(port, frame)], meter);
+    }
+
+    /// Lets `time` pass in which nobody sends anything.
+    pub fn idle(&mut self, time: Duration, mut meter: impl Meter) {
+        let until = self.now + time;
+        while let Some(at) = self.engine.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            meter(&mut || self.engine.flush(self.now, &mut self.out));
+            self.out.clear();
+        }
+        self.now = until;
     }
 
     /// Sends `wish` as `peer`, and shows all three what comes of it.
-    fn exchange(&mut self, flow: &mut Flow, sender: fn(&mut Flow) -> &mut Peer, wish: &Wish) {
+    fn exchange(
+        &mut self,
+        flow: &mut Flow,
+        sender: impl Fn(&mut Flow) -> &mut Peer,
+        wish: &Wish,
+        meter: &mut impl Meter,
+    ) {
         let peer = sender(flow);
         let (port, frame) = (peer.port.0, peer.frame(wish, &self.data));
-        self.input(port, frame);
+        self.input(port, frame, meter);
         let asked: Vec<_> = self.out.iter().filter_map(scene::arp_reply).collect();
         for (port, reply) in asked {
-            self.input(port, reply);
+            self.input(port, reply, meter);
         }
         for frame in self.out.drain(..) {
             flow.note(&frame);
         }
     }
 
-    fn open(&mut self, port: u16) {
-        let (h, x, hag, s) = ([10, 1, 0, 2], [10, 2, 0, 2], [10, 99, 0, 2], [10, 9, 0, 2]);
+    fn open(&mut self, number: u32, meter: &mut impl Meter) {
+        let client = u8::try_from(2 + number / PORTS_OF_CLIENT).expect("a host of the network");
+        let port = 10_000 + u16::try_from(number % PORTS_OF_CLIENT).expect("a port");
+        let (h, x) = ([10, 1, 0, client], [10, 2, 0, client]);
+        let (hag, s) = ([10, 99, 0, 2], [10, 9, 0, 2]);
         let [first, second] = SUBFLOW_ISS;
         let mut flow = Flow {
             subflows: [
@@ -227,16 +280,8 @@ impl Relays {
             dsn: 0,
         };
         let (syn, ack) = (Flags::SYN, Flags::ACK);
-        let key = Key::new([
-            port.to_be_bytes()[0],
-            port.to_be_bytes()[1],
-            3,
-            4,
-            5,
-            6,
-            7,
-            8,
-        ]);
+        let [a, b, c, d] = number.to_be_bytes();
+        let key = Key::new([a, b, c, d, 5, 6, 7, 8]);
         let capable = |form| {
             emit(Capable {
                 version: 1,
@@ -247,8 +292,9 @@ impl Relays {
 
         let mut wish = plain(syn);
         wish.mptcp = capable(CapableForm::Bare);
-        self.exchange(&mut flow, |f| &mut f.subflows[0].peer, &wish);
-        self.exchange(&mut flow, |f| &mut f.server.peer, &plain(syn.with(ack)));
+        self.exchange(&mut flow, Flow::client, &wish, meter);
+        let answer = plain(syn.with(ack));
+        self.exchange(&mut flow, Flow::server, &answer, meter);
         let theirs = mptcp::option::parse(&flow.subflows[0].peer.mptcp)
             .flatten()
             .next();
@@ -264,33 +310,31 @@ impl Relays {
             sender: key,
             receiver: sender,
         });
-        self.exchange(&mut flow, |f| &mut f.subflows[0].peer, &wish);
+        self.exchange(&mut flow, Flow::client, &wish, meter);
         flow.data_ack = sender.idsn(Version::V1).0.wrapping_add(1);
         flow.dsn = key.idsn(Version::V1).0.wrapping_add(1);
         let mut wish = plain(ack);
         wish.mptcp = acknowledgment(flow.data_ack, None);
-        self.exchange(&mut flow, |f| &mut f.subflows[0].peer, &wish);
-        self.join(
-            &mut flow,
-            Keys {
-                version: Version::V1,
-                local: key,
-                remote: sender,
-            },
-        );
+        self.exchange(&mut flow, Flow::client, &wish, meter);
+        let keys = Keys {
+            version: Version::V1,
+            local: key,
+            remote: sender,
+        };
+        self.join(&mut flow, &keys, meter);
         self.flows.push(flow);
     }
 
-    fn join(&mut self, flow: &mut Flow, keys: Keys) {
+    fn join(&mut self, flow: &mut Flow, keys: &Keys, meter: &mut impl Meter) {
         let nonce = 0x0102_0304;
         let mut wish = plain(Flags::SYN);
-        wish.mptcp = emit(join::syn(&keys, nonce, AddrId(2), false));
-        self.exchange(flow, |f| &mut f.subflows[1].peer, &wish);
-        let joined = join::syn_ack(&flow.subflows[1].peer.mptcp, &keys, nonce)
+        wish.mptcp = emit(join::syn(keys, nonce, AddrId(2), false));
+        self.exchange(flow, Flow::joined, &wish, meter);
+        let joined = join::syn_ack(&flow.subflows[1].peer.mptcp, keys, nonce)
             .expect("the box accepts the join");
         let mut wish = plain(Flags::ACK);
         wish.mptcp = emit(joined.ack);
-        self.exchange(flow, |f| &mut f.subflows[1].peer, &wish);
+        self.exchange(flow, Flow::joined, &wish, meter);
     }
 
     /// One burst of `burst` segments of payload through the next flow, then the receiver's acknowledgments. `meter` is
@@ -298,12 +342,7 @@ impl Relays {
     ///
     /// # Panics
     /// The box did not relay all of them.
-    pub fn round(
-        &mut self,
-        direction: Direction,
-        burst: usize,
-        mut meter: impl FnMut(&mut dyn FnMut()),
-    ) -> Round {
+    pub fn round(&mut self, direction: Direction, burst: usize, mut meter: impl Meter) -> Round {
         let turn = self.turn;
         self.turn = (turn + 1) % self.flows.len();
         self.now = self.now + Duration::from_micros(20);
@@ -347,23 +386,25 @@ impl Relays {
         }
     }
 
-    fn run(&mut self, frames: Vec<(u8, Vec<u8>)>, meter: &mut impl FnMut(&mut dyn FnMut())) {
-        let mut received = Vec::with_capacity(frames.len());
+    fn run(&mut self, frames: Vec<(u8, Vec<u8>)>, meter: &mut impl Meter) {
+        let mut bursts = [const { Vec::new() }; PORTS];
         for (port, frame) in frames {
             let buffer = MemBuf::from(frame);
             // A second reference, so that the box neither turns the buffer into a counted one nor frees it.
             self.pool.push(buffer.clone());
             let (frame, checksum) = (Slice::new(buffer), RxChecksum::Unknown);
-            received.push((PortId(port), Received { frame, checksum }));
+            bursts[usize::from(port)].push(Received { frame, checksum });
         }
-        meter(&mut || self.through_the_box(received.drain(..)));
+        meter(&mut || self.through_the_box(&mut bursts));
     }
 
     /// All of the box's work: instruction counters look for this name.
     #[inline(never)]
-    fn through_the_box(&mut self, frames: impl Iterator<Item = (PortId, Received<MemBuf>)>) {
-        for (port, received) in frames {
-            self.engine.input(self.now, port, received, &mut self.out);
+    fn through_the_box(&mut self, bursts: &mut [Vec<Received<MemBuf>>; PORTS]) {
+        for (port, burst) in (0..).map(PortId).zip(bursts) {
+            if !burst.is_empty() {
+                self.engine.input(self.now, port, burst, &mut self.out);
+            }
         }
         self.engine.flush(self.now, &mut self.out);
     }

@@ -11,7 +11,7 @@ pub struct CoreId(pub u8);
 /// One core's share of the program: it owns its connections, timers and counters, and shares nothing.
 ///
 /// The worker calls, once per turn and in this order: [`command`](Self::command) for each waiting command,
-/// [`input`](Self::input) for each received frame that [`owner`](Self::owner) gave to this core,
+/// [`input`](Self::input) for each port's burst of frames that [`owner`](Self::owner) gave to this core,
 /// [`buffers`](Self::buffers), [`flush`](Self::flush). Frames pushed to `out` leave after `flush`, in their order per port.
 pub trait App<B: PacketBuf> {
     /// What the control thread may ask.
@@ -22,8 +22,15 @@ pub trait App<B: PacketBuf> {
     /// The core that owns the flow of `frame`, which came in by `port`. Ours unless another core must see it.
     fn owner(&self, port: PortId, frame: &[u8]) -> CoreId;
 
-    /// Takes one received frame.
-    fn input(&mut self, now: Instant, port: PortId, received: Received<B>, out: &mut Vec<Frame<B>>);
+    /// Takes the frames that came in by `port`, in their order: at least one, at most [`BURST`](crate::BURST). Leaves
+    /// `burst` empty.
+    fn input(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        burst: &mut Vec<Received<B>>,
+        out: &mut Vec<Frame<B>>,
+    );
 
     /// Ends the turn: every connection that was woken and every timer that is due, once.
     fn flush(&mut self, now: Instant, out: &mut Vec<Frame<B>>);

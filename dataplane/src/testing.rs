@@ -59,14 +59,16 @@ impl App<MemBuf> for Echo {
         &mut self,
         now: Instant,
         port: PortId,
-        received: Received<MemBuf>,
+        burst: &mut Vec<Received<MemBuf>>,
         out: &mut Vec<Frame<MemBuf>>,
     ) {
         self.calls.push("input");
-        self.inputs
-            .push((now, port, received.frame.bytes().to_vec()));
-        if let Some(by) = self.answer_by {
-            out.push(frame(by, b"echo:", Some(received)));
+        for received in burst.drain(..) {
+            self.inputs
+                .push((now, port, received.frame.bytes().to_vec()));
+            if let Some(by) = self.answer_by {
+                out.push(frame(by, b"echo:", Some(received)));
+            }
         }
     }
 

@@ -320,10 +320,12 @@ impl<B: PacketBuf> App<B> for Engine<B> {
         &mut self,
         now: Instant,
         port: PortId,
-        received: Received<B>,
+        burst: &mut Vec<Received<B>>,
         out: &mut Vec<Frame<B>>,
     ) {
-        self.walk(now, port, received, out);
+        for received in burst.drain(..) {
+            self.walk(now, port, received, out);
+        }
     }
 
     fn flush(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {

@@ -25,7 +25,15 @@ impl App<MemBuf> for Fake {
         CoreId(0)
     }
 
-    fn input(&mut self, _: Instant, _: PortId, _: Received<MemBuf>, _: &mut Vec<Frame<MemBuf>>) {}
+    fn input(
+        &mut self,
+        _: Instant,
+        _: PortId,
+        burst: &mut Vec<Received<MemBuf>>,
+        _: &mut Vec<Frame<MemBuf>>,
+    ) {
+        burst.clear();
+    }
 
     fn flush(&mut self, _: Instant, _: &mut Vec<Frame<MemBuf>>) {}
 

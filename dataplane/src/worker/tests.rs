@@ -72,6 +72,7 @@ fn a_burst_is_bounded_and_the_rest_waits_for_the_next_turn() {
         assert!(a.put(vec![n]));
     }
     assert_eq!(worker.poll(Instant::ZERO), 2 * crate::BURST);
+    assert_eq!(worker.app().calls, ["input", "buffers", "flush"]);
     assert_eq!(worker.poll(Instant::ZERO), 2 * (40 - crate::BURST));
     let stats = [&worker.ports()[0], &worker.ports()[1]].map(Port::stats);
     assert_eq!((stats[0].rx_packets, stats[0].rx_bytes), (40, 40));

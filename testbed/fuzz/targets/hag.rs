@@ -184,7 +184,7 @@ impl Box {
             checksum: RxChecksum::Unknown,
         };
         self.engine
-            .input(self.now, PortId(port), received, &mut self.out);
+            .input(self.now, PortId(port), &mut vec![received], &mut self.out);
         self.flush();
     }
 

@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
             frame: Slice::new(MemBuf::from(frame)),
             checksum: RxChecksum::Good,
         };
-        engine.input(now, PortId(port & 1), received, &mut out);
+        engine.input(now, PortId(port & 1), &mut vec![received], &mut out);
         engine.flush(now, &mut out);
         let mut sent = core::mem::take(&mut out);
         // Neighbors answer, so that what waits for them leaves.
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
                 frame: Slice::new(MemBuf::from(reply)),
                 checksum: RxChecksum::Good,
             };
-            engine.input(now, PortId(port), received, &mut out);
+            engine.input(now, PortId(port), &mut vec![received], &mut out);
         }
         sent.append(&mut out);
         for frame in sent {
