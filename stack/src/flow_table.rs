@@ -93,7 +93,7 @@ impl<V> core::fmt::Debug for FlowTable<V> {
     }
 }
 
-fn hash(key: &FlowKey, secrets: &RapidSecrets) -> u64 {
+pub(crate) fn hash(key: &FlowKey, secrets: &RapidSecrets) -> u64 {
     let mut bytes = [0; 37];
     let tuple = &key.tuple;
     bytes[0..2].copy_from_slice(&tuple.src_port.to_be_bytes());

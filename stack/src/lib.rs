@@ -4,14 +4,16 @@
 //! [`wire`] parses, [`ip`] decides whether a packet is ours, [`flow`] names its connection, [`tcp`] runs it, and
 //! [`ip`] turns what comes down into frames. [`buf`], [`time`], [`rng`], [`slab`], [`wheel`] and [`tally`] are
 //! what all of it stands on.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod buf;
 pub mod checksum;
 pub mod counters;
 pub mod flow;
+pub mod flow_index;
 pub mod flow_table;
 pub mod ip;
+pub mod prefetch;
 pub mod rng;
 pub mod seq;
 pub mod slab;
@@ -24,7 +26,9 @@ pub mod wire;
 pub use buf::{Frame, Header, PacketBuf, PortId, RxChecksum, Slice};
 pub use counters::Counter;
 pub use flow::{FlowKey, Side, Tuple};
+pub use flow_index::{FlowHash, FlowIndex};
 pub use flow_table::FlowTable;
+pub use prefetch::prefetch;
 pub use rng::Rng;
 pub use seq::SeqNum;
 pub use slab::{Handle, Slab};
