@@ -8,6 +8,7 @@
 
 pub mod buf;
 pub mod checksum;
+mod chunks;
 pub mod counters;
 pub mod flow;
 pub mod flow_index;
@@ -34,7 +35,7 @@ pub use seq::SeqNum;
 pub use slab::{Handle, Slab};
 pub use tally::Tally;
 pub use time::Instant;
-pub use wheel::Wheel;
+pub use wheel::{Alarm, Wheel};
 
 /// What every protocol entry point is lent: the burst's time, randomness, and where to count.
 pub struct Cx<'a> {

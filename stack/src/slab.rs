@@ -1,5 +1,7 @@
 //! A bounded arena: values behind handles that stop working when the value is removed.
 
+use crate::chunks::Chunks;
+
 /// Names a value in a [`Slab`]; stale once that value was removed, whatever took its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Handle {
@@ -15,13 +17,13 @@ struct Entry<T> {
     value: Option<T>,
 }
 
-/// Places come in chunks of this many, so that growing never moves a value.
-const CHUNK: usize = 256;
+/// Places come in chunks of 2^8.
+const CHUNK_BITS: usize = 8;
 
 /// At most a fixed number of values. Memory is taken in chunks as they are needed and kept from then on.
 #[derive(Debug)]
 pub struct Slab<T> {
-    chunks: Vec<Vec<Entry<T>>>,
+    entries: Chunks<Entry<T>, CHUNK_BITS>,
     vacant: Vec<u32>,
     len: usize,
     capacity: usize,
@@ -32,7 +34,7 @@ impl<T> Slab<T> {
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
-            chunks: Vec::with_capacity(capacity.div_ceil(CHUNK)),
+            entries: Chunks::default(),
             vacant: Vec::new(),
             len: 0,
             capacity: capacity.min(u32::MAX as usize),
@@ -42,13 +44,11 @@ impl<T> Slab<T> {
     /// Takes `value` in; gives it back if the slab is full.
     pub fn insert(&mut self, value: T) -> Result<Handle, T> {
         if let Some(index) = self.vacant.pop() {
-            if let Some(entry) = self.entry_mut(index) {
-                entry.value = Some(value);
-                let generation = entry.generation;
-                self.len += 1;
-                return Ok(Handle { index, generation });
-            }
-            return Err(value);
+            let entry = &mut self.entries[index];
+            entry.value = Some(value);
+            let generation = entry.generation;
+            self.len += 1;
+            return Ok(Handle { index, generation });
         }
         if self.len >= self.capacity {
             return Err(value);
@@ -56,17 +56,11 @@ impl<T> Slab<T> {
         let Ok(index) = u32::try_from(self.len) else {
             return Err(value);
         };
-        if self.len.is_multiple_of(CHUNK) {
-            self.chunks
-                .push(Vec::with_capacity(CHUNK.min(self.capacity - self.len)));
-        }
-        let Some(chunk) = self.chunks.last_mut() else {
-            return Err(value);
-        };
-        chunk.push(Entry {
+        let entry = Entry {
             generation: 0,
             value: Some(value),
-        });
+        };
+        self.entries.push(entry, self.capacity);
         self.len += 1;
         Ok(Handle {
             index,
@@ -77,8 +71,7 @@ impl<T> Slab<T> {
     /// The handle of whatever is at `index` now.
     #[must_use]
     pub fn at(&self, index: u32) -> Option<Handle> {
-        let place = index as usize;
-        let entry = self.chunks.get(place / CHUNK)?.get(place % CHUNK)?;
+        let entry = self.entries.get(index as usize)?;
         entry.value.as_ref().map(|_| Handle {
             index,
             generation: entry.generation,
@@ -88,8 +81,7 @@ impl<T> Slab<T> {
     /// The value that `handle` names, if it is still there.
     #[must_use]
     pub fn get(&self, handle: Handle) -> Option<&T> {
-        let index = handle.index as usize;
-        let entry = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
+        let entry = self.entries.get(handle.index as usize)?;
         if entry.generation == handle.generation {
             entry.value.as_ref()
         } else {
@@ -99,7 +91,7 @@ impl<T> Slab<T> {
 
     /// The value that `handle` names, to be changed, if it is still there.
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
-        let entry = self.entry_mut(handle.index)?;
+        let entry = self.entries.get_mut(handle.index as usize)?;
         if entry.generation == handle.generation {
             entry.value.as_mut()
         } else {
@@ -109,7 +101,7 @@ impl<T> Slab<T> {
 
     /// Takes out the value that `handle` names; the handle is stale from now on.
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
-        let entry = self.entry_mut(handle.index)?;
+        let entry = self.entries.get_mut(handle.index as usize)?;
         if entry.generation != handle.generation {
             return None;
         }
@@ -141,17 +133,12 @@ impl<T> Slab<T> {
     /// Every value with its handle, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
         (0u32..)
-            .zip(self.chunks.iter().flatten())
+            .zip(self.entries.iter())
             .filter_map(|(index, entry)| {
                 let generation = entry.generation;
                 let value = entry.value.as_ref()?;
                 Some((Handle { index, generation }, value))
             })
-    }
-
-    fn entry_mut(&mut self, index: u32) -> Option<&mut Entry<T>> {
-        let index = index as usize;
-        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
     }
 }
 

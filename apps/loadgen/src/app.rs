@@ -218,10 +218,13 @@ impl<B: PacketBuf> App<B> for Flowgen<B> {
         &mut self,
         now: Instant,
         port: PortId,
-        received: Received<B>,
+        burst: &mut Vec<Received<B>>,
         out: &mut Vec<Frame<B>>,
     ) {
-        if let Some(end) = self.end_of(port) {
+        let Some(end) = self.end_of(port) else {
+            return burst.clear();
+        };
+        for received in burst.drain(..) {
             end.input(now, port, received, out);
         }
     }

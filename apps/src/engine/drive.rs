@@ -10,12 +10,8 @@ use mptcp::connection::{Event, SubflowId};
 use stack::buf::chain_len;
 use stack::ip::IpOut;
 use stack::slab::Handle;
-use stack::time::Duration;
+use stack::wheel::Alarm;
 use stack::{Frame, Instant, PacketBuf};
-
-/// How far ahead a timer is set at most. Entries of what has ended stay in the wheel until they fire, so far ones would
-/// pile up under churn; what lives longer is looked at this often, which costs a store.
-const ARM_MAX: Duration = Duration::from_secs(10);
 
 /// Octets that a relay may hold in each direction however little is left.
 const ROOM_MIN: u32 = 64 << 10;
@@ -51,75 +47,50 @@ impl<B: PacketBuf> Engine<B> {
                 Timer::Relay(handle) => self.on_relay_timer(now, handle),
                 Timer::Joining(handle) => self.on_join_timer(now, handle, out),
                 Timer::OpenJoin(handle) => self.on_open_join_timer(now, handle, out),
-                Timer::Pending(place) => self.on_pending_timer(now, place),
+                Timer::Pending(handle) => self.on_pending_timer(now, handle),
                 Timer::TimeWait(handle) => self.on_time_wait_timer(now, handle),
             }
         }
         self.due = due;
     }
 
-    /// Sets a timer, which may fire early.
-    pub(super) fn arm(&mut self, now: Instant, timer: Timer, at: Instant) {
-        self.timers.schedule(timer, at.min(now + ARM_MAX));
-    }
-
     fn on_relay_timer(&mut self, now: Instant, handle: Handle) {
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
-        // An entry that an earlier one has replaced goes without a trace, or each of them would live on beside the other.
-        if relay.armed.is_none_or(|at| at > now) {
-            return;
-        }
-        relay.armed = None;
+        self.timers.disarm(&mut relay.alarm);
         if relay.next_deadline(&self.config.timeouts) <= now {
             self.wake(handle);
         } else {
-            self.arm_relay(now, handle);
+            self.arm_relay(handle);
         }
     }
 
     /// One entry per relay: a deadline that moved later finds it when the entry fires.
-    fn arm_relay(&mut self, now: Instant, handle: Handle) {
-        let Some(relay) = self.relays.get_mut(handle) else {
-            return;
-        };
-        let deadline = relay
-            .next_deadline(&self.config.timeouts)
-            .min(now + ARM_MAX);
-        if relay.armed.is_none_or(|at| deadline < at) {
-            relay.armed = Some(deadline);
-            self.timers.schedule(Timer::Relay(handle), deadline);
+    fn arm_relay(&mut self, handle: Handle) {
+        if let Some(relay) = self.relays.get_mut(handle) {
+            let deadline = relay.next_deadline(&self.config.timeouts);
+            self.timers
+                .arm(&mut relay.alarm, Timer::Relay(handle), deadline);
         }
     }
 
     /// Sees to it that the pending flow is looked at when its time has come.
-    pub(super) fn arm_pending(&mut self, now: Instant, handle: Handle, at: Instant) {
-        let place = handle.index as usize;
-        if self.pendings_armed.len() <= place {
-            self.pendings_armed.resize(place + 1, false);
-        }
-        if let Some(armed) = self.pendings_armed.get_mut(place)
-            && !*armed
-        {
-            *armed = true;
-            self.arm(now, Timer::Pending(handle.index), at);
+    pub(super) fn arm_pending(&mut self, handle: Handle) {
+        if let Some(pending) = self.pendings.get_mut(handle) {
+            let expires = pending.touched + self.config.timeouts.pending;
+            self.timers
+                .arm(&mut pending.alarm, Timer::Pending(handle), expires);
         }
     }
 
-    fn on_pending_timer(&mut self, now: Instant, place: u32) {
-        if let Some(armed) = self.pendings_armed.get_mut(place as usize) {
-            *armed = false;
-        }
-        let Some(handle) = self.pendings.at(place) else {
+    fn on_pending_timer(&mut self, now: Instant, handle: Handle) {
+        let Some(pending) = self.pendings.get_mut(handle) else {
             return;
         };
-        let Some(pending) = self.pendings.get(handle) else {
-            return;
-        };
-        let expires = pending.touched + self.config.timeouts.pending;
-        if expires > now {
-            self.arm_pending(now, handle, expires);
+        self.timers.disarm(&mut pending.alarm);
+        if pending.touched + self.config.timeouts.pending > now {
+            self.arm_pending(handle);
         } else {
             self.tools.apps.count(Counter::PendingExpired);
             self.drop_pending(handle);
@@ -127,14 +98,22 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn on_time_wait_timer(&mut self, now: Instant, handle: Handle) {
-        let Some(remains) = self.remains.get(handle) else {
+        let Some(remains) = self.remains.get_mut(handle) else {
             return;
         };
-        let ends = remains.state.deadline();
-        if ends > now {
-            self.arm(now, Timer::TimeWait(handle), ends);
+        self.timers.disarm(&mut remains.alarm);
+        if remains.state.deadline() > now {
+            self.arm_time_wait(handle);
         } else {
             self.bury(handle);
+        }
+    }
+
+    fn arm_time_wait(&mut self, handle: Handle) {
+        if let Some(remains) = self.remains.get_mut(handle) {
+            let ends = remains.state.deadline();
+            self.timers
+                .arm(&mut remains.alarm, Timer::TimeWait(handle), ends);
         }
     }
 
@@ -313,7 +292,7 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(why) = relay.is_over() {
             return self.close(now, handle, why);
         }
-        self.arm_relay(now, handle);
+        self.arm_relay(handle);
     }
 
     /// Frees a relay. What is in TIME-WAIT keeps its tuple until old duplicates have died out.
@@ -322,6 +301,7 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         self.tools.apps.count(why);
+        self.timers.disarm(&mut relay.alarm);
         self.held = self.held.wrapping_sub(relay.held);
         self.subscribers.change_at(relay.subscriber, |usage| {
             usage.held = usage.held.wrapping_sub(relay.held);
@@ -331,12 +311,12 @@ impl<B: PacketBuf> Engine<B> {
             self.tokens.remove(token);
         }
         for key in relay.ends.keys() {
-            self.flows.remove(&key);
+            self.leave_relay_flow(&key, handle);
         }
         self.release(Some(now), &relay.ends);
-        for tuple in core::mem::take(&mut relay.joined) {
+        for (_, tuple) in core::mem::take(&mut relay.joined) {
             let key = self.key_of(&tuple);
-            self.flows.remove(&key);
+            self.leave_relay_flow(&key, handle);
         }
         for which in LEGS {
             self.keep_time_wait(now, &mut relay, which);
@@ -347,28 +327,30 @@ impl<B: PacketBuf> Engine<B> {
         let Some((tuple, state)) = relay.leg(which).time_wait(now) else {
             return;
         };
-        let ends = state.deadline();
-        let remains = Remains { state, tuple };
+        let alarm = Alarm::default();
+        let remains = Remains {
+            state,
+            tuple,
+            alarm,
+        };
         // Without room the tuple is simply free at once.
         let Ok(handle) = self.remains.insert(remains) else {
             return;
         };
         let key = self.key_of(&tuple.reversed());
-        if self.flows.insert(key, FlowRef::TimeWait(handle)).is_err() {
+        if self.enter_flow(&key, FlowRef::TimeWait(handle)).is_err() {
             self.remains.remove(handle);
             return;
         }
-        self.arm(now, Timer::TimeWait(handle), ends);
+        self.arm_time_wait(handle);
     }
 
     /// Frees a tuple in TIME-WAIT.
     pub(super) fn bury(&mut self, handle: Handle) {
-        if let Some(remains) = self.remains.remove(handle) {
+        if let Some(mut remains) = self.remains.remove(handle) {
+            self.timers.disarm(&mut remains.alarm);
             let key = self.key_of(&remains.tuple.reversed());
-            // A new flow of the client's on the same tuple has taken the entry over.
-            if self.flows.get(&key) == Some(FlowRef::TimeWait(handle)) {
-                self.flows.remove(&key);
-            }
+            self.leave_flow(&key, FlowRef::TimeWait(handle));
         }
     }
 }

@@ -15,7 +15,7 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let key = self.key_of(&arrival.tuple.reversed());
-        match self.flows.get(&key) {
+        match self.flow(&key) {
             Some(FlowRef::Leg(handle, which)) => {
                 let relay = self.relays.get_mut(handle);
                 let taken = relay.is_some_and(|relay| {

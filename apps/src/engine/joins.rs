@@ -11,7 +11,7 @@ use stack::ip::TcpArrival;
 use stack::slab::Handle;
 use stack::tcp::handshake::{Accepting, Offer};
 use stack::wire::tcp::{Segment, Timestamps};
-use stack::{Frame, Instant, PacketBuf, Tuple};
+use stack::{Alarm, Frame, Instant, PacketBuf, Tuple};
 
 /// Shift of the windows that we announce on joined subflows: 65,535 << 7 is more than any buffer of ours.
 pub(super) const WSCALE: u8 = 7;
@@ -68,6 +68,7 @@ impl<B: PacketBuf> Engine<B> {
                     subscriber: held.subscriber,
                     tuple: syn.tuple,
                     opened: now,
+                    alarm: Alarm::default(),
                 };
                 self.enter_join(now, half_open, out);
             },
@@ -96,7 +97,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         self.subscribers
             .change_at(subscriber, |usage| usage.joining += 1);
-        if self.flows.insert(key, FlowRef::Joining(handle)).is_err() {
+        if self.enter_flow(&key, FlowRef::Joining(handle)).is_err() {
             self.give_up_join(now, handle);
             return self.tools.apps.count(Counter::JoinLimit);
         }
@@ -139,15 +140,17 @@ impl<B: PacketBuf> Engine<B> {
         let again = half_open.joining.next_deadline();
         let expires = half_open.opened + self.config.timeouts.joining;
         let at = again.map_or(expires, |at| at.min(expires));
-        self.arm(now, Timer::Joining(handle), at);
+        self.timers
+            .arm(&mut half_open.alarm, Timer::Joining(handle), at);
         self.send_join(now, relay, &tuple, segment, out);
     }
 
     /// The timer of a half-open join: answers once more, or gives up.
     pub(super) fn on_join_timer(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
-        let Some(half_open) = self.joinings.get(handle) else {
+        let Some(half_open) = self.joinings.get_mut(handle) else {
             return;
         };
+        self.timers.disarm(&mut half_open.alarm);
         let expires = half_open.opened + self.config.timeouts.joining;
         if now >= expires || half_open.joining.sends() >= ANSWERS_MAX {
             self.tools.apps.count(Counter::JoinExpired);
@@ -155,7 +158,11 @@ impl<B: PacketBuf> Engine<B> {
             return;
         }
         match half_open.joining.next_deadline() {
-            Some(at) if at > now => self.arm(now, Timer::Joining(handle), at.min(expires)),
+            Some(at) if at > now => {
+                let at = at.min(expires);
+                self.timers
+                    .arm(&mut half_open.alarm, Timer::Joining(handle), at);
+            },
             _ => self.answer_join(now, handle, out),
         }
     }
@@ -196,8 +203,6 @@ impl<B: PacketBuf> Engine<B> {
                 let relay = half_open.relay;
                 // The connection has freed the join's place itself.
                 self.take_joining(handle);
-                let key = self.key_of(&segment.tuple);
-                self.flows.remove(&key);
                 self.free_path(now, relay, &segment.tuple);
                 self.send_if_any(now, &segment.tuple, answer, out);
             },
@@ -229,11 +234,11 @@ impl<B: PacketBuf> Engine<B> {
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
-        // In place of the half-open join's entry, so there is room.
+        relay.joined.push((id, tuple));
         let leg = FlowRef::Leg(handle, relay.multipath_leg(id));
-        self.flows.insert(key, leg).ok();
-        relay.joined.push(tuple);
         let was = relay.occupy(by, tuple, ours, now);
+        // The half-open join has just left, so there is room.
+        self.enter_flow(&key, leg).ok();
         match was {
             // The peer was faster: one subflow is enough.
             Some((State::Opening(Some(open)), _)) if !ours => self.give_up_open(open),
@@ -278,9 +283,12 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn take_joining(&mut self, handle: Handle) -> Option<HalfOpen> {
-        let half_open = self.joinings.remove(handle)?;
+        let mut half_open = self.joinings.remove(handle)?;
+        self.timers.disarm(&mut half_open.alarm);
         self.subscribers
             .change_at(half_open.subscriber, |usage| usage.joining -= 1);
+        let key = self.key_of(&half_open.tuple);
+        self.leave_flow(&key, FlowRef::Joining(handle));
         Some(half_open)
     }
 
@@ -289,8 +297,6 @@ impl<B: PacketBuf> Engine<B> {
         let Some(half_open) = self.take_joining(handle) else {
             return;
         };
-        let key = self.key_of(&half_open.tuple);
-        self.flows.remove(&key);
         if let Some(connection) = self
             .relays
             .get_mut(half_open.relay)
@@ -323,15 +329,15 @@ impl<B: PacketBuf> Engine<B> {
         };
         let Ends { inner, outer, .. } = relay.ends;
         let first = [inner, outer.reversed()].contains(&tuple);
-        relay.joined.retain(|joined| *joined != tuple);
+        relay.joined.retain(|(_, joined)| *joined != tuple);
         if let Some(paths) = &mut relay.paths {
             paths.on_end(&tuple, now);
         }
         let key = self.key_of(&tuple);
         if first {
-            self.flows.insert(key, FlowRef::Gone(handle)).ok();
+            self.enter_flow(&key, FlowRef::Gone(handle)).ok();
         } else {
-            self.flows.remove(&key);
+            self.leave_relay_flow(&key, handle);
         }
     }
 }

@@ -9,6 +9,7 @@ mod caps;
 mod config;
 mod drive;
 mod edge;
+mod flows;
 mod icmp;
 mod joins;
 mod metering;
@@ -36,11 +37,12 @@ pub use select::{Native, Rule, Select};
 
 use crate::control::{Command, Reply};
 use crate::nat::Gate;
-use crate::relay::{Pending, Relay, Which};
+use crate::relay::{Pending, Relay};
 use addresses::OwnAddresses;
 pub(crate) use caps::Capped;
 use caps::Caps;
 use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
+use flows::{FlowRef, PLACES_MAX};
 use ipnet::IpNet;
 use metering::Metering;
 use mptcp::join::Joining;
@@ -49,42 +51,22 @@ use offer::PlainPeers;
 use open_joins::Outbound;
 use option_eaters::OptionEaters;
 use select::RuleHits;
-use stack::flow_table::FlowTable;
 use stack::ip::{Net, NetError, Reassembly};
 use stack::slab::{Handle, Slab};
 use stack::tcp::isn::IsnGenerator;
 use stack::tcp::time_wait::TimeWait;
 use stack::time::earlier;
-use stack::wheel::Wheel;
-use stack::{Frame, Instant, PacketBuf, PortId, Rng, Tuple};
+use stack::wheel::{Alarm, Wheel};
+use stack::{FlowIndex, Frame, Instant, PacketBuf, PortId, Rng, Tuple};
 use std::net::IpAddr;
 use subscribers::Subscribers;
 use tools::Tools;
 use versions::PeerVersions;
 
-/// Whose a received segment is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FlowRef {
-    /// Of a flow whose SYN was forwarded, or whose third ACK is awaited.
-    Pending(Handle),
-    /// Of a leg of a relay.
-    Leg(Handle, Which),
-    /// Of a subflow whose third ACK is awaited.
-    Joining(Handle),
-    /// Of a subflow of ours whose SYN+ACK is awaited.
-    OpenJoin(Handle),
-    /// Of a relay's first subflow, which has ended before the relay: never the server's, although it has its tuple.
-    Gone(Handle),
-    /// Of a connection that has ended: old duplicates die out here.
-    TimeWait(Handle),
-}
-
 /// Whose deadline a timer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
-    /// Of the pending flow at this place, whichever it is by then: so there are no more of these than places, however
-    /// many flows come and go.
-    Pending(u32),
+    Pending(Handle),
     Relay(Handle),
     Joining(Handle),
     OpenJoin(Handle),
@@ -109,6 +91,7 @@ struct HalfOpen {
     /// Of the segments that we receive.
     tuple: Tuple,
     opened: Instant,
+    alarm: Alarm,
 }
 
 /// What is left of a leg in TIME-WAIT.
@@ -116,6 +99,7 @@ struct Remains {
     state: TimeWait,
     /// Of the segments that we send.
     tuple: Tuple,
+    alarm: Alarm,
 }
 
 /// Subscribers of which the version of Multipath TCP that they answer is kept in mind.
@@ -138,10 +122,8 @@ pub struct Engine<B> {
     fragments: Reassembly<B>,
     tools: Tools,
     isn: IsnGenerator,
-    flows: FlowTable<FlowRef>,
+    flows: FlowIndex,
     pendings: Slab<Pending>,
-    /// For each place of `pendings`, whether it has an entry in the timer wheel.
-    pendings_armed: Vec<bool>,
     subscribers: Subscribers,
     /// Who answered an offer of Multipath TCP without.
     plain_peers: PlainPeers,
@@ -198,11 +180,11 @@ impl<B: PacketBuf> Engine<B> {
             fragments: Reassembly::default(),
             own: OwnAddresses::new(&config),
             caps: Caps::new(&config),
-            flows: FlowTable::new(keys, rng.u64()),
-            pendings: Slab::with_capacity(limits.pending),
-            relays: Slab::with_capacity(limits.relays),
-            joinings: Slab::with_capacity(limits.joining),
-            open_joins: Slab::with_capacity(limits.joining),
+            flows: FlowIndex::new(keys, rng.u64()),
+            pendings: slab(limits.pending),
+            relays: slab(limits.relays),
+            joinings: slab(limits.joining),
+            open_joins: slab(limits.joining),
             tokens: TokenTable::with_capacity(limits.relays + limits.pending),
             peer_versions: PeerVersions::new(
                 config.versions,
@@ -214,10 +196,9 @@ impl<B: PacketBuf> Engine<B> {
                 config.core_bits,
                 KEYS_READY,
             ),
-            remains: Slab::with_capacity(time_waits),
+            remains: slab(time_waits),
             isn: IsnGenerator::new(secret),
             tools: Tools::new(rng),
-            pendings_armed: Vec::new(),
             subscribers: Subscribers::new(limits.relays + limits.pending),
             plain_peers: PlainPeers::default(),
             option_eaters: OptionEaters::default(),
@@ -278,6 +259,11 @@ impl<B: PacketBuf> Engine<B> {
             self.woken.push(handle);
         }
     }
+}
+
+/// A slab of what flows are found in: their index names so many places.
+fn slab<T>(limit: usize) -> Slab<T> {
+    Slab::with_capacity(limit.min(PLACES_MAX))
 }
 
 /// What an engine holds, for tests and operators.

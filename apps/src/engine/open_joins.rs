@@ -16,7 +16,7 @@ use stack::slab::Handle;
 use stack::tcp::handshake::{Offer, Opening};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, Segment, Timestamps};
-use stack::{Frame, Instant, PacketBuf, Rng, Tuple};
+use stack::{Alarm, Frame, Instant, PacketBuf, Rng, Tuple};
 
 /// SYNs sent for one join, the first included.
 const SYNS_MAX: u8 = 4;
@@ -32,10 +32,11 @@ pub(super) struct Outbound {
     open: OpenJoin,
     pub(super) relay: Handle,
     /// Of the segments that we send.
-    tuple: Tuple,
+    pub(super) tuple: Tuple,
     by: By,
     /// How many pairs of addresses there are for this path.
     choices: usize,
+    alarm: Alarm,
 }
 
 /// A pair of addresses to be tried, the peer's with a port.
@@ -108,7 +109,6 @@ impl<B: PacketBuf> Engine<B> {
             Some(relay) => courtesy(&self.config, &mut self.tools.rng, relay),
             None => return,
         };
-        let joined = |tuple: &Tuple| tuple.src == addr;
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
@@ -118,8 +118,10 @@ impl<B: PacketBuf> Engine<B> {
         let id = Some(id);
         paths.learn(Remote { id, addr, port }, now + wait);
         if !at_edge {
-            let live = relay.joined.iter().find(|tuple| joined(tuple));
-            let state = live.map_or(State::Due(now + wait), |tuple| State::Live(*tuple, now));
+            let live = relay.joined.iter().find(|(_, tuple)| tuple.src == addr);
+            let state = live.map_or(State::Due(now + wait), |&(_, tuple)| {
+                State::Live(tuple, now)
+            });
             paths.add(By::Peer(addr), state);
         }
     }
@@ -223,13 +225,14 @@ impl<B: PacketBuf> Engine<B> {
             tuple,
             by: path.by,
             choices: choices.len(),
+            alarm: Alarm::default(),
         };
         // There was room when the join began.
         let Ok(join) = self.open_joins.insert(outbound) else {
             return;
         };
         let key = self.key_of(&tuple.reversed());
-        if self.flows.insert(key, FlowRef::OpenJoin(join)).is_err() {
+        if self.enter_flow(&key, FlowRef::OpenJoin(join)).is_err() {
             self.tools.apps.count(Counter::JoinLimit);
             self.give_up_open(join);
             return self.on_join_failed(now, handle, path.by, choices.len());
@@ -237,7 +240,7 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(path) = self.paths_mut(handle).and_then(|paths| paths.of(path.by)) {
             path.state = State::Opening(Some(join));
         }
-        self.arm(now, Timer::OpenJoin(join), again.unwrap_or(now));
+        self.arm_open_join(join, again.unwrap_or(now));
         self.send_join(now, handle, &tuple, syn, out);
     }
 
@@ -253,7 +256,7 @@ impl<B: PacketBuf> Engine<B> {
             self.tools.apps.count(Counter::JoinLimit);
             return None;
         }
-        if self.flows.get(&self.key_of(&tuple.reversed())).is_some() {
+        if self.flow(&self.key_of(&tuple.reversed())).is_some() {
             return None;
         }
         let clock = u32::try_from(now.as_millis() & u64::from(u32::MAX)).unwrap_or(0);
@@ -301,7 +304,7 @@ impl<B: PacketBuf> Engine<B> {
         let cx = &mut self.tools.leg(now);
         let answer = match connection.input_join(cx, &mut outbound.open, limit, segment) {
             Initiated::Established(id) => {
-                self.open_joins.remove(handle);
+                self.forget_join(handle);
                 self.tools.apps.count(Counter::JoinOpened);
                 self.enter_subflow(now, relay, id, (segment.tuple, true));
                 None
@@ -347,8 +350,9 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         let (relay, tuple, by) = (outbound.relay, outbound.tuple, outbound.by);
+        self.timers.disarm(&mut outbound.alarm);
         if let Some(at) = outbound.open.next_deadline().filter(|at| *at > now) {
-            return self.arm(now, Timer::OpenJoin(handle), at);
+            return self.arm_open_join(handle, at);
         }
         let choices = outbound.choices;
         let lives = self.relays.get(relay).is_some();
@@ -361,8 +365,15 @@ impl<B: PacketBuf> Engine<B> {
         outbound.open.sent_again(now);
         let syn = outbound.open.syn(now);
         let again = outbound.open.next_deadline();
-        self.arm(now, Timer::OpenJoin(handle), again.unwrap_or(now));
+        self.arm_open_join(handle, again.unwrap_or(now));
         self.send_join(now, relay, &tuple, syn, out);
+    }
+
+    fn arm_open_join(&mut self, handle: Handle, at: Instant) {
+        if let Some(outbound) = self.open_joins.get_mut(handle) {
+            self.timers
+                .arm(&mut outbound.alarm, Timer::OpenJoin(handle), at);
+        }
     }
 
     /// Gives a join of ours up; its place in its connection is free again.
@@ -376,9 +387,10 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn forget_join(&mut self, handle: Handle) {
-        if let Some(outbound) = self.open_joins.remove(handle) {
+        if let Some(mut outbound) = self.open_joins.remove(handle) {
+            self.timers.disarm(&mut outbound.alarm);
             let key = self.key_of(&outbound.tuple.reversed());
-            self.flows.remove(&key);
+            self.leave_flow(&key, FlowRef::OpenJoin(handle));
         }
     }
 }

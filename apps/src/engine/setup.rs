@@ -48,8 +48,7 @@ impl<B: PacketBuf> Engine<B> {
         }
         self.hold(ends);
         self.subscribers.begin(ends);
-        let expires = now + self.config.timeouts.pending;
-        self.arm_pending(now, handle, expires);
+        self.arm_pending(handle);
         self.net.learn_way(&arrival.packet, &segment.tuple);
         self.tools.apps.count(Counter::PendingOpened);
         self.forward_split_syn(now, arrival, (kind, 1), out);
@@ -58,11 +57,11 @@ impl<B: PacketBuf> Engine<B> {
     /// Enters both keys of a flow; if the table is full neither is.
     pub(super) fn enter(&mut self, ends: &Ends, client: FlowRef, server: FlowRef) -> bool {
         let [from_client, from_server] = ends.keys();
-        if self.flows.insert(from_client, client).is_err() {
+        if self.enter_flow(&from_client, client).is_err() {
             return false;
         }
-        if self.flows.insert(from_server, server).is_err() {
-            self.flows.remove(&from_client);
+        if self.enter_flow(&from_server, server).is_err() {
+            self.leave_flow(&from_client, client);
             return false;
         }
         true
@@ -444,9 +443,10 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Forgets a pending flow, its keys, its token and its place in its subscriber's limit.
     pub(super) fn drop_pending(&mut self, handle: Handle) -> Option<Pending> {
-        let pending = self.pendings.remove(handle)?;
+        let mut pending = self.pendings.remove(handle)?;
+        self.timers.disarm(&mut pending.alarm);
         for key in pending.ends().keys() {
-            self.flows.remove(&key);
+            self.leave_flow(&key, FlowRef::Pending(handle));
         }
         self.release(None, &pending.ends());
         if let Some(key) = pending.answered.as_ref().and_then(|a| a.key) {

@@ -58,7 +58,7 @@ impl<B: PacketBuf> Engine<B> {
                     // Damaged, so of no use to anybody; and what it says must not pass a split flow's relay by.
                     return self.tools.stack.count(stack::Counter::DropUnread);
                 };
-                let split = self.flows.get(&self.key_of(&first.tuple)).is_some();
+                let split = self.flow(&self.key_of(&first.tuple)).is_some();
                 if first.flags.has(Flags::SYN) && !first.options.mptcp.is_empty() {
                     // No host cuts a SYN; whoever does hides its options, which must not pass.
                     self.tools.stack.count(stack::Counter::DropUnread);
@@ -78,7 +78,7 @@ impl<B: PacketBuf> Engine<B> {
     /// TCP that is no segment to us passes as through any router, unless its flow is split here: the one end must not
     /// hear the other behind the relay's back.
     fn on_opaque(&mut self, now: Instant, opaque: Opaque<B>, out: &mut Vec<Frame<B>>) {
-        let split = self.flows.get(&self.key_of(&opaque.tuple)).is_some();
+        let split = self.flow(&self.key_of(&opaque.tuple)).is_some();
         if split {
             self.tools.stack.count(opaque.why);
         } else {
@@ -88,7 +88,7 @@ impl<B: PacketBuf> Engine<B> {
 
     fn on_segment(&mut self, now: Instant, arrival: TcpArrival<B>, out: &mut Vec<Frame<B>>) {
         let key = self.key_of(&arrival.segment.tuple);
-        let flow = self.flows.get(&key);
+        let flow = self.flow(&key);
         if flow.is_some() {
             self.net.learn_way(&arrival.packet, &key.tuple);
         }
@@ -164,14 +164,13 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let Some(remains) = self.remains.get_mut(handle) else {
-            self.flows.remove(&key);
             return self.on_miss(now, arrival, out);
         };
         if remains.state.gives_way_to(&arrival.segment) {
             let used = remains.state.used();
             self.bury(handle);
             self.on_miss(now, arrival, out);
-            if let Some(FlowRef::Pending(handle)) = self.flows.get(&key)
+            if let Some(FlowRef::Pending(handle)) = self.flow(&key)
                 && let Some(pending) = self.pendings.get_mut(handle)
             {
                 pending.used = Some(used);

@@ -4,7 +4,7 @@ use super::ports::PortSpace;
 use super::{Forward, MappingLimits, MappingTimeouts, Protocol};
 use stack::slab::{Handle, Slab};
 use stack::time::Duration;
-use stack::wheel::Wheel;
+use stack::wheel::{Alarm, Wheel};
 use stack::wire::tcp::Flags;
 use stack::{FlowKey, FlowTable, Instant, Rng, Side, Tuple};
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ pub(super) struct Mapping {
     holds: u32,
     progress: Progress,
     until: Instant,
+    alarm: Alarm,
 }
 
 /// Why there is no mapping.
@@ -161,6 +162,7 @@ impl Table {
             holds: 1,
             progress: Progress::None,
             until: Instant::ZERO,
+            alarm: Alarm::default(),
         };
         self.enter(mapping).is_ok()
     }
@@ -206,11 +208,12 @@ impl Table {
             holds: 0,
             progress,
             until: now,
+            alarm: Alarm::default(),
         };
         mapping.until = now + self.timeouts.of(&mapping);
         let until = mapping.until;
         let handle = self.enter(mapping)?;
-        self.timers.schedule(handle, until);
+        self.arm(handle, until);
         Ok(handle)
     }
 
@@ -293,16 +296,17 @@ impl Table {
         self.timers.expired(now, &mut due);
         let mut gone = 0;
         for handle in due.drain(..) {
-            let Some(mapping) = self.mappings.get(handle) else {
+            let Some(mapping) = self.mappings.get_mut(handle) else {
                 continue;
             };
+            self.timers.disarm(&mut mapping.alarm);
+            let soon = now + self.timeouts.tcp_transitory;
             if mapping.holds > 0 {
-                self.timers
-                    .schedule(handle, now + self.timeouts.tcp_transitory);
+                self.arm(handle, soon);
             } else if mapping.until > now {
                 // A connection that ends meanwhile has less time left than this says.
-                let soon = now + self.timeouts.tcp_transitory;
-                self.timers.schedule(handle, mapping.until.min(soon));
+                let until = mapping.until.min(soon);
+                self.arm(handle, until);
             } else {
                 self.remove(handle);
                 gone += 1;
@@ -312,10 +316,17 @@ impl Table {
         gone
     }
 
+    fn arm(&mut self, handle: Handle, at: Instant) {
+        if let Some(mapping) = self.mappings.get_mut(handle) {
+            self.timers.arm(&mut mapping.alarm, handle, at);
+        }
+    }
+
     fn remove(&mut self, handle: Handle) {
-        let Some(mapping) = self.mappings.remove(handle) else {
+        let Some(mut mapping) = self.mappings.remove(handle) else {
             return;
         };
+        self.timers.disarm(&mut mapping.alarm);
         let Mapping {
             protocol,
             inside,

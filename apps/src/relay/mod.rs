@@ -19,6 +19,7 @@ pub(crate) use pump::Room;
 use pump::{Pump, held, move_data};
 use stack::slab::Handle;
 use stack::time::{Duration, earlier};
+use stack::wheel::Alarm;
 use stack::wire::tcp::Segment;
 use stack::{Instant, PacketBuf, Tuple};
 
@@ -43,8 +44,8 @@ pub(crate) struct Relay<B> {
     pub(crate) server: Leg<B>,
     /// Names the client leg in an MP_JOIN.
     pub(crate) token: Option<Token>,
-    /// Addresses and ports of the subflows that joined, as the peer sends.
-    pub(crate) joined: Vec<Tuple>,
+    /// The subflows that joined, with addresses and ports as the peer sends.
+    pub(crate) joined: Vec<(SubflowId, Tuple)>,
     /// Whose octets are counted together with this one's.
     pub(crate) account: u32,
     /// From the client to the server.
@@ -73,8 +74,8 @@ pub(crate) struct Relay<B> {
     pub(crate) cap_wake: Option<Instant>,
     /// Octets held when it was last looked at.
     pub(crate) held: u64,
-    /// Where its entry in the timer wheel stands.
-    pub(crate) armed: Option<Instant>,
+    /// Its entry in the timer wheel.
+    pub(crate) alarm: Alarm,
     /// Whether its windows were kept small when it last ran, as buffers were short.
     pub(crate) starved: bool,
     /// Whether it is in the list of relays to run at the end of this burst.
@@ -111,7 +112,7 @@ impl<B: PacketBuf> Relay<B> {
             capped: Vec::new(),
             cap_wake: None,
             held: 0,
-            armed: None,
+            alarm: Alarm::default(),
             starved: false,
             woken: false,
         }

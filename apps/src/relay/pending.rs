@@ -4,8 +4,8 @@
 use mptcp::handshake::capable::{Agreed, CapableRequest};
 use mptcp::{Key, LocalKey, Version};
 use stack::tcp::handshake::{Accepting, Offer, Opening};
-use stack::{FlowKey, Instant, SeqNum, Side, Tuple};
-use std::net::{IpAddr, SocketAddrV4};
+use stack::{Alarm, FlowKey, Instant, SeqNum, Side, Tuple};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 /// How the flow was asked for, and so how the opener is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +93,8 @@ impl Ends {
 pub(crate) struct Pending {
     /// Addresses and ports as the subscriber's segments read.
     pub(crate) inner: Tuple,
-    /// What an IPv4 subscriber's address and port are towards the Internet.
-    mapped: Option<SocketAddrV4>,
+    /// What an IPv4 subscriber's address and port are towards the Internet; nothing for IPv6.
+    mapped: SocketAddrV4,
     /// The side that the SYN came from.
     pub(crate) opener: Side,
     /// The opener's initial sequence number.
@@ -115,6 +115,8 @@ pub(crate) struct Pending {
     pub(crate) used: Option<SeqNum>,
     /// What the answerer answered, once it did.
     pub(crate) answered: Option<Box<Answered>>,
+    /// Its entry in the timer wheel.
+    pub(crate) alarm: Alarm,
 }
 
 /// A pending flow whose answerer has answered: it waits for the opener's third ACK.
@@ -135,7 +137,7 @@ pub(crate) struct Answered {
 
 impl Pending {
     /// A flow between `ends` whose first SYN, numbered `iss`, came `now`.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         ends: &Ends,
         iss: SeqNum,
         offer: Offer,
@@ -144,8 +146,8 @@ impl Pending {
     ) -> Self {
         // Only IPv4 is ever translated: the room for an IPv6 address would be for nothing in each entry.
         let mapped = match ends.outer.src {
-            IpAddr::V4(src) => Some(SocketAddrV4::new(src, ends.outer.src_port)),
-            IpAddr::V6(_) => None,
+            IpAddr::V4(src) => SocketAddrV4::new(src, ends.outer.src_port),
+            IpAddr::V6(_) => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
         };
         Self {
             inner: ends.inner,
@@ -160,16 +162,17 @@ impl Pending {
             touched: now,
             used: None,
             answered: None,
+            alarm: Alarm::default(),
         }
     }
 
     /// Addresses and ports as segments towards the Internet leave.
     pub(crate) const fn outer(&self) -> Tuple {
-        match self.mapped {
-            None => self.inner,
-            Some(mapped) => Tuple {
-                src: IpAddr::V4(*mapped.ip()),
-                src_port: mapped.port(),
+        match self.inner.src {
+            IpAddr::V6(_) => self.inner,
+            IpAddr::V4(_) => Tuple {
+                src: IpAddr::V4(*self.mapped.ip()),
+                src_port: self.mapped.port(),
                 ..self.inner
             },
         }

@@ -101,7 +101,7 @@ proptest! {
             }
             prop_assert_eq!(index.len(), model.len());
         }
-        for (&n, _) in &model {
+        for &n in model.keys() {
             prop_assert_eq!(get(&index, n), Some(n));
         }
     }

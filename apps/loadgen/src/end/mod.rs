@@ -19,7 +19,8 @@ use stack::tcp::{Agreed, Tcb};
 use stack::time::earlier;
 use stack::wire::tcp::{OptBytes, OutSegment, Segment};
 use stack::{
-    FlowKey, FlowTable, Frame, Instant, PacketBuf, PortId, Rng, Side, Slab, Tally, Tuple, Wheel,
+    Alarm, FlowKey, FlowTable, Frame, Instant, PacketBuf, PortId, Rng, Side, Slab, Tally, Tuple,
+    Wheel,
 };
 use std::rc::Rc;
 
@@ -67,7 +68,7 @@ struct Conn<B> {
     /// Joins that were begun.
     joined: u8,
     opened: Instant,
-    armed: Option<Instant>,
+    alarm: Alarm,
     woken: bool,
 }
 
@@ -266,7 +267,7 @@ impl<B: PacketBuf> End<B> {
         self.timers.expired(now, &mut due);
         for handle in due.drain(..) {
             if let Some(conn) = self.conns.get_mut(handle) {
-                conn.armed = None;
+                self.timers.disarm(&mut conn.alarm);
             }
             self.wake(handle);
         }
@@ -334,7 +335,7 @@ impl<B> Conn<B> {
             joins: Vec::new(),
             joined: 0,
             opened,
-            armed: None,
+            alarm: Alarm::UNSET,
             woken: false,
         }
     }

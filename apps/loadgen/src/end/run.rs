@@ -204,6 +204,7 @@ impl<B: PacketBuf> End<B> {
         let Some(mut conn) = self.conns.remove(handle) else {
             return;
         };
+        self.timers.disarm(&mut conn.alarm);
         self.flows.remove(&key(conn.tuple.reversed()));
         for (_, tuple) in &conn.joins {
             self.flows.remove(&key(tuple.reversed()));
@@ -255,11 +256,8 @@ impl<B: PacketBuf> End<B> {
             Stage::Lingering(_, until) => Some(*until),
             Stage::Open(link) => earlier(link.next_deadline(), earlier(joins.min(), timeout)),
         };
-        if let Some(at) = deadline
-            && conn.armed.is_none_or(|armed| at < armed)
-        {
-            conn.armed = Some(at);
-            self.timers.schedule(handle, at);
+        if let Some(at) = deadline {
+            self.timers.arm(&mut conn.alarm, handle, at);
         }
     }
 }

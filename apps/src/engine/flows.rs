@@ -1,0 +1,157 @@
+//! What flows are found by: the index keeps a number for each key, and the key stands in what the number names.
+
+use super::Engine;
+use crate::relay::{Relay, Which};
+use mptcp::connection::SubflowId;
+use stack::flow_table::Full;
+use stack::slab::Handle;
+use stack::{FlowHash, FlowKey, PacketBuf};
+
+/// Whose a received segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FlowRef {
+    /// Of a flow whose SYN was forwarded, or whose third ACK is awaited.
+    Pending(Handle),
+    /// Of a leg of a relay.
+    Leg(Handle, Which),
+    /// Of a subflow whose third ACK is awaited.
+    Joining(Handle),
+    /// Of a subflow of ours whose SYN+ACK is awaited.
+    OpenJoin(Handle),
+    /// Of a relay's first subflow, which has ended before the relay: never the server's, although it has its tuple.
+    Gone(Handle),
+    /// Of a connection that has ended: old duplicates die out here.
+    TimeWait(Handle),
+}
+
+/// Bits of a number that name a place: enough for 16 million of each kind.
+const PLACE_BITS: u32 = 24;
+
+/// Most places of a kind that a number can name.
+pub(super) const PLACES_MAX: usize = 1 << PLACE_BITS;
+
+/// The kinds of [`FlowRef`], as the topmost bits of a number have them.
+const PENDING: u32 = 0;
+const CLIENT: u32 = 1;
+const SERVER: u32 = 2;
+const JOINING: u32 = 3;
+const OPEN_JOIN: u32 = 4;
+const GONE: u32 = 5;
+const TIME_WAIT: u32 = 6;
+
+impl FlowRef {
+    /// As the index keeps it. What it names is there as long as its entry is, so the generation can be left out.
+    fn number(self) -> u32 {
+        let (kind, subflow, handle) = match self {
+            Self::Pending(handle) => (PENDING, 0, handle),
+            Self::Leg(handle, Which::Client(id)) => (CLIENT, id.0, handle),
+            Self::Leg(handle, Which::Server(id)) => (SERVER, id.0, handle),
+            Self::Joining(handle) => (JOINING, 0, handle),
+            Self::OpenJoin(handle) => (OPEN_JOIN, 0, handle),
+            Self::Gone(handle) => (GONE, 0, handle),
+            Self::TimeWait(handle) => (TIME_WAIT, 0, handle),
+        };
+        kind << 28 | u32::from(subflow & 0xf) << PLACE_BITS | handle.index
+    }
+}
+
+/// Whether `number` is of a leg of the relay at `place`, or of what is left of one.
+const fn is_of_relay(number: u32, place: u32) -> bool {
+    matches!(number >> 28, CLIENT | SERVER | GONE) && number & (PLACES_MAX as u32 - 1) == place
+}
+
+impl<B: PacketBuf> Engine<B> {
+    /// What is known of the flow of `key`.
+    pub(super) fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
+        self.flow_by(self.flows.hash(key), key)
+    }
+
+    /// The same, where the hash is known already.
+    pub(super) fn flow_by(&self, hash: FlowHash, key: &FlowKey) -> Option<FlowRef> {
+        let mut found = None;
+        self.flows.get(hash, |number| {
+            found = self.flow_at(number).filter(|flow| self.has(*flow, key));
+            found.is_some()
+        })?;
+        found
+    }
+
+    /// Enters a flow, in place of what was known under its key. `Err` if there is no room.
+    pub(super) fn enter_flow(&mut self, key: &FlowKey, flow: FlowRef) -> Result<(), Full> {
+        let hash = self.flows.hash(key);
+        let before = self.flow_by(hash, key).map(FlowRef::number);
+        self.flows
+            .insert(hash, flow.number(), |number| before == Some(number))
+    }
+
+    /// Forgets a flow; no other that has taken its key over.
+    pub(super) fn leave_flow(&mut self, key: &FlowKey, flow: FlowRef) {
+        let hash = self.flows.hash(key);
+        self.flows.remove(hash, |number| number == flow.number());
+    }
+
+    /// Forgets the flow of `key` if it is one of this relay's.
+    pub(super) fn leave_relay_flow(&mut self, key: &FlowKey, relay: Handle) {
+        let hash = self.flows.hash(key);
+        self.flows
+            .remove(hash, |number| is_of_relay(number, relay.index));
+    }
+
+    /// What `number` names.
+    fn flow_at(&self, number: u32) -> Option<FlowRef> {
+        let place = number & (PLACES_MAX as u32 - 1);
+        let id = SubflowId(u8::try_from(number >> PLACE_BITS & 0xf).ok()?);
+        let relay = || self.relays.at(place);
+        Some(match number >> 28 {
+            PENDING => FlowRef::Pending(self.pendings.at(place)?),
+            CLIENT => FlowRef::Leg(relay()?, Which::Client(id)),
+            SERVER => FlowRef::Leg(relay()?, Which::Server(id)),
+            JOINING => FlowRef::Joining(self.joinings.at(place)?),
+            OPEN_JOIN => FlowRef::OpenJoin(self.open_joins.at(place)?),
+            GONE => FlowRef::Gone(relay()?),
+            TIME_WAIT => FlowRef::TimeWait(self.remains.at(place)?),
+            _ => return None,
+        })
+    }
+
+    /// Whether `key` is one of the flow's.
+    fn has(&self, flow: FlowRef, key: &FlowKey) -> bool {
+        let own = match flow {
+            FlowRef::Pending(handle) => {
+                let pending = self.pendings.get(handle);
+                return pending.is_some_and(|pending| pending.ends().keys().contains(key));
+            },
+            FlowRef::Leg(handle, which) => {
+                let relay = self.relays.get(handle);
+                return relay.is_some_and(|relay| relay.has(which, key));
+            },
+            FlowRef::Gone(handle) => {
+                let relay = self.relays.get(handle);
+                return relay.is_some_and(|relay| relay.ends.keys().contains(key));
+            },
+            FlowRef::Joining(handle) => self.joinings.get(handle).map(|joining| joining.tuple),
+            FlowRef::OpenJoin(handle) => {
+                let join = self.open_joins.get(handle);
+                join.map(|join| join.tuple.reversed())
+            },
+            FlowRef::TimeWait(handle) => {
+                let remains = self.remains.get(handle);
+                remains.map(|remains| remains.tuple.reversed())
+            },
+        };
+        own == Some(key.tuple)
+    }
+}
+
+impl<B: PacketBuf> Relay<B> {
+    /// Whether segments of `key` are those of this leg and subflow.
+    fn has(&self, which: Which, key: &FlowKey) -> bool {
+        let [client, server] = self.ends.keys();
+        let (id, first) = match which {
+            Which::Client(id) => (id, client),
+            Which::Server(id) => (id, server),
+        };
+        // The number of a first subflow that has ended may be that of one which joined.
+        id == SubflowId::INITIAL && first == *key || self.joined.contains(&(id, key.tuple))
+    }
+}
