@@ -12,6 +12,7 @@ mod reset;
 pub(super) mod rig;
 mod rto;
 mod simultaneous_open;
+mod timestamps;
 mod tlp;
 mod transfer;
 mod window;

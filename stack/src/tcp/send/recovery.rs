@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prr_sends_half_of_what_arrives_while_above_ssthresh() {
+    fn t8_prr_sends_half_of_what_arrives_while_above_ssthresh() {
         let mut recovery = Recovery::new(SeqNum(0));
         recovery.enter(SeqNum(20_000), 20_000);
         let mut sent = 0;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn prr_conserves_below_ssthresh_and_grows_when_safe() {
+    fn t8_prr_conserves_below_ssthresh_and_grows_when_safe() {
         let mut recovery = Recovery::new(SeqNum(0));
         recovery.enter(SeqNum(20_000), 20_000);
         recovery.on_sent(1000);

@@ -25,7 +25,8 @@ pub(super) struct Link {
     pub(super) jitter: Duration,
     /// Segments that come twice, of 10,000.
     pub(super) duplicate: u32,
-    busy_until: Instant,
+    /// When what has entered so far has left; a link that stands still until then holds what comes.
+    pub(super) busy_until: Instant,
 }
 
 impl Link {
@@ -85,6 +86,9 @@ pub(super) struct Network {
     pub(super) links: [Link; 2],
     wire: BTreeMap<(Instant, u64), (usize, Segment<Buf>)>,
     order: u64,
+    ts: bool,
+    /// The timestamps that each end has sent, in the order of sending.
+    pub(super) stamps: [Vec<u32>; 2],
     pub(super) sent: u64,
     pub(super) dropped: u64,
 }
@@ -127,6 +131,8 @@ impl Network {
             links,
             wire: BTreeMap::new(),
             order: 0,
+            ts: features.ts,
+            stamps: [Vec::new(), Vec::new()],
             sent: 0,
             dropped: 0,
         }
@@ -206,6 +212,9 @@ impl Network {
 
     fn carry(&mut self, from: usize, out: &OutSegment<Buf>) {
         let seg = as_received(out);
+        // RFC 7323 3.2: in every segment, once agreed.
+        assert_eq!(seg.options.ts.is_some(), self.ts);
+        self.stamps[from].extend(seg.options.ts.map(|ts| ts.val));
         let len = seg.payload.len() as u64 + 52;
         let copies = 1 + u32::from(self.rng.below(10_000) < self.links[from].duplicate);
         for _ in 0..copies {
