@@ -9,12 +9,16 @@ use mptcp::handshake::join;
 use mptcp::join::{JoinRefusal, Joined};
 use stack::ip::TcpArrival;
 use stack::slab::Handle;
-use stack::tcp::handshake::{Accepting, Offer};
+use stack::tcp::handshake::{Accepting, Offer, WSCALE_MAX};
 use stack::wire::tcp::{Segment, Timestamps};
 use stack::{Alarm, Frame, Instant, PacketBuf, Tuple};
 
-/// Shift of the windows that we announce on joined subflows: 65,535 << 7 is more than any buffer of ours.
-pub(super) const WSCALE: u8 = 7;
+/// Shift of the windows that we announce on joined subflows: the least that can say all of `buffer` octets, which a relay
+/// may hold in one direction.
+pub(super) fn wscale_for(buffer: u32) -> u8 {
+    let says_all = |shift: &u8| u32::from(u16::MAX) << shift >= buffer;
+    (0..WSCALE_MAX).find(says_all).unwrap_or(WSCALE_MAX)
+}
 
 /// SYN+ACKs sent for one join, the first included.
 const ANSWERS_MAX: u8 = 5;
@@ -113,7 +117,7 @@ impl<B: PacketBuf> Engine<B> {
         let peer = Offer::of(syn);
         let ours = Offer {
             mss: Some(limit),
-            wscale: Some(WSCALE),
+            wscale: Some(wscale_for(self.config.limits.buffer)),
             sack: true,
             ts: Some(Timestamps { val, ecr: 0 }),
             wnd: u16::MAX,
@@ -338,6 +342,26 @@ impl<B: PacketBuf> Engine<B> {
             self.enter_flow(&key, FlowRef::Gone(handle)).ok();
         } else {
             self.leave_relay_flow(&key, handle);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i_ws_the_scale_of_a_join_says_all_that_a_relay_may_hold() {
+        for (buffer, shift) in [
+            (64 << 10, 1),
+            (65_535, 0),
+            (4 << 20, 7),
+            (25_000_000, 9),
+            (64 << 20, 11),
+            (1 << 28, 13),
+            (u32::MAX, 14),
+        ] {
+            assert_eq!(wscale_for(buffer), shift, "{buffer} octets");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Further subflows that we open: at the customer's edge from each secondary port's own address to the peer's announced
 //! or configured ones; at the other box from an announced address to the customer's, where these are known.
 
-use super::joins::WSCALE;
+use super::joins::wscale_for;
 use super::{Engine, EngineConfig, FlowRef, Timer};
 use crate::Counter;
 use crate::relay::{By, Path, Paths, Relay, Remote, State};
@@ -263,7 +263,7 @@ impl<B: PacketBuf> Engine<B> {
         let val = clock.wrapping_add(self.isn.ts_offset(&tuple));
         let ours = Offer {
             mss: Some(self.segment_max_from(tuple.src, tuple.dst)),
-            wscale: Some(WSCALE),
+            wscale: Some(wscale_for(self.config.limits.buffer)),
             sack: true,
             ts: Some(Timestamps { val, ecr: 0 }),
             wnd: u16::MAX,

@@ -13,6 +13,7 @@ mod floods;
 mod fragments;
 mod inbound;
 mod joins;
+mod long_paths;
 mod nat;
 mod odd_routes;
 mod policy;

@@ -103,6 +103,12 @@ impl Host {
         }
     }
 
+    /// The same host with so much room in each direction of each of its sockets, octets.
+    pub fn with_buffer(mut self, octets: usize) -> Self {
+        self.buffer = octets;
+        self
+    }
+
     fn socket(&self) -> tcp::Socket<'static> {
         let mut socket = tcp::Socket::new(
             tcp::SocketBuffer::new(vec![0; self.buffer]),
