@@ -37,6 +37,7 @@ crate::counters! {
         TcpRetransmitted "tcp_retransmitted" "Segments sent again, whatever the cause.",
         TcpFastRecovery "tcp_fast_recovery" "Times that loss recovery began by SACK or duplicate ACKs (RFC 8985, RFC 6582).",
         TcpRto "tcp_rto" "Retransmission timeouts (RFC 6298).",
+        TcpSpuriousRto "tcp_spurious_rto" "Retransmission timeouts that were taken back, as all had arrived (RFC 5682).",
         TcpLossProbe "tcp_loss_probe" "Segments sent to ask after a tail that nothing follows (RFC 8985 7.3): new data, or the last segment again.",
         TcpLossProbeRepaired "tcp_loss_probe_repaired" "Times that the congestion window was reduced because such a probe repaired a loss by itself (RFC 8985 7.4.2).",
         TcpZeroWindowProbe "tcp_zero_window_probe" "Zero-window probes sent (RFC 9293 3.8.6.1).",

@@ -1,5 +1,6 @@
 //! What leaves: the one place where a segment is decided upon (RFC 9293 3.8, RFC 6675 5).
 
+use super::send::frto::Turn;
 use super::time_wait::TWO_MSL;
 use super::timers::Timer;
 use super::{State, Tcb};
@@ -27,7 +28,10 @@ impl<B: PacketBuf> Tcb<B> {
             return Some(self.pure_ack(cx.now, upper_space));
         }
         if self.is_sending() {
-            let segment = if self.snd.queue.lost() > 0 {
+            let turn = self.snd.turn();
+            let segment = if turn != Turn::Usual {
+                self.output_asking(cx, turn)
+            } else if self.snd.queue.lost() > 0 {
                 self.output_lost(cx)
             } else if self.snd.tlp.due {
                 self.output_loss_probe(cx)
@@ -56,6 +60,19 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.recovery.oldest_due = false;
         self.snd.queue.cut_lost(index, max);
         self.resend(cx, index)
+    }
+
+    /// RFC 5682 2.1 step 2: new data, or where there is none that may go, what was lost as ever.
+    fn output_asking(&mut self, cx: &mut Cx<'_>, turn: Turn) -> Option<OutSegment<B>> {
+        let Turn::New { first } = turn else {
+            return None;
+        };
+        let segment = self.output_new(cx);
+        if segment.is_none() && first {
+            self.snd.end_frto();
+            return self.output_lost(cx);
+        }
+        segment
     }
 
     fn resend(&mut self, cx: &mut Cx<'_>, index: usize) -> Option<OutSegment<B>> {
@@ -128,6 +145,7 @@ impl<B: PacketBuf> Tcb<B> {
         let entry = self.snd.queue.send_next(cx.now)?;
         let len = entry.seq_len();
         self.snd.on_sent(len, cx.now);
+        self.snd.note_asked();
         self.snd.probe_due = false;
         self.snd.probes = 0;
         self.timers.clear(Timer::Persist);

@@ -217,6 +217,10 @@ impl<B: PacketBuf> Tcb<B> {
     pub fn set_smss(&mut self, smss: u16) {
         let smss = smss.max(64);
         self.bound_old_size(smss);
+        if smss < self.snd.smss {
+            // What is marked lost now did not pass, whatever an earlier timeout was for.
+            self.snd.end_frto();
+        }
         self.lower_smss(smss);
     }
 

@@ -4,6 +4,7 @@ mod arrives;
 mod black_hole;
 mod closing;
 mod ecn;
+mod frto;
 mod keepalive;
 mod must;
 pub(super) mod network;

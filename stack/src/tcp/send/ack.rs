@@ -65,6 +65,8 @@ impl<B: PacketBuf> Sender<B> {
         // RFC 5681 2: a duplicate ACK carries nothing, changes nothing, and something is outstanding.
         let plain = seg.payload.is_empty() && !seg.flags.has(Flags::FIN) && self.wnd == wnd;
         self.count_duplicates(advanced, flight > 0 && plain, &mut news);
+        let duplicate = flight > 0 && !advanced && plain;
+        let stands = self.judge_timeout(cx, &news, advanced, duplicate);
         let dsack = self.dsack_of(seg);
         self.on_probe_ack(cx, seg, (flight, !advanced && plain), dsack);
         let (una, nxt) = (self.queue.una(), self.queue.nxt());
@@ -73,6 +75,9 @@ impl<B: PacketBuf> Sender<B> {
         let reorder_at = self.find_losses(cx.now, &news);
         let safe = advanced && self.queue.lost() <= lost_before;
         self.step(cx, flight, advanced, safe, &news);
+        if stands {
+            self.resume_slow_start();
+        }
         Acked {
             payload: news.acked,
             advanced,
@@ -95,8 +100,12 @@ impl<B: PacketBuf> Sender<B> {
         let flight = self.queue.flight();
         let mut news = News::default();
         self.take_blocks(seg, receipt, &mut news);
+        let stands = self.judge_timeout(cx, &news, false, false);
         let reorder_at = self.find_losses(cx.now, &news);
         self.step(cx, flight, false, false, &news);
+        if stands {
+            self.resume_slow_start();
+        }
         Acked {
             reorder_at,
             ..Acked::default()
@@ -208,7 +217,8 @@ impl<B: PacketBuf> Sender<B> {
         }
         if self.recovery.mode == Mode::Open && self.queue.lost() > 0 {
             cx.counters.count(Counter::TcpFastRecovery);
-            self.cc.on_loss(flight, self.smss());
+            // RFC 5681 3.2 step 2: what went beyond the window by limited transmit does not count.
+            self.cc.on_loss(flight.min(self.cc.cwnd()), self.smss());
             self.recovery.enter(self.queue.nxt(), flight);
             self.tlp.reset();
         }

@@ -1,6 +1,7 @@
 //! The sending half: queue, scoreboard, peer's window, round trip, congestion, loss recovery.
 
 mod ack;
+pub(super) mod frto;
 pub(super) mod queue;
 mod rack;
 pub(super) mod recovery;
@@ -156,8 +157,9 @@ impl<B: PacketBuf> Sender<B> {
         }
     }
 
-    /// RFC 6298 5.5, RFC 5681 3.1, RFC 8985 6.3 and 7.1.
+    /// RFC 6298 5.5, RFC 5681 3.1, RFC 8985 6.3 and 7.1, RFC 5682 2.1 step 1.
     pub(super) fn on_rto(&mut self, now: Instant) {
+        self.begin_frto();
         let again = self.consecutive_rtos > 0;
         self.consecutive_rtos += 1;
         self.rtt.back_off();
@@ -190,10 +192,13 @@ impl<B: PacketBuf> Sender<B> {
 
     /// Octets that would leave at once if they were queued now.
     pub(super) fn space(&self) -> u32 {
-        let by_cwnd = self
-            .cc
-            .cwnd()
-            .saturating_sub(self.pipe().saturating_add(self.queue.lost()));
+        let by_cwnd = match self.may_ask() {
+            Some(segments) => u32::from(segments) * self.smss(),
+            None => self
+                .cc
+                .cwnd()
+                .saturating_sub(self.pipe().saturating_add(self.queue.lost())),
+        };
         by_cwnd
             .min(self.usable_wnd())
             .saturating_sub(self.queue.unsent())

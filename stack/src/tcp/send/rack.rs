@@ -29,7 +29,7 @@ impl Receipt {
 
 /// What is known of the path (RFC 8985 5.3), beside RACK.min_RTT and SRTT, which are the estimator's.
 #[derive(Clone, Debug)]
-pub(super) struct Rack {
+pub(in crate::tcp) struct Rack {
     /// RACK.xmit_ts.
     sent_at: Instant,
     /// RACK.end_seq.
@@ -244,6 +244,20 @@ impl<B: PacketBuf> SendQueue<B> {
         }
         if let Some(board) = &mut self.board {
             board.on_timeout(reneged);
+        }
+    }
+
+    /// The timeout that has marked segments as lost was spurious: they travel. What was known of the path then was `rack`.
+    /// A probe among them counts as its original; that it was sent later puts off the look at what follows it, no more.
+    pub(in crate::tcp) fn unmark_lost(&mut self, rack: Rack) {
+        self.rack = rack;
+        self.examined = 0;
+        for entry in self.entries.iter_mut().take(self.sent) {
+            if entry.mark == Mark::Lost {
+                entry.mark = Mark::Fresh;
+                self.lost -= entry.seq_len();
+                self.pipe += entry.seq_len();
+            }
         }
     }
 

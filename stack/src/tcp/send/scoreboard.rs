@@ -3,6 +3,7 @@
 //! Every step is amortized constant per segment: SACK blocks are snapped to segments and kept as ranges, so a block that
 //! is reported again costs one search, and loss detection walks forward from where it last stopped.
 
+use super::frto::Frto;
 use super::queue::{Entry, Mark, News, SendQueue};
 use super::rack::Receipt;
 use crate::PacketBuf;
@@ -23,6 +24,8 @@ pub(super) struct Scoreboard {
     resent: VecDeque<(SeqNum, Instant)>,
     /// Segments whose retransmission was lost too: they go first.
     lost_again: VecDeque<SeqNum>,
+    /// While it is not known whether a timeout was needed.
+    pub(super) frto: Option<Box<Frto>>,
 }
 
 impl Scoreboard {

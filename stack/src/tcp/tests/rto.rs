@@ -102,7 +102,7 @@ fn t7_timestamps_measure_what_was_resent() {
 #[test]
 fn t8_timeout_leaves_one_segment_and_half_the_flight() {
     let mut rig = Rig::new(&measured(plain()));
-    for _ in 0..20 {
+    for _ in 0..10 {
         rig.push(1000);
     }
     assert_eq!(rig.sent().len(), 10);
@@ -113,7 +113,7 @@ fn t8_timeout_leaves_one_segment_and_half_the_flight() {
     rig.at(900);
     assert_eq!(rig.sent(), [(0, 1000)]);
     assert_eq!((rig.tcb.cwnd(), rig.tcb.ssthresh()), (1000, 5000));
-    // Slow start over what was lost, before anything new.
+    // Slow start over what was lost.
     rig.at(1000);
     rig.input(&ack(1000));
     assert_eq!(rig.sent(), [(1000, 1000), (2000, 1000)]);
@@ -172,7 +172,8 @@ fn t10_third_report_resends_the_gap_at_once_and_halves_the_window() {
     assert_eq!(rig.sent(), [(11_000, 1000)]);
     rig.input(&sack(0, &[(1000, 4000)]));
     assert_eq!(rig.sent(), [(0, 1000)]);
-    assert_eq!(rig.tcb.ssthresh(), 6000);
+    // Half of the ten that the window let go (RFC 5681 3.2 step 2).
+    assert_eq!(rig.tcb.ssthresh(), 5000);
     assert!(rig.tcb.in_recovery());
     assert_eq!(rig.count(Counter::TcpFastRecovery), 1);
     rig.at(200);
@@ -204,6 +205,41 @@ fn t8_three_duplicate_acks_resend_the_oldest_and_partial_acks_the_next() {
     assert!(!rig.tcb.in_recovery());
     // RFC 6582 3.2 step 3: ssthresh, or no more than one beyond what is in flight.
     assert_eq!(rig.tcb.cwnd(), 2000);
+}
+
+/// RFC 3042 2: each of the first two duplicate ACKs lets a new segment go, if the peer's window takes it, and the
+/// congestion window stays as it is; the third one starts recovery.
+#[test]
+fn t8_limited_transmit_sends_two_new_segments_for_two_duplicates() {
+    let mut rig = Rig::new(&measured(plain()));
+    for _ in 0..14 {
+        rig.push(1000);
+    }
+    assert_eq!(rig.sent().len(), 10);
+    rig.at(100);
+    for n in 10..12 {
+        rig.input(&ack(0));
+        assert_eq!(rig.sent(), [(n * 1000, 1000)]);
+        assert_eq!(rig.tcb.cwnd(), 10_000);
+    }
+    rig.input(&ack(0));
+    assert_eq!(rig.sent(), [(0, 1000)]);
+    // Half of the ten that the window let go; the two do not count (RFC 5681 3.2 step 2).
+    assert_eq!(rig.tcb.ssthresh(), 5000);
+    let mut closed = Rig::new(&Agreed {
+        snd_wnd: 10_000,
+        ..measured(plain())
+    });
+    for _ in 0..14 {
+        closed.push(1000);
+    }
+    closed.sent();
+    for _ in 0..2 {
+        let mut dup = ack(0);
+        dup.wnd = 10_000;
+        closed.input(&dup);
+        assert_eq!(closed.sent(), [], "the peer's window is full");
+    }
 }
 
 #[test]
