@@ -178,9 +178,14 @@ impl<B: PacketBuf> Sender<B> {
     }
 
     /// RFC 9293 3.10.7.4, fifth: the window update. `true` if the right edge moved forward.
+    ///
+    /// What acknowledges more than ever before is news whatever its number: SND.UNA moves with it, and with an older window
+    /// the edge would move beyond what was offered. smoltcp, for one, goes back in its numbers where it sends again.
     pub(super) fn update_window(&mut self, seg: &Segment<B>) -> bool {
         let before = self.wnd_edge();
-        let newer = self.wl1 < seg.seq || (self.wl1 == seg.seq && self.wl2 <= seg.ack);
+        let newer = self.wl1 < seg.seq
+            || self.wl2 < seg.ack
+            || (self.wl1 == seg.seq && self.wl2 == seg.ack);
         if newer {
             self.wnd = u32::from(seg.wnd) << self.wscale;
             self.wnd_max = self.wnd_max.max(self.wnd);

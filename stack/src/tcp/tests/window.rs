@@ -67,6 +67,27 @@ fn t13_the_octet_of_a_probe_may_be_taken() {
 }
 
 #[test]
+fn t13_the_right_edge_is_the_one_that_the_last_acknowledgment_offered() {
+    let mut rig = Rig::new(&plain());
+    // Beyond a gap, and then an acknowledgment from before it: simulator, black hole behind which a FIN overtook its data.
+    rig.input(&with_window(seg(100, 0, Flags::ACK, &[1; 100]), 3000));
+    (0..5).for_each(|_| rig.push(1000));
+    let first: Vec<_> = rig.sent();
+    assert!(
+        first.ends_with(&[(0, 1000), (1000, 1000), (2000, 1000)]),
+        "{first:?}"
+    );
+    rig.input(&with_window(ack(2000), 1000));
+    assert_eq!(
+        rig.sent(),
+        [],
+        "all that fits into 1,000 octets after 2,000 is under way"
+    );
+    rig.input(&with_window(ack(3000), 1000));
+    assert_eq!(rig.sent(), [(3000, 1000)]);
+}
+
+#[test]
 fn t13_a_fin_alone_is_probed_with_the_fin() {
     let mut rig = Rig::new(&plain());
     rig.input(&with_window(ack(0), 0));
