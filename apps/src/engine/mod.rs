@@ -251,6 +251,11 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
+    /// Draws from `rng` from now on. For tests that have chance repeat itself: keys, and with them tokens, then collide.
+    pub fn draw_from(&mut self, rng: Rng) {
+        self.tools.rng = rng;
+    }
+
     fn wake(&mut self, handle: Handle) {
         if let Some(relay) = self.relays.get_mut(handle)
             && !relay.woken

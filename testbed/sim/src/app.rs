@@ -2,9 +2,7 @@
 
 use crate::oracle::{Failure, Reference};
 use crate::stream::Stream;
-use smoltcp::iface::{Context, SocketHandle};
-use smoltcp::socket::tcp::{RecvError, Socket, State};
-use smoltcp::wire::IpAddress;
+use smoltcp::iface::SocketHandle;
 use stack::Instant;
 use stack::time::Duration;
 use std::net::IpAddr;
@@ -46,6 +44,34 @@ pub struct Pause {
     pub after: u64,
     /// For so long.
     pub lasts: Duration,
+}
+
+/// A connection as a host's TCP, whichever it is, offers it to what runs on the host.
+pub trait Socket {
+    /// Opens it, from port `from` if the host lets one choose.
+    fn open(&mut self, from: u16, to: IpAddr, port: u16);
+    /// Whether the handshake is through, and this end not closed.
+    fn is_up(&self) -> bool;
+    /// Whether it waits for somebody to open.
+    fn listens(&self) -> bool;
+    /// Whether nothing is left of it.
+    fn is_closed(&self) -> bool;
+    /// Whether it can neither send nor get anything new.
+    fn has_ended(&self) -> bool;
+    /// Whether there is something to be read.
+    fn can_recv(&mut self) -> bool;
+    /// Gives what there is to `take`, which says how many octets of it were read.
+    fn recv(&mut self, take: &mut dyn FnMut(&[u8]) -> usize);
+    /// Whether the other end's stream has ended, and all before it was read.
+    fn is_finished(&mut self) -> bool;
+    /// Whether it takes octets to be sent.
+    fn can_send(&self) -> bool;
+    /// Takes octets to be sent; how many.
+    fn send(&mut self, data: &[u8]) -> usize;
+    /// Ends what this end sends.
+    fn close(&mut self);
+    /// Resets it.
+    fn abort(&mut self);
 }
 
 /// One end of a flow.
@@ -129,34 +155,29 @@ impl Endpoint {
     }
 
     /// Does what can be done now; whether the socket may have something to send.
-    pub fn run(&mut self, now: Instant, socket: &mut Socket<'static>, cx: &mut Context) -> bool {
+    pub fn run(&mut self, now: Instant, socket: &mut dyn Socket) -> bool {
         if !self.opened && self.opens <= now {
             self.opened = true;
             if let Role::Opens { from, to, port } = self.role {
-                let opens = socket.connect(cx, (IpAddress::from(to), port), from);
-                opens.expect("a socket of its own");
+                socket.open(from, to, port);
             }
             return true;
         }
         self.listens = false;
-        self.up |= socket.may_send();
+        self.up |= socket.is_up();
         if !self.up {
-            self.over = self.opened && socket.state() == State::Closed;
-            self.listens = socket.state() == State::Listen;
+            self.over = self.opened && socket.is_closed();
+            self.listens = socket.listens();
             return false;
         }
         let mut moved = self.receive(now, socket);
         moved |= self.send(socket);
         moved |= self.end(socket);
-        let ended = matches!(
-            socket.state(),
-            State::Closed | State::TimeWait | State::Listen
-        );
-        self.over = ended && !socket.can_recv();
+        self.over = socket.has_ended() && !socket.can_recv();
         moved
     }
 
-    fn receive(&mut self, now: Instant, socket: &mut Socket<'static>) -> bool {
+    fn receive(&mut self, now: Instant, socket: &mut dyn Socket) -> bool {
         if self.reads_again.is_some_and(|at| now < at) {
             return false;
         }
@@ -175,16 +196,17 @@ impl Endpoint {
             });
             let flow = self.flow;
             let expects = &mut self.expects;
-            let wrong = socket.recv(|data| {
+            let failure = &mut self.failure;
+            socket.recv(&mut |data| {
                 let part = &data[..data.len().min(limit)];
-                (part.len(), expects.take(flow, part).err())
+                if let Err(wrong) = expects.take(flow, part) {
+                    failure.get_or_insert(wrong);
+                }
+                part.len()
             });
-            if let Ok(Some(wrong)) = wrong {
-                self.failure.get_or_insert(wrong);
-            }
             moved = true;
         }
-        if !self.finished && matches!(socket.recv(|_| (0, ())), Err(RecvError::Finished)) {
+        if !self.finished && socket.is_finished() {
             self.finished = true;
             if let Err(cut) = self.expects.end(self.flow) {
                 self.failure.get_or_insert(cut);
@@ -193,14 +215,14 @@ impl Endpoint {
         moved
     }
 
-    fn send(&mut self, socket: &mut Socket<'static>) -> bool {
+    fn send(&mut self, socket: &mut dyn Socket) -> bool {
         let mut moved = false;
         while self.sent < self.sends.len && socket.can_send() {
             let mut part = [0; 4096];
             let len = (self.sends.len - self.sent).min(4096);
             let part = &mut part[..usize::try_from(len).unwrap_or(0)];
             self.sends.fill(self.sent, part);
-            let taken = socket.send_slice(part).unwrap_or(0);
+            let taken = socket.send(part);
             if taken == 0 {
                 break;
             }
@@ -210,7 +232,7 @@ impl Endpoint {
         moved
     }
 
-    fn end(&mut self, socket: &mut Socket<'static>) -> bool {
+    fn end(&mut self, socket: &mut dyn Socket) -> bool {
         let all_sent = self.sent == self.sends.len;
         let now = match self.close {
             Close::WhenSent => all_sent,

@@ -1,4 +1,5 @@
-//! A link between two nodes: a lane each way, and the middleboxes on it, which sit where its first end is.
+//! A link between two nodes: a lane each way, and the middleboxes on it, which sit where its first end is; but for one that
+//! may sit at its second end.
 
 use crate::lane::Lane;
 use crate::middlebox::{Middlebox, Way};
@@ -31,6 +32,8 @@ pub struct Cable {
     pub lanes: [Lane; 2],
     /// From the first end on: a frame that goes forth passes them in this order, and then the lane.
     pub boxes: Vec<Box<dyn Middlebox>>,
+    /// At the second end. It does nothing by itself: its deadlines are not looked at.
+    pub far: Option<Box<dyn Middlebox>>,
 }
 
 impl Cable {
@@ -39,15 +42,32 @@ impl Cable {
         if self.ends[0].node == from {
             self.through(now, 0, Way::Forth, frame, out);
         } else {
-            self.onto_lane(now, Way::Back, frame, out);
+            self.at_far(now, Way::Back, frame, out);
+        }
+    }
+
+    /// A frame comes to the second end, or leaves it.
+    fn at_far(&mut self, now: Instant, way: Way, frame: Vec<u8>, out: &mut Vec<Arrival>) {
+        let mut made = Vec::new();
+        match &mut self.far {
+            Some(far) => far.pass(now, way, frame, &mut made),
+            None => made.push((way, frame)),
+        }
+        for (way, frame) in made {
+            match way {
+                Way::Forth => out.push(Arrival {
+                    plug: self.ends[1],
+                    frame,
+                }),
+                Way::Back => self.onto_lane(now, way, frame, out),
+            }
         }
     }
 
     /// Takes all that arrives by `now`.
     pub fn arrivals(&mut self, now: Instant, out: &mut Vec<Arrival>) {
         while let Some(frame) = self.lanes[0].take(now) {
-            let plug = self.ends[1];
-            out.push(Arrival { plug, frame });
+            self.at_far(now, Way::Forth, frame, out);
         }
         while let Some(frame) = self.lanes[1].take(now) {
             self.through(now, self.boxes.len(), Way::Back, frame, out);

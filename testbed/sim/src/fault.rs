@@ -55,6 +55,15 @@ pub enum Fault {
         /// For how long.
         lasts: Duration,
     },
+    /// Chance repeats itself at a box, so that tokens collide.
+    Repeats {
+        /// Which box, from the client on.
+        machine: usize,
+        /// From when.
+        from: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
     /// There is a middlebox on link `cable`, for good.
     Middlebox {
         /// Which link.
@@ -69,7 +78,9 @@ impl Fault {
     #[must_use]
     pub fn may_break(&self, net: &Net) -> bool {
         match self {
-            Self::Lane { .. } | Self::Device { .. } | Self::Late { .. } => false,
+            Self::Lane { .. } | Self::Device { .. } | Self::Late { .. } | Self::Repeats { .. } => {
+                false
+            },
             Self::Middlebox { cable, kind } => breaks(net.chain, *cable, kind),
         }
     }
@@ -80,7 +91,8 @@ impl Fault {
         match self {
             Self::Lane { from, lasts, .. }
             | Self::Device { from, lasts, .. }
-            | Self::Late { from, lasts, .. } => Some(*from + *lasts),
+            | Self::Late { from, lasts, .. }
+            | Self::Repeats { from, lasts, .. } => Some(*from + *lasts),
             Self::Middlebox { .. } => None,
         }
     }
@@ -89,10 +101,10 @@ impl Fault {
 /// Whether a middlebox on link `cable` may end a flow. Nothing that happens to a secondary access may: the connection goes
 /// on by the others. Where TCP is on both sides, what spares TCP spares the flow.
 fn breaks(chain: Chain, cable: usize, kind: &Kind) -> bool {
-    let access = chain.is_access(cable);
-    if access && cable > 1 {
+    if chain.is_secondary(cable) {
         return false;
     }
+    let access = chain.is_access(cable);
     match kind {
         Kind::Strip { from, .. } => access && matches!(from, From::Data | From::Nth(_)),
         // Windows that are misread make a flow slow beyond all patience.
@@ -104,7 +116,9 @@ fn breaks(chain: Chain, cable: usize, kind: &Kind) -> bool {
         Kind::Join { .. } | Kind::Accelerator => access,
         Kind::Portal(_) => true,
         Kind::Forger { forgery, .. } => *forgery == Forgery::Reset,
-        Kind::Nat { forgets, timeout } => forgets.is_some() || timeout.is_some(),
+        Kind::Nat {
+            forgets, timeout, ..
+        } => forgets.is_some() || timeout.is_some(),
         Kind::Swap(_) => access,
         Kind::Numbers { .. } | Kind::Split(_) | Kind::Insert(_) => false,
     }
@@ -124,7 +138,7 @@ pub fn changes(net: &Net, faults: &[Fault], from: usize) -> (Swaps, Option<u64>)
             // Additional subflows whose checksum fails are reset; without checksums nobody knows.
             Kind::Swap(ways) if ways[from] && swaps != Swaps::All => {
                 let checked = net.checksum[0] || net.checksum[1];
-                swaps = match (checked, *cable > 1) {
+                swaps = match (checked, net.chain.is_secondary(*cable)) {
                     (false, _) => Swaps::Some,
                     (true, true) => swaps,
                     (true, false) => Swaps::Since,
@@ -179,7 +193,11 @@ fn middlebox(net: &Net, rng: &mut Rng) -> Fault {
     let join = |rng: &mut Rng| Kind::Join {
         keeps_second: rng.percent(50),
     };
-    let kind = match (rng.below(20), access) {
+    if access && matches!(net.chain, Chain::Native(_)) {
+        let kind = around_strangers(rng, ways);
+        return Fault::Middlebox { cable, kind };
+    }
+    let kind = match (rng.below(24), access) {
         (0..=2, true) => Kind::Strip {
             from: strip_from(rng),
             ways,
@@ -194,15 +212,39 @@ fn middlebox(net: &Net, rng: &mut Rng) -> Fault {
         (11, _) => Kind::Nat {
             forgets: rng.percent(50).then(|| millis(rng, 100, 4_000)),
             timeout: rng.percent(30).then(|| millis(rng, 1_000, 8_000)),
+            addresses: rng.percent(50),
         },
         (12 | 13, _) => Kind::Numbers {
             key: rng.u64(),
             sack: rng.percent(70),
         },
-        (14..=17, _) => forger(net.chain, cable, rng),
+        (14..=20, _) => forger(net.chain, cable, rng),
+        // What happens to additional subflows alone must be seen there.
+        (21 | 22, _) if net.chain.is_secondary(cable) => Kind::Swap([true, true]),
         _ => Kind::Options(change(rng)),
     };
     Fault::Middlebox { cable, kind }
+}
+
+/// A middlebox in front of a host whose Multipath TCP is not ours: what it makes of worse is no concern of ours.
+fn around_strangers(rng: &mut Rng, ways: [bool; 2]) -> Kind {
+    match rng.below(5) {
+        0 => Kind::Strip {
+            from: rng.pick(&[From::Syn, From::SynAck]),
+            ways,
+            close_up: rng.percent(50),
+        },
+        1 => Kind::Split(rng.between(100, 1200) as usize),
+        2 => Kind::Options(Change::Clamp(
+            u16::try_from(rng.between(536, 1400)).unwrap_or(536),
+        )),
+        3 => Kind::Options(Change::Order),
+        _ => Kind::Nat {
+            forgets: None,
+            timeout: None,
+            addresses: rng.percent(50),
+        },
+    }
 }
 
 fn strip_from(rng: &mut Rng) -> From {
@@ -240,6 +282,8 @@ fn forger(chain: Chain, cable: usize, rng: &mut Rng) -> Kind {
         Forgery::NearReset,
         Forgery::NearReset,
         Forgery::FarReset,
+        Forgery::Syn,
+        Forgery::Syn,
         Forgery::Syn,
         Forgery::OldData,
         Forgery::FarData,
@@ -290,7 +334,7 @@ fn spell(rng: &mut Rng, most: u32) -> (Duration, Duration) {
 fn lane_faults(net: &Net, rng: &mut Rng, faults: &mut Vec<Fault>) {
     let cable = rng.below(u32::try_from(net.shapes.len()).unwrap_or(1)) as usize;
     let share = |rng: &mut Rng, most: u32| rng.between(1, most) * (MILLION / 1000);
-    let ill = match rng.below(11) {
+    let ill = match rng.below(12) {
         0 | 1 => Ill::Loss(share(rng, 150)),
         2 => Ill::Burst {
             enter: share(rng, 30),
@@ -306,6 +350,10 @@ fn lane_faults(net: &Net, rng: &mut Rng, faults: &mut Vec<Fault>) {
         7 => Ill::Down,
         8 => Ill::Rate(u64::from(rng.between(100, 20_000)) * 1_000),
         9 => Ill::Queue(u64::from(rng.between(3, 40)) * 1_000),
+        10 => Ill::Narrow {
+            mtu: u16::try_from(rng.between(1280, 1499)).unwrap_or(1280),
+            tells: rng.percent(50),
+        },
         _ => Ill::Mark(share(rng, 500)),
     };
     let most = if ill == Ill::Down { 10_000 } else { 20_000 };
@@ -326,7 +374,7 @@ fn device_fault(net: &Net, rng: &mut Rng) -> Fault {
     let machines = net.chain.machines();
     let machine = rng.below(u32::try_from(machines.len()).unwrap_or(1)) as usize;
     let port = rng.below(u32::try_from(machines[machine]).unwrap_or(1)) as usize;
-    match rng.below(3) {
+    match rng.below(4) {
         0 => {
             let (from, lasts) = spell(rng, 3_000);
             Fault::Device {
@@ -346,6 +394,11 @@ fn device_fault(net: &Net, rng: &mut Rng) -> Fault {
                 from,
                 lasts,
             }
+        },
+        2 => Fault::Repeats {
+            machine,
+            from: Duration::ZERO,
+            lasts: millis(rng, 500, 3_000),
         },
         _ => {
             let (from, lasts) = spell(rng, 10_000);

@@ -1,15 +1,16 @@
 //! Hosts that we did not write: smoltcp's TCP, and on it what a plan has them send, read and close.
 
-use crate::app::{Endpoint, Role};
-use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use crate::app::{Endpoint, Role, Socket};
+use crate::card::{Card, smol};
+use crate::ecn::Ecn;
+use crate::probes::Probes;
+use smoltcp::iface::{Context, Interface, SocketSet};
 use smoltcp::socket::tcp;
-use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpListenEndpoint};
+use smoltcp::time::Duration as SmolDuration;
+use smoltcp::wire::{IpAddress, IpListenEndpoint};
 use stack::Instant;
 use stack::time::{Duration, earlier};
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 thread_local! {
@@ -19,52 +20,6 @@ thread_local! {
 
 /// The least time between two polls without news: smoltcp may say that something is due at once, and then do nothing.
 const LEAST: Duration = Duration::from_micros(50);
-
-/// A network card made of two queues.
-struct Card {
-    rx: VecDeque<Vec<u8>>,
-    tx: VecDeque<Vec<u8>>,
-    mtu: usize,
-}
-
-struct FromWire(Vec<u8>);
-struct ToWire<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl RxToken for FromWire {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-impl TxToken for ToWire<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut frame = vec![0; len];
-        let result = f(&mut frame);
-        self.0.push_back(frame);
-        result
-    }
-}
-
-impl Device for Card {
-    type RxToken<'a> = FromWire;
-    type TxToken<'a> = ToWire<'a>;
-
-    fn receive(&mut self, _: SmolInstant) -> Option<(FromWire, ToWire<'_>)> {
-        let frame = self.rx.pop_front()?;
-        Some((FromWire(frame), ToWire(&mut self.tx)))
-    }
-
-    fn transmit(&mut self, _: SmolInstant) -> Option<ToWire<'_>> {
-        Some(ToWire(&mut self.tx))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = self.mtu + 14;
-        capabilities
-    }
-}
 
 /// What a host's sockets are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +32,8 @@ pub struct Habits {
     pub reno: bool,
     /// Largest IP packet of its link.
     pub mtu: usize,
+    /// Whether it understands congestion marks (RFC 3168).
+    pub ecn: bool,
     /// Whether it gives up on a peer that is silent for ten minutes. A host that does not waits for ever, so that nothing
     /// but the boxes can end a wait.
     pub gives_up: bool,
@@ -88,59 +45,31 @@ pub struct Host {
     iface: Interface,
     sockets: SocketSet<'static>,
     habits: Habits,
+    ecn: Option<Ecn>,
+    probes: Probes,
     /// Its ends of flows, in the order of the plan.
     pub ends: Vec<Endpoint>,
     due: Option<Instant>,
 }
 
-fn smol(now: Instant) -> SmolInstant {
-    // Rounded up: a timer that is due at a fraction must be seen as due when the clock shows it.
-    SmolInstant::from_micros(i64::try_from(now.as_nanos().div_ceil(1_000)).unwrap_or(i64::MAX))
-}
-
 impl Host {
     /// A host with `addresses` (with prefix lengths) and a default route by each of `gateways`.
-    ///
-    /// # Panics
-    /// An address that does not parse: a mistake in the scene.
     #[must_use]
     pub fn new(
         mac: [u8; 6],
-        addresses: &[&str],
-        gateways: &[&str],
+        addresses: &[String],
+        gateways: &[String],
         habits: Habits,
         seed: u64,
     ) -> Self {
-        let mut card = Card {
-            rx: VecDeque::new(),
-            tx: VecDeque::new(),
-            mtu: habits.mtu,
-        };
-        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac)));
-        config.random_seed = seed;
-        let mut iface = Interface::new(config, &mut card, SmolInstant::ZERO);
-        iface.update_ip_addrs(|addrs| {
-            for address in addresses {
-                let net: ipnet::IpNet = address.parse().expect("an address of the scene");
-                let cidr = IpCidr::new(IpAddress::from(net.addr()), net.prefix_len());
-                addrs
-                    .push(cidr)
-                    .expect("room for the addresses of the scene");
-            }
-        });
-        for gateway in gateways {
-            let routes = iface.routes_mut();
-            let added = match gateway.parse::<IpAddr>().expect("a gateway of the scene") {
-                IpAddr::V4(via) => routes.add_default_ipv4_route(via).map(|_| ()),
-                IpAddr::V6(via) => routes.add_default_ipv6_route(via).map(|_| ()),
-            };
-            added.expect("room for the routes of the scene");
-        }
+        let (card, iface) = Card::new(mac, habits.mtu, addresses, gateways, seed);
         Self {
             card,
             iface,
             sockets: SocketSet::new(Vec::new()),
             habits,
+            ecn: habits.ecn.then(Ecn::default),
+            probes: Probes::default(),
             ends: Vec::new(),
             due: None,
         }
@@ -182,6 +111,9 @@ impl Host {
 
     /// A frame has arrived.
     pub fn deliver(&mut self, now: Instant, frame: Vec<u8>) {
+        if let Some(ecn) = &mut self.ecn {
+            ecn.arrives(&frame);
+        }
         self.card.rx.push_back(frame);
         self.due = Some(now);
     }
@@ -204,13 +136,20 @@ impl Host {
             for end in &mut self.ends {
                 let Some(handle) = end.socket else { continue };
                 let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
-                moved |= end.run(now, socket, self.iface.context());
+                let mut socket = Smoltcp(socket, self.iface.context());
+                moved |= end.run(now, &mut socket);
             }
             if !moved {
                 break;
             }
         }
-        out.extend(self.card.tx.drain(..));
+        for frame in self.card.tx.drain(..) {
+            let frame = self.probes.leaves(frame);
+            out.push(match &mut self.ecn {
+                Some(ecn) => ecn.leaves(frame),
+                None => frame,
+            });
+        }
         let mut delay = self.iface.poll_delay(smol(now), &self.sockets);
         if delay.is_none() && self.nudge() {
             delay = self.iface.poll_delay(smol(now), &self.sockets);
@@ -247,5 +186,63 @@ impl Host {
             self.sockets.get_mut::<tcp::Socket<'_>>(handle).abort();
         }
         self.due = Some(now);
+    }
+}
+
+/// One of its sockets, and what it takes to open it.
+struct Smoltcp<'a>(&'a mut tcp::Socket<'static>, &'a mut Context);
+
+impl Socket for Smoltcp<'_> {
+    fn open(&mut self, from: u16, to: IpAddr, port: u16) {
+        let opens = self.0.connect(self.1, (IpAddress::from(to), port), from);
+        opens.expect("a socket of its own");
+    }
+
+    fn is_up(&self) -> bool {
+        self.0.may_send()
+    }
+
+    fn listens(&self) -> bool {
+        self.0.state() == tcp::State::Listen
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.state() == tcp::State::Closed
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(
+            self.0.state(),
+            tcp::State::Closed | tcp::State::TimeWait | tcp::State::Listen
+        )
+    }
+
+    fn can_recv(&mut self) -> bool {
+        self.0.can_recv()
+    }
+
+    fn recv(&mut self, take: &mut dyn FnMut(&[u8]) -> usize) {
+        // Nothing to receive: the caller has asked before.
+        let _ = self.0.recv(|data| (take(data), ()));
+    }
+
+    fn is_finished(&mut self) -> bool {
+        matches!(self.0.recv(|_| (0, ())), Err(tcp::RecvError::Finished))
+    }
+
+    fn can_send(&self) -> bool {
+        self.0.can_send()
+    }
+
+    fn send(&mut self, data: &[u8]) -> usize {
+        self.0.send_slice(data).unwrap_or(0)
+    }
+
+    fn close(&mut self) {
+        self.0.close();
+    }
+
+    fn abort(&mut self) {
+        self.0.abort();
     }
 }

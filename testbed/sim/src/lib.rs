@@ -4,19 +4,24 @@
 
 pub mod app;
 pub mod cable;
+pub mod card;
+pub mod ecn;
 pub mod fault;
 pub mod host;
 pub mod lane;
 pub mod middlebox;
+pub mod native;
 pub mod node;
 pub mod oracle;
 pub mod packet;
 pub mod plan;
 pub mod port;
+pub mod probes;
 pub mod rules;
 pub mod run;
 pub mod scene;
 pub mod seed;
 pub mod stream;
 pub mod trace;
+pub mod watch;
 pub mod world;

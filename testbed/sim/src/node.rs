@@ -1,8 +1,11 @@
 //! Who sits at the ends of links: hosts, and the boxes under test, each with the worker that a network card would drive.
 
+use crate::app::Endpoint;
 use crate::host::Host;
+use crate::native::Native;
 use crate::port::{Far, SimBuf, SimPort};
 use crate::seed::{self, Draw};
+use crate::watch::Watch;
 use apps::control::{Command, Reply};
 use apps::engine::{Engine, EngineConfig, Occupancy};
 use dataplane::{App, CoreId, PortInfo, Worker, mailbox};
@@ -15,6 +18,9 @@ const LEAST: Duration = Duration::from_micros(10);
 
 /// So many turns that do nothing in so short a time mean that a deadline has passed and stays.
 const IDLE_TURNS: u32 = 1_000;
+
+/// The seed of what is drawn again and again.
+const REPEATED: u64 = 0x5eed;
 
 /// See [`IDLE_TURNS`].
 const IDLE: Duration = Duration::from_millis(50);
@@ -30,6 +36,15 @@ pub struct Sleepy {
     pub lasts: Duration,
 }
 
+/// That chance repeats itself at a box: keys and with them tokens, nonces and ports are those of before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    /// When this begins.
+    pub from: Instant,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
 /// A box: the engine in its worker, and the far ends of its devices.
 pub struct Machine {
     /// What it is called.
@@ -39,6 +54,10 @@ pub struct Machine {
     pub far: Vec<Far>,
     due: Option<Instant>,
     sleepy: Option<Sleepy>,
+    repeats: Option<Repeats>,
+    /// Who looks at what it is given and what it sends, and what was seen first that must not be.
+    watch: Watch,
+    wrong: Option<String>,
     rng: Rng,
     /// What it holds without a flow: static forwards, for one.
     at_rest: Occupancy,
@@ -76,6 +95,9 @@ impl Machine {
             far,
             due: None,
             sleepy: None,
+            repeats: None,
+            watch: Watch::default(),
+            wrong: None,
             rng,
             at_rest,
             idle_turns: (0, Instant::ZERO),
@@ -87,8 +109,19 @@ impl Machine {
         self.sleepy = Some(sleepy);
     }
 
+    /// Has chance repeat itself for some time.
+    pub const fn repeat(&mut self, repeats: Repeats) {
+        self.repeats = Some(repeats);
+    }
+
+    /// Has whoever watches it know that keys may come again.
+    pub const fn keys_repeat(&mut self) {
+        self.watch.keys_repeat();
+    }
+
     /// A frame has arrived at the device `card`.
     pub fn deliver(&mut self, now: Instant, card: usize, frame: Vec<u8>) {
+        self.watch.given(&frame);
         self.far[card].put(frame);
         if self.due.is_none_or(|due| due > now) {
             self.due = Some(now + self.away(now));
@@ -113,12 +146,24 @@ impl Machine {
     /// One turn of its worker; what it sends goes to `out` with the device that it leaves by.
     pub fn poll(&mut self, now: Instant, out: &mut Vec<(usize, Vec<u8>)>) {
         self.far.iter().for_each(|far| far.at(now));
+        let on = |repeats: Repeats| repeats.from <= now && now < repeats.from + repeats.lasts;
+        if self.repeats.is_some_and(on) {
+            self.worker.app_mut().draw_from(Rng::from_u64(REPEATED));
+        }
         let moved = self.worker.poll(now);
         let (turns, since) = self.idle_turns;
         let idle = moved == 0 && now.since(since) < IDLE;
         self.idle_turns = if idle { (turns + 1, since) } else { (0, now) };
         for (card, far) in self.far.iter().enumerate() {
-            out.extend(far.take().into_iter().map(|frame| (card, frame)));
+            for (frame, is_taken) in far.take() {
+                // What the device does not take was sent nevertheless, as far as the box knows.
+                if let (None, Err(wrong)) = (&self.wrong, self.watch.sends(&frame)) {
+                    self.wrong = Some(wrong);
+                }
+                if is_taken {
+                    out.push((card, frame));
+                }
+            }
         }
         let waiting = self.far.iter().any(Far::is_waiting);
         let deadline = self.worker.next_deadline().map(|at| at.max(now + LEAST));
@@ -136,6 +181,12 @@ impl Machine {
     #[must_use]
     pub const fn is_restless(&self) -> bool {
         self.idle_turns.0 > IDLE_TURNS
+    }
+
+    /// What it sent and may not.
+    #[must_use]
+    pub fn wrong(&self) -> Option<&str> {
+        self.wrong.as_deref()
     }
 
     /// What it holds at present.
@@ -179,6 +230,8 @@ impl Machine {
 pub enum Node {
     /// A host.
     Host(Host),
+    /// A host that speaks Multipath TCP.
+    Native(Native),
     /// A box.
     Machine(Machine),
 }
@@ -188,6 +241,7 @@ impl Node {
     pub fn deliver(&mut self, now: Instant, card: usize, frame: Vec<u8>) {
         match self {
             Self::Host(host) => host.deliver(now, frame),
+            Self::Native(host) => host.deliver(now, card, frame),
             Self::Machine(machine) => machine.deliver(now, card, frame),
         }
     }
@@ -197,6 +251,7 @@ impl Node {
     pub const fn due(&self) -> Option<Instant> {
         match self {
             Self::Host(host) => host.due(),
+            Self::Native(host) => host.due(),
             Self::Machine(machine) => machine.due(),
         }
     }
@@ -209,7 +264,27 @@ impl Node {
                 host.poll(now, &mut frames);
                 out.extend(frames.into_iter().map(|frame| (0, frame)));
             },
+            Self::Native(host) => host.poll(now, out),
             Self::Machine(machine) => machine.poll(now, out),
+        }
+    }
+
+    /// The ends of flows that are on it.
+    #[must_use]
+    pub fn ends(&self) -> &[Endpoint] {
+        match self {
+            Self::Host(host) => &host.ends,
+            Self::Native(host) => &host.ends,
+            Self::Machine(_) => &[],
+        }
+    }
+
+    /// Ends flow `flow` by force, where it ends here.
+    pub fn abort(&mut self, now: Instant, flow: usize) {
+        match self {
+            Self::Host(host) => host.abort(now, flow),
+            Self::Native(host) => host.abort(now, flow),
+            Self::Machine(_) => {},
         }
     }
 }

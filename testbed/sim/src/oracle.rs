@@ -72,6 +72,13 @@ pub enum Failure {
         /// What was counted.
         what: String,
     },
+    /// A box sent what may not be sent after what it was given.
+    Sent {
+        /// Which box.
+        node: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The network does not come to rest.
     Restless {
         /// Who.
@@ -100,6 +107,7 @@ impl Failure {
             Self::Copied { .. } => "copied",
             Self::OverLimit { .. } => "over limit",
             Self::Lost { .. } => "lost",
+            Self::Sent { .. } => "sent",
             Self::Restless { .. } => "restless",
             Self::Panic { .. } => "panic",
             Self::Undetermined => "undetermined",
@@ -133,6 +141,7 @@ impl fmt::Display for Failure {
             Self::Copied { node } => write!(f, "{node} copied payload"),
             Self::OverLimit { node, what } => write!(f, "{node} is over its limits: {what}"),
             Self::Lost { what } => write!(f, "frames are lost between counters: {what}"),
+            Self::Sent { node, what } => write!(f, "{node} sent what it may not: {what}"),
             Self::Restless { who } => write!(f, "no rest: {who}"),
             Self::Panic { message } => write!(f, "panic: {message}"),
             Self::Undetermined => write!(f, "the same seed gave another trace"),

@@ -1,9 +1,9 @@
 //! TCP segments in Ethernet frames, read and written without the stack under test.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
-pub use flag::{ACK, FIN, PSH, RST, SYN};
+pub use flag::{ACK, CWR, ECE, FIN, PSH, RST, SYN};
 
 /// Control bits of a TCP header (RFC 9293 3.1).
 pub mod flag {
@@ -17,6 +17,10 @@ pub mod flag {
     pub const PSH: u8 = 8;
     /// The acknowledgment field counts.
     pub const ACK: u8 = 16;
+    /// Congestion was experienced, as the other end is told (RFC 3168 6.1).
+    pub const ECE: u8 = 64;
+    /// The congestion window was reduced for that.
+    pub const CWR: u8 = 128;
 }
 
 /// Kinds of TCP options.
@@ -225,6 +229,29 @@ impl Tcp {
 #[must_use]
 pub fn is_ip(frame: &[u8]) -> bool {
     matches!(frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]))
+}
+
+/// The address that an ARP request asks for (RFC 826).
+#[must_use]
+pub fn arp_asks_for(frame: &[u8]) -> Option<Ipv4Addr> {
+    let request = frame.get(12..22)? == [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
+    let target: [u8; 4] = frame.get(38..42)?.try_into().ok()?;
+    request.then_some(target.into())
+}
+
+/// The answer to an ARP request: `station` has the address that was asked for.
+#[must_use]
+pub fn arp_answer(request: &[u8], station: [u8; 6]) -> Vec<u8> {
+    let (asker, asked) = (&request[22..32], &request[38..42]);
+    [
+        &request[6..12],
+        &station,
+        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2],
+        &station,
+        asked,
+        asker,
+    ]
+    .concat()
 }
 
 /// Whether the checksums of a frame with IP and TCP in it are right; `None` for any other.

@@ -30,6 +30,8 @@ pub enum Chain {
     Plain,
     /// The box at the customer's edge and the box in the network, and so many access networks between them: 2 or 3.
     Bonded(usize),
+    /// The box in the network alone, and so many access networks between it and a client that speaks Multipath TCP itself.
+    Native(usize),
 }
 
 impl Chain {
@@ -39,6 +41,7 @@ impl Chain {
         match self {
             Self::Plain => 2,
             Self::Bonded(accesses) => accesses + 2,
+            Self::Native(accesses) => accesses + 1,
         }
     }
 
@@ -48,22 +51,39 @@ impl Chain {
         match self {
             Self::Plain => vec![2],
             Self::Bonded(accesses) => vec![accesses + 1; 2],
+            Self::Native(accesses) => vec![accesses + 1],
         }
     }
 
-    /// Whether link `cable` is an access network between two boxes.
+    /// Which access network link `cable` is, from 1 on: one with Multipath TCP at both ends.
+    #[must_use]
+    pub const fn access(self, cable: usize) -> Option<usize> {
+        match self {
+            Self::Bonded(accesses) if cable >= 1 && cable <= accesses => Some(cable),
+            Self::Native(accesses) if cable < accesses => Some(cable + 1),
+            _ => None,
+        }
+    }
+
+    /// Whether link `cable` is an access network.
     #[must_use]
     pub const fn is_access(self, cable: usize) -> bool {
-        matches!(self, Self::Bonded(accesses) if cable >= 1 && cable <= accesses)
+        self.access(cable).is_some()
+    }
+
+    /// Whether link `cable` is an access network that carries additional subflows alone.
+    #[must_use]
+    pub fn is_secondary(self, cable: usize) -> bool {
+        self.access(cable).is_some_and(|access| access > 1)
     }
 
     /// What link `cable` is called.
     #[must_use]
     pub fn name(self, cable: usize) -> String {
-        match self {
-            _ if cable + 1 == self.cables() => "core".into(),
-            Self::Plain | Self::Bonded(_) if cable == 0 => "lan".into(),
-            Self::Plain | Self::Bonded(_) => format!("access{cable}"),
+        match self.access(cable) {
+            Some(access) => format!("access{access}"),
+            None if cable + 1 == self.cables() => "core".into(),
+            None => "lan".into(),
         }
     }
 }
@@ -151,6 +171,55 @@ impl Plan {
         plan
     }
 
+    /// A network in which nothing goes wrong, and one flow over it: where tests begin that say themselves what does.
+    #[must_use]
+    pub fn quiet(chain: Chain) -> Self {
+        let habits = Habits {
+            buffer: 64 << 10,
+            timestamps: true,
+            reno: true,
+            mtu: 1500,
+            ecn: false,
+            gives_up: false,
+        };
+        let shape = |cable| {
+            let access = chain.is_access(cable);
+            Shape {
+                rate: if access { 10_000_000 } else { 0 },
+                queue: access.then_some(100_000),
+                delay: Duration::from_millis(if access { 10 } else { 1 }),
+                ..Shape::default()
+            }
+        };
+        Self {
+            seed: 1,
+            net: Net {
+                chain,
+                family: Family::Both,
+                versions: [Versions::V1; 2],
+                checksum: [false; 2],
+                overflow: false,
+                congestion: Coupling::Uncoupled,
+                tcp_congestion: Algorithm::Cubic,
+                announced: true,
+                buffer: 256 << 10,
+                pool: 8192,
+                habits: [habits; 2],
+                shapes: (0..chain.cables()).map(shape).collect(),
+            },
+            flows: vec![Flow {
+                opens: Duration::ZERO,
+                inbound: false,
+                v6: false,
+                sizes: [300_000; 2],
+                close: [Close::WhenSent, Close::AfterPeer],
+                pause: [None; 2],
+            }],
+            faults: Vec::new(),
+            without: None,
+        }
+    }
+
     /// Whether every flow must come through whole: nothing is done that may end one.
     #[must_use]
     pub fn promises(&self) -> bool {
@@ -193,10 +262,10 @@ impl Plan {
 }
 
 fn net(rng: &mut Rng) -> Net {
-    let chain = if rng.percent(15) {
-        Chain::Plain
-    } else {
-        Chain::Bonded(rng.pick(&[2, 2, 2, 3]))
+    let chain = match rng.below(100) {
+        0..15 => Chain::Plain,
+        15..25 => Chain::Native(2),
+        _ => Chain::Bonded(rng.pick(&[2, 2, 2, 3])),
     };
     let versions = [
         [Versions::V1; 2],
@@ -231,6 +300,7 @@ fn net(rng: &mut Rng) -> Net {
         timestamps: rng.percent(70),
         reno: rng.percent(80),
         mtu: 1500,
+        ecn: rng.percent(50),
         gives_up: false,
     };
     Net {
@@ -256,12 +326,13 @@ fn net(rng: &mut Rng) -> Net {
 }
 
 fn flows(net: &Net, rng: &mut Rng) -> Vec<Flow> {
-    let size = |rng: &mut Rng| match rng.below(6) {
+    let size = |rng: &mut Rng| match rng.below(7) {
         0 => 0,
         1 => u64::from(rng.between(1, 3_000)),
-        2 | 3 => u64::from(rng.between(3_000, 60_000)),
-        4 => u64::from(rng.between(60_000, 200_000)),
-        _ => u64::from(rng.between(200_000, 600_000)),
+        2 => u64::from(rng.between(3_000, 60_000)),
+        3 => u64::from(rng.between(60_000, 200_000)),
+        4 | 5 => u64::from(rng.between(200_000, 600_000)),
+        _ => u64::from(rng.between(600_000, 2_000_000)),
     };
     (0..rng.pick(&[1, 1, 1, 2, 3]))
         .map(|_| {
@@ -285,7 +356,7 @@ fn flows(net: &Net, rng: &mut Rng) -> Vec<Flow> {
             }
             Flow {
                 opens: Duration::from_millis(u64::from(rng.below(1_500))),
-                inbound: net.chain != Chain::Plain && rng.percent(25),
+                inbound: matches!(net.chain, Chain::Bonded(_)) && rng.percent(25),
                 v6: rng.percent(50),
                 sizes,
                 close,

@@ -60,7 +60,8 @@ pub struct Spell {
 pub struct Ring {
     now: Instant,
     rx: VecDeque<Vec<u8>>,
-    tx: Vec<Vec<u8>>,
+    /// What was to be sent, and whether the device took it.
+    tx: Vec<(Vec<u8>, bool)>,
     stats: PortStats,
     spells: Vec<Spell>,
     rng: Rng,
@@ -99,9 +100,9 @@ impl Far {
         }
     }
 
-    /// Takes what was sent.
+    /// Takes what was to be sent, each frame with whether the device took it.
     #[must_use]
-    pub fn take(&self) -> Vec<Vec<u8>> {
+    pub fn take(&self) -> Vec<(Vec<u8>, bool)> {
         std::mem::take(&mut self.0.borrow_mut().tx)
     }
 
@@ -210,18 +211,18 @@ impl Port for SimPort {
         }
         for (n, frame) in frames.drain(..).enumerate() {
             ring.stats.copied_in_stack += tcp_payload_in_header(frame.header.bytes()) as u64;
-            if n >= taken {
-                ring.stats.tx_dropped += 1;
-                continue;
-            }
             let mut whole = Vec::with_capacity(frame.len());
             whole.extend_from_slice(frame.header.bytes());
             for slice in &frame.payload {
                 whole.extend_from_slice(slice.bytes());
             }
-            ring.stats.tx_packets += 1;
-            ring.stats.tx_bytes += whole.len() as u64;
-            ring.tx.push(whole);
+            if n < taken {
+                ring.stats.tx_packets += 1;
+                ring.stats.tx_bytes += whole.len() as u64;
+            } else {
+                ring.stats.tx_dropped += 1;
+            }
+            ring.tx.push((whole, n < taken));
         }
     }
 

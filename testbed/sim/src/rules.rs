@@ -4,8 +4,7 @@
 //! it did not keep the rule. A box that did not verify checksums, for one, is a box to which every segment comes with a
 //! right one. So nothing in the product is there for this check, and nothing that it finds can be due to how it was built.
 //!
-//! Shims stand at the first end of a link, which is a box's own port on all links but the LAN: what travels forth is what
-//! the box sends, what travels back is what it gets.
+//! Shims stand at every port of every box.
 
 use crate::middlebox::{FlowId, Middlebox, Way, flow_of};
 use crate::packet::{self, ACK, FIN, RST, SYN, Tcp, kind};
@@ -69,11 +68,12 @@ impl Rule {
         }
     }
 
-    /// A shim that takes it out.
+    /// A shim that takes it out of the box at a link's first end, or at its second if `far`.
     #[must_use]
-    pub fn shim(self) -> Box<dyn Middlebox> {
+    pub fn shim(self, far: bool) -> Box<dyn Middlebox> {
         Box::new(Shim {
             rule: self,
+            far,
             next: BTreeMap::new(),
             highest: BTreeMap::new(),
             ended: BTreeSet::new(),
@@ -84,6 +84,7 @@ impl Rule {
 
 struct Shim {
     rule: Rule,
+    far: bool,
     /// What the box expects next of each flow: what it acknowledged last.
     next: BTreeMap<FlowId, u32>,
     /// For each direction of each flow the end of what was seen.
@@ -173,16 +174,18 @@ impl Shim {
 
 impl Middlebox for Shim {
     fn pass(&mut self, _now: Instant, way: Way, frame: Vec<u8>, out: &mut Vec<(Way, Vec<u8>)>) {
+        let leaves = (way == Way::Forth) != self.far;
         let frame = match self.rule {
-            Rule::Checksum if way == Way::Back => packet::repaired(frame),
+            Rule::Checksum if !leaves => packet::repaired(frame),
             _ => frame,
         };
         let Some(tcp) = Tcp::parse(&frame) else {
             return out.push((way, frame));
         };
-        let tcp = match way {
-            Way::Forth => self.sends(tcp),
-            Way::Back => self.gets(tcp),
+        let tcp = if leaves {
+            self.sends(tcp)
+        } else {
+            self.gets(tcp)
         };
         out.extend(tcp.map(|tcp| (way, tcp.frame())));
     }

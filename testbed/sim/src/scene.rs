@@ -9,7 +9,8 @@ use crate::cable::{Cable, Plug};
 use crate::fault::{Fault, changes};
 use crate::host::Host;
 use crate::lane::{self, Lane};
-use crate::node::{Machine, Node, Sleepy};
+use crate::native::Native;
+use crate::node::{Machine, Node, Repeats, Sleepy};
 use crate::oracle::Reference;
 use crate::plan::{Chain, Family, Net, Plan};
 use crate::port;
@@ -38,7 +39,7 @@ pub struct Scene {
 #[must_use]
 pub fn build(plan: &Plan) -> Scene {
     let net = &plan.net;
-    let mut nodes = vec![Node::Host(client(plan))];
+    let mut nodes = vec![client(plan)];
     match net.chain {
         Chain::Plain => {
             let config = EngineConfig {
@@ -57,6 +58,10 @@ pub fn build(plan: &Plan) -> Scene {
             )));
             nodes.push(Node::Machine(Machine::new("hag", hag, net.pool, plan.seed)));
         },
+        Chain::Native(accesses) => {
+            let hag = hag(plan, accesses, "10.1.0.2/32", "fd00:1::2/128");
+            nodes.push(Node::Machine(Machine::new("hag", hag, net.pool, plan.seed)));
+        },
     }
     nodes.push(Node::Host(server(plan)));
     let mut scene = Scene {
@@ -66,7 +71,10 @@ pub fn build(plan: &Plan) -> Scene {
     if let Some(rule) = plan.without {
         for cable in &mut scene.cables {
             if matches!(scene.nodes[cable.ends[0].node], Node::Machine(_)) {
-                cable.boxes.push(rule.shim());
+                cable.boxes.push(rule.shim(false));
+            }
+            if matches!(scene.nodes[cable.ends[1].node], Node::Machine(_)) {
+                cable.far = Some(rule.shim(true));
             }
         }
     }
@@ -123,6 +131,21 @@ impl Scene {
                     machine.sleep(Sleepy { away, from, lasts });
                 }
             },
+            Fault::Repeats {
+                machine,
+                from,
+                lasts,
+            } => {
+                let from = START + from;
+                for node in &mut self.nodes {
+                    if let Node::Machine(machine) = node {
+                        machine.keys_repeat();
+                    }
+                }
+                if let Some(machine) = self.machine(machine) {
+                    machine.repeat(Repeats { from, lasts });
+                }
+            },
             Fault::Middlebox { cable, kind } => self.cables[cable].boxes.push(kind.build(START)),
         }
     }
@@ -132,14 +155,10 @@ fn addr(text: &str) -> IpAddr {
     text.parse().expect("an address of the scene")
 }
 
-fn texts(all: &[String]) -> Vec<&str> {
-    all.iter().map(String::as_str).collect()
-}
-
 /// Where the client is: behind the box at the edge, or at the only box.
 const fn client_net(chain: Chain) -> u8 {
     match chain {
-        Chain::Plain => 1,
+        Chain::Plain | Chain::Native(_) => 1,
         Chain::Bonded(_) => 11,
     }
 }
@@ -149,25 +168,36 @@ fn host(plan: &Plan, which: usize, net: u8) -> Host {
     let gateways = [format!("10.{net}.0.1"), format!("fd00:{net}::1")];
     let mac = [2, 0, 0, 0, net, 2];
     let seed = derive(plan.seed, if which == 0 { "client" } else { "server" });
-    Host::new(
-        mac,
-        &texts(&ours),
-        &texts(&gateways),
-        plan.net.habits[which],
-        seed,
-    )
+    Host::new(mac, &ours, &gateways, plan.net.habits[which], seed)
 }
 
-fn client(plan: &Plan) -> Host {
-    let mut host = host(plan, 0, client_net(plan.net.chain));
+fn client(plan: &Plan) -> Node {
+    let Chain::Native(accesses) = plan.net.chain else {
+        let mut host = host(plan, 0, client_net(plan.net.chain));
+        ends(plan, 0).into_iter().for_each(|end| host.add(end));
+        return Node::Host(host);
+    };
+    let access = |n: usize| {
+        let family = family_of(&plan.net, n);
+        (of_family(family, n, 2), gateways(family, n))
+    };
+    let accesses: Vec<_> = (1..=accesses).map(access).collect();
+    let buffer = u32::try_from(plan.net.habits[0].buffer).unwrap_or(u32::MAX);
+    let mut host = Native::new(&accesses, buffer, derive(plan.seed, "client"));
     ends(plan, 0).into_iter().for_each(|end| host.add(end));
-    host
+    Node::Native(host)
 }
 
 fn server(plan: &Plan) -> Host {
     let mut host = host(plan, 1, 9);
     ends(plan, 1).into_iter().for_each(|end| host.add(end));
     host
+}
+
+/// The port that flow number `flow` is opened to.
+#[must_use]
+pub fn port(flow: usize) -> u16 {
+    80 + u16::try_from(flow).unwrap_or(0)
 }
 
 /// The ends of all flows at the client (0) or the server (1).
@@ -188,10 +218,10 @@ fn ends(plan: &Plan, which: usize) -> Vec<Endpoint> {
                 } else {
                     format!("10.{other}.0.2")
                 }),
-                port: 80 + number,
+                port: port(index),
             }
         } else {
-            Role::Waits { port: 80 + number }
+            Role::Waits { port: port(index) }
         };
         let (swaps, inserted) = changes(&plan.net, &plan.faults, 1 - which);
         let expects = Reference::new(streams[1 - which]).changed(swaps, inserted);
@@ -208,13 +238,13 @@ fn cables(plan: &Plan, nodes: usize) -> Vec<Cable> {
     let plug = |node, card| Plug { node, card };
     let ends = |cable: usize| match chain {
         _ if cable + 1 == chain.cables() => {
-            let card = if let Chain::Bonded(accesses) = chain {
-                accesses
-            } else {
-                1
+            let card = match chain {
+                Chain::Plain => 1,
+                Chain::Bonded(accesses) | Chain::Native(accesses) => accesses,
             };
             [plug(nodes - 2, card), plug(nodes - 1, 0)]
         },
+        Chain::Native(_) => [plug(0, cable), plug(1, cable)],
         Chain::Plain | Chain::Bonded(_) if cable == 0 => [plug(0, 0), plug(1, 0)],
         Chain::Plain | Chain::Bonded(_) => [plug(1, cable), plug(2, cable - 1)],
     };
@@ -228,6 +258,7 @@ fn cables(plan: &Plan, nodes: usize) -> Vec<Cable> {
             ends: ends(cable),
             lanes: [lane("forth"), lane("back")],
             boxes: Vec::new(),
+            far: None,
         }
     });
     cable.collect()
@@ -255,6 +286,13 @@ fn of_family(family: Family, net: usize, last: u8) -> Vec<String> {
     let v4 = (family != Family::V6).then(|| format!("10.{net}.0.{last}/24"));
     let v6 = (family != Family::V4).then(|| format!("fd00:{net}::{last}/64"));
     v4.into_iter().chain(v6).collect()
+}
+
+/// Addresses of the routers of an access, without prefix lengths.
+fn gateways(family: Family, net: usize) -> Vec<String> {
+    let all = of_family(family, net, 1).into_iter();
+    all.map(|text| text.split('/').next().unwrap_or_default().to_owned())
+        .collect()
 }
 
 fn family_of(net: &Net, access: usize) -> Family {
@@ -312,11 +350,10 @@ fn edge(plan: &Plan, accesses: usize) -> EngineConfig {
         };
         ports.push(PortSettings::new(&format!("access{n}"), role));
         if n > 1 {
-            let gateways = of_family(family, n, 1);
-            let bare = |text: &String| addr(text.split('/').next().unwrap_or_default());
+            let gateways = gateways(family, n);
             isolated.push(IsolatedConfig {
                 port: PortId(last),
-                gateways: gateways.iter().map(bare).collect(),
+                gateways: gateways.iter().map(|text| addr(text)).collect(),
             });
         }
     }
@@ -365,7 +402,7 @@ fn hag(plan: &Plan, accesses: usize, v4: &str, v6: &str) -> EngineConfig {
     interfaces.push(interface(accesses, [2, 0, 0, 0, 0xff, 9], &ours));
     ports.push(PortSettings::new("core", PortRole::Core));
     let mut routes = vec![route("0.0.0.0/0", "10.9.0.2"), route("::/0", "fd00:9::2")];
-    if plan.net.chain != Chain::Plain {
+    if matches!(plan.net.chain, Chain::Bonded(_)) {
         routes.extend([route(v4, "10.1.0.2"), route(v6, "fd00:1::2")]);
     }
     let own: Vec<IpAddr> = ["10.99.0.2", "fd00:99::2"].map(addr).into();
@@ -398,5 +435,8 @@ pub fn patience(plan: &Plan) -> Duration {
     // A reset that is lost leaves the other end to the boxes' keepalive, after two hours of silence.
     let gives_up = plan.net.habits.iter().any(|habits| habits.gives_up);
     let gives_up = Duration::from_secs(if gives_up { 9_000 } else { 0 });
-    Duration::from_secs(backed_off) + pauses + gives_up
+    // mptcp-rs says that a connection is over once its TIME-WAIT is.
+    let native = matches!(plan.net.chain, Chain::Native(_));
+    let time_wait = Duration::from_secs(if native { 130 } else { 0 });
+    Duration::from_secs(backed_off) + pauses + gives_up + time_wait
 }

@@ -141,12 +141,15 @@ impl World {
     /// What must hold of a node after each of its turns.
     fn check(&self, node: usize) -> Result<(), Failure> {
         match &self.nodes[node] {
-            Node::Host(host) => host
-                .ends
-                .iter()
-                .find_map(|end| end.failure.clone())
-                .map_or(Ok(()), Err),
+            host @ (Node::Host(_) | Node::Native(_)) => {
+                let failure = host.ends().iter().find_map(|end| end.failure.clone());
+                failure.map_or(Ok(()), Err)
+            },
             Node::Machine(machine) => {
+                if let Some(what) = machine.wrong() {
+                    let (node, what) = (machine.name, what.to_owned());
+                    return Err(Failure::Sent { node, what });
+                }
                 if machine.is_restless() {
                     let (name, holds) = (machine.name, machine.occupancy());
                     let (now, asks) = (self.now, machine.asks());
@@ -187,11 +190,7 @@ impl World {
     }
 
     fn ends(&self) -> impl Iterator<Item = &crate::app::Endpoint> {
-        let hosts = self.nodes.iter().filter_map(|node| match node {
-            Node::Host(host) => Some(host),
-            Node::Machine(_) => None,
-        });
-        hosts.flat_map(|host| &host.ends)
+        self.nodes.iter().flat_map(Node::ends)
     }
 
     fn state(&self, flow: usize) -> String {
@@ -239,9 +238,7 @@ impl World {
         self.excused.push(flow);
         let now = self.now;
         for node in &mut self.nodes {
-            if let Node::Host(host) = node {
-                host.abort(now, flow);
-            }
+            node.abort(now, flow);
         }
         true
     }
@@ -298,7 +295,7 @@ impl World {
     fn machines(&self) -> impl Iterator<Item = &crate::node::Machine> {
         self.nodes.iter().filter_map(|node| match node {
             Node::Machine(machine) => Some(machine),
-            Node::Host(_) => None,
+            Node::Host(_) | Node::Native(_) => None,
         })
     }
 
@@ -339,7 +336,7 @@ impl World {
         let now = self.now;
         let machines = self.nodes.iter_mut().filter_map(|node| match node {
             Node::Machine(machine) => Some(machine),
-            Node::Host(_) => None,
+            Node::Host(_) | Node::Native(_) => None,
         });
         machines
             .map(|machine| (machine.name, machine.counters(now)))

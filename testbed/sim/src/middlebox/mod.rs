@@ -106,6 +106,8 @@ pub enum Kind {
         forgets: Option<Duration>,
         /// How long it keeps one that is not used.
         timeout: Option<Duration>,
+        /// Whether it translates addresses, too, and not ports alone.
+        addresses: bool,
     },
     /// [`payload::Swap`].
     Swap([bool; 2]),
@@ -136,8 +138,13 @@ impl Kind {
                 most,
                 seed,
             } => Box::new(inject::Forger::new(forgery, ways, (every, most), seed)),
-            Self::Nat { forgets, timeout } => {
-                Box::new(nat::Nat::new(forgets.map(|after| start + after), timeout))
+            Self::Nat {
+                forgets,
+                timeout,
+                addresses,
+            } => {
+                let forgets = forgets.map(|after| start + after);
+                Box::new(nat::Nat::new(forgets, timeout, addresses))
             },
             Self::Swap(ways) => Box::new(payload::Swap(ways)),
             Self::Insert(before) => Box::new(payload::Insert::new(before)),

@@ -1,0 +1,351 @@
+//! Data sequence numbers (RFC 8684 3.3). Streams of data are told apart by their numbers, which begin at random among
+//! 2^64: what is within 2^32 of a stream's numbers belongs to it, by whichever subflow it comes.
+
+use super::stream::{Got, unwrap};
+use crate::middlebox::FlowId;
+use crate::packet::{self, Tcp, kind};
+use std::collections::BTreeMap;
+
+/// A number as it stands in an option: the whole, or its low half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    Whole(u64),
+    Low(u32),
+}
+
+impl Number {
+    fn read(octets: &[u8]) -> Option<Self> {
+        match octets.len() {
+            4 => Some(Self::Low(u32::from_be_bytes(octets.try_into().ok()?))),
+            _ => Some(Self::Whole(u64::from_be_bytes(octets.try_into().ok()?))),
+        }
+    }
+
+    /// The whole number, the one of all that is nearest to `near`.
+    fn near(self, near: u64) -> u64 {
+        match self {
+            Self::Whole(number) => number,
+            Self::Low(low) => {
+                let distance = low.wrapping_sub((near & 0xffff_ffff) as u32);
+                near.wrapping_add_signed(i64::from(distance.cast_signed()))
+            },
+        }
+    }
+}
+
+/// A mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mapping {
+    pub(super) dsn: Number,
+    ssn: u32,
+    /// Octets of data in it; the end of the stream is not counted.
+    pub(super) len: u64,
+    is_end: bool,
+    pub(super) is_infinite: bool,
+    /// What its checksum is of beside the payload, and the checksum, where it has one (RFC 8684 3.3.1).
+    checked: Option<[u8; 16]>,
+}
+
+impl Mapping {
+    /// Where in its flow it begins, the place nearest to `near`.
+    pub(super) fn begins(&self, near: u64) -> Option<u64> {
+        unwrap(self.ssn, 1, near)
+    }
+
+    /// A mapping is of what its segment carries, and its checksum is right (RFC 8684 3.3.1).
+    pub(super) fn covers(&self, at: u64, tcp: &Tcp) -> Result<(), String> {
+        let len = tcp.payload.len() as u64;
+        let begins = self.begins(at);
+        let holds = |begins: u64| begins <= at && at + len <= begins + self.len;
+        if len > 0 && !begins.is_some_and(holds) {
+            return Err(format!("{self:?} is not of the {len} octets at {at}"));
+        }
+        let whole = len == self.len && (len == 0 || begins == Some(at));
+        if let Some(head) = self.checked.filter(|_| whole)
+            && packet::checksum(&[&head, &tcp.payload]) != 0
+        {
+            return Err(format!("the checksum of {self:?} is wrong"));
+        }
+        Ok(())
+    }
+}
+
+/// What a DSS option says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dss {
+    pub(super) ack: Option<Number>,
+    pub(super) mapping: Option<Mapping>,
+}
+
+impl Dss {
+    pub(super) fn of(tcp: &Tcp) -> Option<Self> {
+        let mut ranges = tcp.ranges().into_iter();
+        let (_, range) = ranges.find(|(k, range)| {
+            *k == kind::MPTCP && range.len() >= 4 && tcp.options[range.start + 2] >> 4 == 2
+        })?;
+        let flags = tcp.options[range.start + 3];
+        let mut rest = &tcp.options[range.start + 4..range.end];
+        let mut number = |has: u8, whole: u8| {
+            if flags & has == 0 {
+                return None;
+            }
+            let len = if flags & whole == 0 { 4 } else { 8 };
+            let (octets, behind) = rest.split_at_checked(len)?;
+            rest = behind;
+            Number::read(octets)
+        };
+        let ack = number(1, 2);
+        let dsn = number(4, 8);
+        let mapping = dsn.and_then(|dsn| Mapping::read(dsn, flags & 16 != 0, rest));
+        Some(Self { ack, mapping })
+    }
+
+    pub(super) fn is_infinite(&self) -> bool {
+        self.mapping.is_some_and(|mapping| mapping.is_infinite)
+    }
+}
+
+impl Mapping {
+    fn read(dsn: Number, is_end: bool, rest: &[u8]) -> Option<Self> {
+        let len = u16::from_be_bytes(rest.get(4..6)?.try_into().ok()?);
+        let checked = match (dsn, rest.get(4..8)) {
+            (Number::Whole(dsn), Some(len_and_sum)) => {
+                let mut octets = [0; 16];
+                octets[..8].copy_from_slice(&dsn.to_be_bytes());
+                octets[8..12].copy_from_slice(&rest[..4]);
+                octets[12..].copy_from_slice(len_and_sum);
+                Some(octets)
+            },
+            _ => None,
+        };
+        Some(Self {
+            dsn,
+            ssn: u32::from_be_bytes(rest.get(..4)?.try_into().ok()?),
+            len: u64::from(len).saturating_sub(u64::from(is_end)),
+            is_end,
+            is_infinite: len == 0,
+            checked,
+        })
+    }
+}
+
+/// Octets of a stream kept for comparison.
+const KEPT: usize = 1 << 22;
+
+/// One stream of data.
+struct Stream {
+    /// The number of offset 0, the first that was seen.
+    first: u64,
+    /// The octets from offset `base` on that were seen: what the box sends.
+    octets: Vec<Option<u8>>,
+    base: u64,
+    end: Option<u64>,
+    /// The right edge of the other end's window, once a DATA_ACK told it.
+    limit: Option<u64>,
+    /// What came without a gap, and beyond one: what the box gets.
+    next: u64,
+    beyond: BTreeMap<u64, u64>,
+    /// For each flow its mappings: where each begins, where it ends, and the offset in the stream.
+    mappings: BTreeMap<(FlowId, u64), (u64, u64)>,
+}
+
+/// All streams of data that a box sends, or that it gets.
+#[derive(Default)]
+pub(super) struct Data(Vec<Stream>);
+
+impl Data {
+    /// The stream that `number` is of, on a flow that was seen to carry stream `known`.
+    pub(super) fn stream(&mut self, number: Number, known: Option<usize>) -> Option<usize> {
+        let Number::Whole(dsn) = number else {
+            return known;
+        };
+        let found = self.0.iter().position(|stream| stream.is_near(dsn));
+        Some(found.unwrap_or_else(|| {
+            self.0.push(Stream::from(dsn));
+            self.0.len() - 1
+        }))
+    }
+
+    fn of(&mut self, number: Number, known: Option<usize>) -> Option<(&mut Stream, u64)> {
+        let stream = self.0.get_mut(known?)?;
+        let near = stream.first.wrapping_add(stream.next.max(stream.last()));
+        let offset = number.near(near).wrapping_sub(stream.first);
+        // What is before the first that was seen is not looked at.
+        (offset >> 34 == 0).then_some((stream, offset))
+    }
+
+    /// The other end acknowledges.
+    pub(super) fn acknowledged(&mut self, known: Option<usize>, ack: Number, window: u64) {
+        // An additional subflow may carry acknowledgments alone.
+        let nearest = || match ack {
+            Number::Whole(dsn) => self.0.iter().position(|stream| stream.is_near(dsn)),
+            Number::Low(_) => None,
+        };
+        let known = known.or_else(nearest);
+        if let Some((stream, ack)) = self.of(ack, known) {
+            let limit = stream.limit.unwrap_or(0).max(ack + window);
+            stream.limit = Some(limit);
+        }
+    }
+
+    /// The box sends what `mapping` says of the `payload` at `at` of a flow.
+    pub(super) fn sends(
+        &mut self,
+        known: Option<usize>,
+        flow: FlowId,
+        mapping: &Mapping,
+        at: u64,
+        payload: &[u8],
+    ) -> Result<(), String> {
+        let Some((stream, offset)) = self.of(mapping.dsn, known) else {
+            return Ok(());
+        };
+        let last = offset + mapping.len;
+        if mapping.is_end && *stream.end.get_or_insert(last) != last {
+            return Err(format!("DATA_FIN moves to {last} (RFC 8684 3.3.3)"));
+        }
+        if stream.end.is_some_and(|end| last > end) {
+            return Err(format!("data {last} after DATA_FIN (RFC 8684 3.3.3)"));
+        }
+        let Some(begins) = mapping.begins(at).filter(|_| !payload.is_empty()) else {
+            return Ok(());
+        };
+        stream.map(flow, (begins, begins + mapping.len), offset)?;
+        stream.compare(offset + (at - begins), payload)
+    }
+
+    /// A mapping reaches the box in a segment at `at` of a flow, which has `given` the box what it has.
+    pub(super) fn mapped(
+        &mut self,
+        known: Option<usize>,
+        flow: FlowId,
+        mapping: &Mapping,
+        at: u64,
+        given: &Got,
+    ) {
+        let Some((stream, offset)) = self.of(mapping.dsn, known) else {
+            return;
+        };
+        if mapping.is_end {
+            stream.end = Some(offset + mapping.len);
+        }
+        let Some(at) = mapping.begins(at).filter(|_| mapping.len > 0) else {
+            return;
+        };
+        let end = at + mapping.len;
+        stream.mappings.insert((flow, at), (end, offset));
+        let parts = given.parts(at, end);
+        for (from, to) in parts {
+            stream.cover(offset + (from - at), offset + (to - at));
+        }
+    }
+
+    /// Octets reach the box that a mapping came before.
+    pub(super) fn arrived(&mut self, known: Option<usize>, flow: FlowId, at: u64, len: u64) {
+        let Some(stream) = known.and_then(|known| self.0.get_mut(known)) else {
+            return;
+        };
+        let end = at + len;
+        let of = stream.mappings.range((flow, 0)..(flow, end));
+        let parts = of.filter_map(|((_, from), (to, offset))| {
+            let (a, b) = (at.max(*from), end.min(*to));
+            (a < b).then(|| (offset + (a - from), offset + (b - from)))
+        });
+        let parts: Vec<_> = parts.collect();
+        parts.into_iter().for_each(|(a, b)| stream.cover(a, b));
+    }
+
+    /// The box acknowledges data: only what came (RFC 8684 3.3.2). The offset of what it acknowledges.
+    pub(super) fn acknowledges(
+        &mut self,
+        known: Option<usize>,
+        ack: Number,
+    ) -> Result<Option<u64>, String> {
+        let Some((stream, ack)) = self.of(ack, known) else {
+            return Ok(None);
+        };
+        let end = stream.next + u64::from(stream.end == Some(stream.next));
+        if ack > end {
+            return Err(format!("data {ack} is acknowledged, and {end} came"));
+        }
+        Ok(Some(ack))
+    }
+}
+
+impl Stream {
+    const fn from(first: u64) -> Self {
+        Self {
+            first,
+            octets: Vec::new(),
+            base: 0,
+            end: None,
+            limit: None,
+            next: 0,
+            beyond: BTreeMap::new(),
+            mappings: BTreeMap::new(),
+        }
+    }
+
+    const fn is_near(&self, dsn: u64) -> bool {
+        dsn.wrapping_sub(self.first).wrapping_add(1 << 32) >> 34 == 0
+    }
+
+    const fn last(&self) -> u64 {
+        self.base + self.octets.len() as u64
+    }
+
+    fn cover(&mut self, at: u64, end: u64) {
+        let known = self.beyond.entry(at).or_insert(end);
+        *known = end.max(*known);
+        while let Some(first) = self.beyond.first_entry().filter(|e| *e.key() <= self.next) {
+            self.next = self.next.max(first.remove());
+        }
+    }
+
+    /// What stands at a place of a flow is mapped once and for all (RFC 8684 3.3.1).
+    fn map(&mut self, flow: FlowId, (at, end): (u64, u64), offset: u64) -> Result<(), String> {
+        let overlaps = self.mappings.range((flow, 0)..(flow, end));
+        let other = overlaps
+            .rev()
+            .take_while(|((_, from), (to, _))| *from + (1 << 16) > at || *to > at)
+            .find(|((_, from), (to, other))| {
+                *to > at && other.wrapping_sub(*from) != offset.wrapping_sub(at)
+            });
+        if let Some(((_, from), (to, other))) = other {
+            return Err(format!(
+                "{at}..{end} is mapped to {offset}, and {from}..{to} of it to {other} before"
+            ));
+        }
+        self.mappings.insert((flow, at), (end, offset));
+        Ok(())
+    }
+
+    /// The same number is the same octet, on every subflow (RFC 8684 3.3.6), and all are in the window (3.3.4).
+    fn compare(&mut self, at: u64, payload: &[u8]) -> Result<(), String> {
+        let end = at + payload.len() as u64;
+        if let Some(limit) = self.limit.filter(|limit| end > limit + 1) {
+            return Err(format!("data {end} beyond the window {limit}"));
+        }
+        let place = |offset: u64| usize::try_from(offset - self.base).unwrap_or(0);
+        let from = at.max(self.base);
+        if from >= end {
+            return Ok(());
+        }
+        // One subflow may be ahead of what another has yet to send.
+        let (first, last) = (place(from), place(end));
+        if self.octets.len() < last {
+            self.octets.resize(last, None);
+        }
+        let skipped = usize::try_from(from - at).unwrap_or(0);
+        for (before, octet) in self.octets[first..last].iter_mut().zip(&payload[skipped..]) {
+            if *before.get_or_insert(*octet) != *octet {
+                return Err(format!("other data at {from}..{end} than before"));
+            }
+        }
+        if self.octets.len() > 2 * KEPT {
+            self.octets.drain(..KEPT);
+            self.base += KEPT as u64;
+        }
+        Ok(())
+    }
+}
