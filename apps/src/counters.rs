@@ -58,6 +58,7 @@ stack::counters! {
         JoinRefused "join_refused" "MP_JOINs refused: limit, fallback, or a wrong HMAC.",
         JoinLimit "join_limit" "MP_JOIN SYNs dropped because too many joins are half open.",
         JoinLimitSubscriber "join_limit_subscriber" "MP_JOIN SYNs dropped because too many joins of their subscriber are half open.",
+        JoinUnplaced "join_unplaced" "Joined subflows at ports that do not name their core, which this core has no room to remember.",
         JoinExpired "join_expired" "Half-open joins whose third ACK never came.",
         JoinStopped "join_stopped" "Joins of ours answered with a reset: no more are opened for that connection.",
         JoinSurplus "join_surplus" "MP_JOIN SYNs dropped in silence: their path has a subflow, or one of ours is under way there.",

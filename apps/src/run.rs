@@ -1,7 +1,8 @@
-//! How a box lives: it serves its control socket while its worker moves packets, and stops without a surprise.
+//! How a box lives: it serves its control socket while its workers move packets, and stops without a surprise.
 //!
-//! The worker runs on the thread that calls [`Supervisor::run`]. Everything else, sockets, signals and waiting, is on
-//! the supervisor's thread, which is started first: whoever pins the worker's thread later does not pin it too.
+//! The first worker runs on the thread that calls [`Supervisor::run`], each further one on a thread of its own. Everything
+//! else, sockets, signals and waiting, is on the supervisor's thread, which is started first: whoever pins a worker's thread
+//! later does not pin it too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,21 +10,21 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use dataplane::{App, AskError, Clock, Idle, Inbox, Mailbox, Port, Worker, mailbox};
+use dataplane::{App, AskError, Clock, Idle, Inbox, Port, Worker, mailbox};
 use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::control::server::{ServeError, Server};
-use crate::control::{Command, Reply, Status};
+use crate::control::{Command, Reply, Status, Workers};
 
 #[cfg(test)]
 mod tests;
 
-/// Commands that may wait for the worker.
+/// Commands that may wait for a worker.
 const MAILBOX: usize = 32;
 
-/// How long the worker may take for a command.
+/// How long a worker may take for a command.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a draining box looks whether it is empty.
@@ -35,15 +36,15 @@ pub enum RunError {
     /// It cannot be asked.
     #[error(transparent)]
     Control(#[from] ServeError),
-    /// There is no thread to supervise on.
-    #[error("the machine has no thread left for the supervisor: {0}")]
+    /// There is no thread to supervise on, or for a worker.
+    #[error("the machine has no thread left: {0}")]
     Thread(#[from] std::io::Error),
-    /// The supervisor ended before its time, which its own message explains.
-    #[error("the supervisor ended early")]
+    /// The supervisor or a worker ended before its time, which its own message explains.
+    #[error("the supervisor or a worker ended early")]
     Ended,
 }
 
-/// The thread beside the worker.
+/// The thread beside the workers.
 #[derive(Debug)]
 pub struct Supervisor {
     start: Sender<()>,
@@ -53,7 +54,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the supervisor, which at first only waits, and gives back the worker's end of its mailbox.
+    /// Starts the supervisor, which at first only waits, and gives back the end of its
+    /// mailbox of each worker, in the order of the configuration's cores.
     ///
     /// The first message on `stop` begins to drain, the second cuts the grace time short. A closed channel stops at once.
     ///
@@ -62,8 +64,10 @@ impl Supervisor {
     pub fn new(
         config: &Config,
         stop: Receiver<()>,
-    ) -> Result<(Self, Inbox<Command, Reply>), RunError> {
-        let (to_worker, inbox) = mailbox(MAILBOX);
+    ) -> Result<(Self, Vec<Inbox<Command, Reply>>), RunError> {
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
+            config.worker.cores.iter().map(|_| mailbox(MAILBOX)).unzip();
+        let workers = Workers::from(mailboxes);
         let (start, wait_for_start) = bounded(1);
         let (tell_started, started) = bounded(1);
         let stopped = Arc::new(AtomicBool::new(false));
@@ -78,7 +82,7 @@ impl Supervisor {
                     if wait_for_start.recv().is_err() {
                         return;
                     }
-                    let served = Server::start(&socket, to_worker.clone());
+                    let served = Server::start(&socket, workers.clone());
                     let server = match served {
                         Ok(server) => {
                             let _ = tell_started.send(Ok(()));
@@ -90,7 +94,7 @@ impl Supervisor {
                         },
                     };
                     let _ = stop.recv();
-                    wind_down(&to_worker, &stop, grace);
+                    wind_down(&workers, &stop, grace);
                     drop(server);
                     stopped.store(true, Ordering::Release);
                 }
@@ -101,43 +105,89 @@ impl Supervisor {
             stopped,
             thread,
         };
-        Ok((supervisor, inbox))
+        Ok((supervisor, inboxes))
     }
 
-    /// Opens the control socket, runs `worker` on this thread until it was told to stop and has stopped, and removes
-    /// the socket. The ports are still open when this returns, and everything was handed to them.
+    /// Opens the control socket, runs `workers` until they were told to stop and have stopped, and removes the socket. The
+    /// first runs on this thread; each further one on its own, which first calls `settle` with the worker's place. The ports
+    /// are still open when this returns, and everything was handed to them.
     ///
     /// # Errors
     /// [`RunError::Control`] if there is no control socket: nothing has run then.
     pub fn run<P, A>(
         self,
-        worker: &mut Worker<P, A>,
+        workers: &mut [Worker<P, A>],
         clock: &Clock,
         idle: Idle,
+        settle: impl Fn(usize) + Sync,
     ) -> Result<(), RunError>
     where
-        P: Port,
-        A: App<P::Buf, Command = Command, Reply = Reply>,
+        P: Port<Buf: Send> + Send,
+        A: App<P::Buf, Command: Send, Reply: Send, Word: Send> + Send,
     {
         self.start.send(()).map_err(|_| RunError::Ended)?;
         self.started.recv().map_err(|_| RunError::Ended)??;
-        dataplane::run(worker, clock, idle, |_| {
-            self.stopped.load(Ordering::Acquire) || self.thread.is_finished()
-        });
-        // What the last commands had to send.
-        worker.poll(clock.now());
+        let Some((first, others)) = workers.split_first_mut() else {
+            return Err(RunError::Ended);
+        };
+        let over = &AtomicBool::new(false);
+        let stop = || {
+            over.load(Ordering::Acquire)
+                || self.stopped.load(Ordering::Acquire)
+                || self.thread.is_finished()
+        };
+        let turn = |worker: &mut Worker<P, A>| {
+            // One that fails stops all: none of them is a box without the others.
+            let _ends = Ends(over);
+            dataplane::run(worker, clock, idle, |_| stop());
+            // What the last commands had to send.
+            worker.poll(clock.now());
+        };
+        let (turn, settle) = (&turn, &settle);
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (place, worker) in (1..).zip(others) {
+                let started = thread::Builder::new()
+                    .name(format!("worker-{place}"))
+                    .spawn_scoped(scope, move || {
+                        settle(place);
+                        turn(worker);
+                    });
+                match started {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        over.store(true, Ordering::Release);
+                        return Err(RunError::Thread(error));
+                    },
+                }
+            }
+            turn(first);
+            let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
+            joined
+                .collect::<Result<(), _>>()
+                .map_err(|_| RunError::Ended)
+        })?;
         self.thread.join().map_err(|_| RunError::Ended)
     }
 }
 
+/// Says so when a worker ends, however it does.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Bypasses new flows, waits for those there are, and resets what is left after `grace`.
-fn wind_down(worker: &Mailbox<Command, Reply>, hurry: &Receiver<()>, grace: Duration) {
+fn wind_down(workers: &Workers, hurry: &Receiver<()>, grace: Duration) {
     let clock = Clock::start();
     info!("stopping: new flows are bypassed, existing ones have {grace:?}");
     let mut last = Status::default();
     let mut command = Command::Drain;
     loop {
-        match worker.ask(command, PATIENCE) {
+        match workers.ask(command, PATIENCE) {
             Ok(Reply::Status(status)) => {
                 last = status;
                 command = Command::ShowStatus;
@@ -162,7 +212,7 @@ fn wind_down(worker: &Mailbox<Command, Reply>, hurry: &Receiver<()>, grace: Dura
         pending = last.pending,
         "stopping: the rest is reset"
     );
-    if let Err(error) = worker.ask(Command::ResetAll, PATIENCE) {
-        warn!(%error, "the worker did not reset its connections");
+    if let Err(error) = workers.ask(Command::ResetAll, PATIENCE) {
+        warn!(%error, "a worker did not reset its connections");
     }
 }

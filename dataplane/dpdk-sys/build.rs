@@ -13,10 +13,11 @@ const INSTALL: &str = "run `apt-get install -y libdpdk-dev dpdk clang libclang-d
 /// The part of libdpdk that the bindings use; drivers are loaded by EAL at run time.
 const LIBRARIES: [&str; 4] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool"];
 
-const FUNCTIONS: &str = "braid_.*|rte_eal_init|rte_strerror|rte_dev_probe|rte_dev_remove\
+const FUNCTIONS: &str = "braid_.*|rte_eal_init|rte_thread_register|rte_strerror|rte_dev_probe|rte_dev_remove\
     |rte_mempool_free|rte_mempool_avail_count\
     |rte_eth_dev_(get_port_by_name|info_get|configure|adjust_nb_rx_tx_desc|start|stop|close|set_mtu)\
-    |rte_eth_(rx|tx)_queue_setup|rte_eth_macaddr_get|rte_eth_stats_get|rte_eth_allmulticast_enable";
+    |rte_eth_(rx|tx)_queue_setup|rte_eth_macaddr_get|rte_eth_stats_get|rte_eth_allmulticast_enable\
+    |rte_eth_dev_rss_(reta_update|reta_query|hash_conf_get)";
 
 const CONSTANTS: &str = "BRAID_.*|RTE_PKTMBUF_HEADROOM|SOCKET_ID_ANY";
 

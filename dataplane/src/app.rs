@@ -8,19 +8,31 @@ use stack::{Frame, Instant, PacketBuf, PortId};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CoreId(pub u8);
 
+/// Whose a received frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// One core's.
+    Core(CoreId),
+    /// The receiving core's, and all others get a copy to learn from: see [`App::overhear`].
+    Every,
+}
+
 /// One core's share of the program: it owns its connections, timers and counters, and shares nothing.
 ///
 /// The worker calls, once per turn and in this order: [`command`](Self::command) for each waiting command,
-/// [`input`](Self::input) for each port's burst of frames that [`owner`](Self::owner) gave to this core,
-/// [`buffers`](Self::buffers), [`flush`](Self::flush). Frames pushed to `out` leave after `flush`, in their order per port.
+/// [`input`](Self::input) for what other cores handed over and for each port's burst of frames that
+/// [`owner`](Self::owner) gave to this core, [`buffers`](Self::buffers), [`flush`](Self::flush). Frames pushed to `out`
+/// leave after `flush`, in their order per port.
 pub trait App<B: PacketBuf> {
     /// What the control thread may ask.
     type Command;
     /// What it gets back.
     type Reply;
+    /// What cores tell each other.
+    type Word: Copy;
 
-    /// The core that owns the flow of `frame`, which came in by `port`. Ours unless another core must see it.
-    fn owner(&self, port: PortId, frame: &[u8]) -> CoreId;
+    /// The core that owns the flow of `frame`, which came in by `port` of this core. Asked only where there are several.
+    fn owner(&self, port: PortId, frame: &[u8]) -> Owner;
 
     /// Takes the frames that came in by `port`, in their order: at least one, at most [`BURST`](crate::BURST). Leaves
     /// `burst` empty.
@@ -31,6 +43,30 @@ pub trait App<B: PacketBuf> {
         burst: &mut Vec<Received<B>>,
         out: &mut Vec<Frame<B>>,
     );
+
+    /// Learns from a frame that another core answers ([`Owner::Every`]); what waited for that is pushed to `out`.
+    fn overhear(
+        &mut self,
+        _now: Instant,
+        _port: PortId,
+        _received: Received<B>,
+        _out: &mut Vec<Frame<B>>,
+    ) {
+    }
+
+    /// The next frame of which [`input`](Self::input) found that another core owns it after all. Asked after each burst
+    /// where there are several cores.
+    fn hand_over(&mut self) -> Option<(CoreId, PortId, Received<B>)> {
+        None
+    }
+
+    /// The next thing that all other cores are to know. Asked at the end of a turn where there are several.
+    fn tell(&mut self) -> Option<Self::Word> {
+        None
+    }
+
+    /// Another core tells this one something.
+    fn told(&mut self, _from: CoreId, _word: Self::Word) {}
 
     /// Ends the turn: every connection that was woken and every timer that is due, once.
     fn flush(&mut self, now: Instant, out: &mut Vec<Frame<B>>);

@@ -12,15 +12,17 @@ pub mod idle;
 pub mod mailbox;
 pub mod memory;
 pub mod port;
+pub mod siblings;
 #[cfg(test)]
 mod testing;
 pub mod worker;
 
-pub use app::{App, CoreId};
+pub use app::{App, CoreId, Owner};
 pub use clock::Clock;
 pub use idle::{Idle, run};
-pub use mailbox::{AskError, Inbox, Mailbox, mailbox};
+pub use mailbox::{AskError, Inbox, Mailbox, await_reply, mailbox};
 pub use memory::{MemBuf, MemPort, MemWire};
 pub use port::{BURST, BufferUse, Port, PortInfo, PortReport, PortStats, Received};
+pub use siblings::{Siblings, siblings};
 pub use stack::buf::RxChecksum;
 pub use worker::{Worker, WorkerStats};

@@ -45,12 +45,7 @@ impl<C, R> Mailbox<C, R> {
     /// # Errors
     /// [`AskError`]: the worker is busy, gone, or slower than `patience`.
     pub fn ask(&self, command: C, patience: Duration) -> Result<R, AskError> {
-        self.post(command)?
-            .recv_timeout(patience)
-            .map_err(|error| match error {
-                RecvTimeoutError::Timeout => AskError::TimedOut,
-                RecvTimeoutError::Disconnected => AskError::Gone,
-            })
+        await_reply(&self.post(command)?, patience)
     }
 
     /// Leaves `command` for the worker's next turn; the reply comes by the returned channel, which may be dropped.
@@ -67,6 +62,17 @@ impl<C, R> Mailbox<C, R> {
             })?;
         Ok(answer)
     }
+}
+
+/// Waits at most `patience` for the reply to a command that was left with [`Mailbox::post`].
+///
+/// # Errors
+/// [`AskError`]: the worker is gone, or slower than `patience`.
+pub fn await_reply<R>(answer: &Receiver<R>, patience: Duration) -> Result<R, AskError> {
+    answer.recv_timeout(patience).map_err(|error| match error {
+        RecvTimeoutError::Timeout => AskError::TimedOut,
+        RecvTimeoutError::Disconnected => AskError::Gone,
+    })
 }
 
 /// The worker's end.

@@ -1,5 +1,6 @@
 //! A device that frames come in by and leave by, and what it counts.
 
+use crate::app::CoreId;
 use stack::buf::RxChecksum;
 use stack::{Frame, PacketBuf, Slice};
 
@@ -19,6 +20,12 @@ pub trait Port {
 
     /// Sends all of `frames`, in order, and leaves it empty. What the device does not take is counted as `tx_dropped`.
     fn transmit(&mut self, frames: &mut Vec<Frame<Self::Buf>>);
+
+    /// The worker that sends for this one, where the device has too few queues for each to have its own. What is sent
+    /// goes to it by a ring then, and [`transmit`](Self::transmit) is not called.
+    fn sent_by(&self) -> Option<CoreId> {
+        None
+    }
 
     /// What was counted since the port was opened.
     fn stats(&self) -> PortStats;

@@ -1,6 +1,6 @@
 //! A small app for this crate's own tests: it echoes, sends by timer, and notes what it was told.
 
-use crate::app::{App, CoreId};
+use crate::app::{App, CoreId, Owner};
 use crate::memory::MemBuf;
 use crate::port::{BufferUse, PortInfo, PortReport, Received};
 use crate::worker::WorkerStats;
@@ -8,8 +8,14 @@ use core::time::Duration;
 use stack::buf::{Chain, Header};
 use stack::{Frame, Instant, PortId};
 
-/// Frames that begin with this octet belong to core 1.
+/// Frames that begin with this octet belong to the core that the next one names.
 pub(crate) const FOREIGN: u8 = 0xee;
+
+/// Frames that begin with this octet are everybody's.
+pub(crate) const COMMON: u8 = 0xec;
+
+/// Frames that begin with this octet turn out to belong to the core that the next one names.
+pub(crate) const MISTAKEN: u8 = 0xed;
 
 #[derive(Default)]
 pub(crate) struct Echo {
@@ -22,6 +28,12 @@ pub(crate) struct Echo {
     pub(crate) ports: Vec<PortReport>,
     pub(crate) worker: WorkerStats,
     pub(crate) buffers: BufferUse,
+    /// The core that this is.
+    pub(crate) core: u8,
+    pub(crate) overheard: Vec<Vec<u8>>,
+    pub(crate) to_tell: Vec<u32>,
+    pub(crate) told: Vec<(CoreId, u32)>,
+    pub(crate) mistaken: Vec<(CoreId, PortId, Received<MemBuf>)>,
     pub(crate) calls: Vec<&'static str>,
 }
 
@@ -50,9 +62,36 @@ pub(crate) fn frame(port: u8, header: &[u8], received: Option<Received<MemBuf>>)
 impl App<MemBuf> for Echo {
     type Command = &'static str;
     type Reply = String;
+    type Word = u32;
 
-    fn owner(&self, _: PortId, frame: &[u8]) -> CoreId {
-        CoreId(u8::from(frame.first() == Some(&FOREIGN)))
+    fn owner(&self, _: PortId, frame: &[u8]) -> Owner {
+        match frame {
+            [FOREIGN, core, ..] => Owner::Core(CoreId(*core)),
+            [COMMON, ..] => Owner::Every,
+            _ => Owner::Core(CoreId(self.core)),
+        }
+    }
+
+    fn overhear(
+        &mut self,
+        _: Instant,
+        _: PortId,
+        received: Received<MemBuf>,
+        _: &mut Vec<Frame<MemBuf>>,
+    ) {
+        self.overheard.push(received.frame.bytes().to_vec());
+    }
+
+    fn hand_over(&mut self) -> Option<(CoreId, PortId, Received<MemBuf>)> {
+        self.mistaken.pop()
+    }
+
+    fn tell(&mut self) -> Option<u32> {
+        self.to_tell.pop()
+    }
+
+    fn told(&mut self, from: CoreId, word: u32) {
+        self.told.push((from, word));
     }
 
     fn input(
@@ -64,6 +103,12 @@ impl App<MemBuf> for Echo {
     ) {
         self.calls.push("input");
         for received in burst.drain(..) {
+            if let [MISTAKEN, core, ..] = *received.frame.bytes()
+                && core != self.core
+            {
+                self.mistaken.push((CoreId(core), port, received));
+                continue;
+            }
             self.inputs
                 .push((now, port, received.frame.bytes().to_vec()));
             if let Some(by) = self.answer_by {

@@ -1,8 +1,9 @@
 //! The loop: one core, its ports, and the app that it runs over them.
 
-use crate::app::{App, CoreId};
+use crate::app::{App, CoreId, Owner};
 use crate::mailbox::Inbox;
-use crate::port::{BufferUse, Port, PortReport, Received};
+use crate::port::{BURST, BufferUse, Port, PortReport, Received};
+use crate::siblings::{HandOver, Handed, Siblings};
 use stack::{Frame, Instant, PortId};
 
 /// Most ports of one worker: a [`PortId`] is one octet.
@@ -15,6 +16,12 @@ pub struct WorkerStats {
     pub polls: u64,
     /// Turns that moved no packet and carried out no command.
     pub idle_polls: u64,
+    /// Frames put into the rings of other cores: received ones that these own or learn from, and those that these send.
+    pub handed_over: u64,
+    /// Received frames taken out of the rings from other cores.
+    pub taken_over: u64,
+    /// Frames, and words between cores, lost as the ring to their core was full.
+    pub handover_full: u64,
     /// Received frames dropped as they belong to a core that this worker has no ring to.
     pub drop_no_core: u64,
     /// Frames dropped as the app named a port that does not exist.
@@ -27,8 +34,12 @@ pub struct Worker<P: Port, A: App<P::Buf>> {
     ports: Vec<P>,
     app: A,
     inbox: Inbox<A::Command, A::Reply>,
+    /// None if it is the only worker: then every frame is its own.
+    siblings: Option<Siblings<P::Buf, A::Word>>,
     stats: WorkerStats,
     received: Vec<Received<P::Buf>>,
+    /// Empty between turns, as the others are.
+    own: Vec<Received<P::Buf>>,
     out: Vec<Frame<P::Buf>>,
     per_port: Vec<Vec<Frame<P::Buf>>>,
 }
@@ -43,11 +54,21 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             ports,
             app,
             inbox,
+            siblings: None,
             stats: WorkerStats::default(),
             received: Vec::new(),
+            own: Vec::new(),
             out: Vec::new(),
             per_port,
         }
+    }
+
+    /// Gives it rings to the other workers of the same ports; its core is theirs.
+    #[must_use]
+    pub fn among(mut self, siblings: Siblings<P::Buf, A::Word>) -> Self {
+        self.core = siblings.core();
+        self.siblings = Some(siblings).filter(|all| all.workers() > 1);
+        self
     }
 
     /// One turn; returns how many packets moved and commands were carried out.
@@ -58,6 +79,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
         moved += self.receive(now);
         self.app.buffers(self.fullest());
         self.app.flush(now, &mut self.out);
+        self.tell();
         moved += self.transmit();
         self.stats.polls += 1;
         self.stats.idle_polls += u64::from(moved == 0);
@@ -84,23 +106,134 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
     }
 
     fn receive(&mut self, now: Instant) -> usize {
-        let mut count = 0;
-        let Self { app, received, .. } = self;
-        for (id, port) in (0..=u8::MAX).map(PortId).zip(&mut self.ports) {
-            port.receive(received);
-            let came = received.len();
-            // Steering: with one worker there is no ring to another core yet.
-            received.retain(|one| app.owner(id, one.frame.bytes()) == self.core);
-            count += came;
-            self.stats.drop_no_core += (came - received.len()) as u64;
-            if !received.is_empty() {
-                app.input(now, id, received, &mut self.out);
+        let mut count = self.take_over(now);
+        for at in 0..self.ports.len().min(MAX_PORTS) {
+            let Some(port) = self.ports.get_mut(at) else {
+                break;
+            };
+            port.receive(&mut self.received);
+            count += self.received.len();
+            let id = PortId(u8::try_from(at).unwrap_or(u8::MAX));
+            if self.siblings.is_some() {
+                self.steer(id);
+            }
+            if !self.received.is_empty() {
+                self.app.input(now, id, &mut self.received, &mut self.out);
+                self.pass_on();
             }
         }
         count
     }
 
+    /// What other cores received and this one owns, before what it receives itself: it is older. Frames that came in by one
+    /// port in a row are one burst.
+    fn take_over(&mut self, now: Instant) -> usize {
+        let Self {
+            app,
+            siblings: Some(siblings),
+            received,
+            out,
+            ..
+        } = self
+        else {
+            return 0;
+        };
+        let mut count = 0;
+        for (core, word) in siblings.told(BURST) {
+            app.told(core, word);
+        }
+        let mut by = PortId(0);
+        for Handed {
+            port,
+            received: frame,
+            copy,
+        } in siblings.taken_over(BURST)
+        {
+            count += 1;
+            if copy {
+                app.overhear(now, port, frame, out);
+                continue;
+            }
+            if !received.is_empty() && (port != by || received.len() == BURST) {
+                app.input(now, by, received, out);
+            }
+            by = port;
+            received.push(frame);
+        }
+        if !received.is_empty() {
+            app.input(now, by, received, out);
+        }
+        self.stats.taken_over += count;
+        self.pass_on();
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// Puts what belongs to other cores into their rings, and leaves the rest.
+    fn steer(&mut self, port: PortId) {
+        let Self {
+            core,
+            app,
+            siblings: Some(siblings),
+            stats,
+            received,
+            own,
+            ..
+        } = self
+        else {
+            return;
+        };
+        for received in received.drain(..) {
+            let handed = |received, copy| Handed {
+                port,
+                received,
+                copy,
+            };
+            match app.owner(port, received.frame.bytes()) {
+                Owner::Core(owner) if owner != *core => {
+                    stats.count(siblings.hand_over(owner, handed(received, false)));
+                    continue;
+                },
+                Owner::Core(_) => {},
+                Owner::Every => {
+                    for other in siblings.others() {
+                        stats.count(siblings.hand_over(other, handed(received.clone(), true)));
+                    }
+                },
+            }
+            own.push(received);
+        }
+        core::mem::swap(received, own);
+    }
+
+    /// Hands over what the app found to be another core's.
+    fn pass_on(&mut self) {
+        let Some(siblings) = &self.siblings else {
+            return;
+        };
+        while let Some((core, port, received)) = self.app.hand_over() {
+            let handed = Handed {
+                port,
+                received,
+                copy: false,
+            };
+            self.stats.count(siblings.hand_over(core, handed));
+        }
+    }
+
+    /// Tells the other cores what they are to know, before anything of this turn leaves.
+    fn tell(&mut self) {
+        let Some(siblings) = &self.siblings else {
+            return;
+        };
+        while let Some(word) = self.app.tell() {
+            self.stats.handover_full += siblings.tell(word);
+        }
+    }
+
     fn transmit(&mut self) -> usize {
+        if let Some(siblings) = &self.siblings {
+            self.out.extend(siblings.to_send(BURST));
+        }
         let count = self.out.len();
         if count == 0 {
             return 0;
@@ -111,9 +244,20 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
                 None => self.stats.drop_no_port += 1,
             }
         }
+        let Self {
+            siblings, stats, ..
+        } = self;
         for (port, frames) in self.ports.iter_mut().zip(&mut self.per_port) {
-            if !frames.is_empty() {
-                port.transmit(frames);
+            if frames.is_empty() {
+                continue;
+            }
+            match (port.sent_by(), &siblings) {
+                (Some(core), Some(siblings)) => {
+                    for frame in frames.drain(..) {
+                        stats.count(siblings.send_by(core, frame));
+                    }
+                },
+                _ => port.transmit(frames),
             }
         }
         count
@@ -143,10 +287,25 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
         &self.ports
     }
 
+    /// The ports, to be changed between turns.
+    pub fn ports_mut(&mut self) -> &mut [P] {
+        &mut self.ports
+    }
+
     /// What the worker counted.
     #[must_use]
     pub const fn stats(&self) -> WorkerStats {
         self.stats
+    }
+}
+
+impl WorkerStats {
+    const fn count(&mut self, what: HandOver) {
+        match what {
+            HandOver::Done => self.handed_over += 1,
+            HandOver::Full => self.handover_full += 1,
+            HandOver::NoCore => self.drop_no_core += 1,
+        }
     }
 }
 

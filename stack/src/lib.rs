@@ -16,6 +16,7 @@ pub mod flow_table;
 pub mod ip;
 pub mod prefetch;
 pub mod rng;
+pub mod rss;
 pub mod seq;
 pub mod slab;
 pub mod tally;

@@ -13,10 +13,12 @@ BOXES = ("hag", "kernel-relay", "kernel-router")
 
 
 @contextmanager
-def box(made: Scene, kind: str, *, checksum: bool = False, grace: str = "10s") -> Iterator[Hag | None]:
+def box(
+    made: Scene, kind: str, cores: tuple[int, ...] = (0,), *, checksum: bool = False, grace: str = "10s"
+) -> Iterator[Hag | None]:
     """Starts it and stops it; yields our process, or nothing where the kernel stands."""
     if kind == "hag":
-        with hag(made, checksum=checksum, grace=grace) as running:
+        with hag(made, checksum=checksum, grace=grace, cores=cores) as running:
             yield running
     elif kind == "kernel-relay":
         with kernel_relay(made):

@@ -11,7 +11,7 @@ from .topology import V4, V6, Scene
 
 CONFIG = """\
 name: hag-lab
-worker: {{ cores: [0], polling: adaptive, hugepages: auto, memory_mb: 256 }}
+worker: {{ cores: {cores}, polling: adaptive, hugepages: auto, memory_mb: 256 }}
 ports:
   - {{ name: access1, device: "net_af_packet0,iface=h1", role: access, addresses: ["{v4.hag1}/{v4.prefix}", "{v6.hag1}/{v6.prefix}"], mtu: 1500 }}
   - {{ name: access2, device: "net_af_packet1,iface=h2", role: access, addresses: ["{v4.hag2}/{v4.prefix}", "{v6.hag2}/{v6.prefix}"], mtu: 1500 }}
@@ -28,8 +28,8 @@ drain: {{ grace: {grace} }}
 
 
 @contextmanager
-def hag(made: Scene, *, checksum: bool = False, grace: str = "10s") -> Iterator[Hag]:
+def hag(made: Scene, *, checksum: bool = False, grace: str = "10s", cores: tuple[int, ...] = (0,)) -> Iterator[Hag]:
     """Runs the HAG in its namespace; in the end it must stop cleanly."""
-    config = CONFIG.format(v4=V4, v6=V6, socket=made.work / "hag.sock", checksum="true" if checksum else "false", grace=grace)
+    config = CONFIG.format(v4=V4, v6=V6, socket=made.work / "hag.sock", checksum="true" if checksum else "false", grace=grace, cores=list(cores))
     with runs(made.hag, "hag", config, made.work) as running:
         yield running

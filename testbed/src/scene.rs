@@ -74,14 +74,20 @@ fn announce() -> Vec<IpAddr> {
 /// The scene does not resolve: a mistake in this file.
 #[must_use]
 pub fn engine(limits: Limits) -> Engine<MemBuf> {
+    Engine::new(config(limits)).expect("the scene resolves")
+}
+
+/// What it is built from.
+#[must_use]
+pub fn config(limits: Limits) -> EngineConfig {
     let ports = PORTS
         .iter()
         .map(|(name, role, _)| PortSettings::new(name, *role))
         .collect();
-    let config = EngineConfig {
+    EngineConfig {
         bridge: None,
         core: 0,
-        core_bits: 0,
+        cores: 1,
         net: net(),
         ports,
         subscribers: nets(&["10.1.0.0/24", "fd00:1::/64"]),
@@ -98,8 +104,7 @@ pub fn engine(limits: Limits) -> Engine<MemBuf> {
         timeouts: Timeouts::default(),
         seed: [7; 32],
         ..EngineConfig::default()
-    };
-    Engine::new(config).expect("the scene resolves")
+    }
 }
 
 /// The first three octets of the hosts behind [`edge`].

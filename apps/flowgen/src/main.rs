@@ -154,6 +154,7 @@ fn open(config: &Config) -> anyhow::Result<Vec<DpdkPort>> {
         memory_mb: config.worker.memory_mb,
         hugepages: config.worker.hugepages,
         core: Some(config.worker.core),
+        others: Vec::new(),
         pci: devices.filter(is_pci).collect(),
     })?;
     let count = u32::try_from(config.ports.len())?;
@@ -165,7 +166,7 @@ fn open(config: &Config) -> anyhow::Result<Vec<DpdkPort>> {
                 device: port.device.clone(),
                 mtu: port.mtu,
                 tags: 0,
-                buffers: buffers_for(config.worker.memory_mb, count, port.mtu),
+                buffers: buffers_for(config.worker.memory_mb, count, port.mtu, 1),
             },
         )
     };

@@ -1,6 +1,6 @@
 //! Both ends as one app of a worker.
 
-use dataplane::{App, CoreId, Received};
+use dataplane::{App, CoreId, Owner, Received};
 use stack::ip::NetError;
 use stack::time::earlier;
 use stack::{Frame, Instant, PacketBuf, PortId, Rng};
@@ -209,9 +209,10 @@ impl<B: PacketBuf> Flowgen<B> {
 impl<B: PacketBuf> App<B> for Flowgen<B> {
     type Command = ();
     type Reply = Snapshot;
+    type Word = ();
 
-    fn owner(&self, _port: PortId, _frame: &[u8]) -> CoreId {
-        CoreId(0)
+    fn owner(&self, _port: PortId, _frame: &[u8]) -> Owner {
+        Owner::Core(CoreId(0))
     }
 
     fn input(

@@ -1,4 +1,4 @@
-//! From a right configuration to a running worker.
+//! From a right configuration to running workers.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,13 +6,15 @@ use std::thread;
 
 use anyhow::{Context, bail, ensure};
 use apps::config::Config;
+use apps::control::{Command, Reply};
 use apps::engine::Engine;
 use apps::run::Supervisor;
 use crossbeam::channel::{Receiver, bounded};
-use dataplane::{Clock, CoreId, Port, Worker};
+use dataplane::{Clock, CoreId, Inbox, Port, Worker, siblings};
+use dpdk::{DpdkPort, Eal, Mbuf};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::ports;
 
@@ -20,16 +22,61 @@ use crate::ports;
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     // Threads first: they must not inherit the worker's core when EAL pins this thread to it.
     let stop = on_signals()?;
-    let (supervisor, inbox) = Supervisor::new(config, stop)?;
+    let (supervisor, inboxes) = Supervisor::new(config, stop)?;
     cores_are_ours(&config.worker.cores)?;
-    let opened = ports::open(config)?;
-    let macs: Vec<_> = opened.iter().map(|port| port.info().mac).collect();
-    let engine = Engine::new(config.engine(&macs, seed()?))?;
-    let mut worker = Worker::new(CoreId(0), opened, engine, inbox);
-    info!(socket = %config.control.socket.display(), "{} runs", config.name);
-    supervisor.run(&mut worker, &Clock::start(), config.idle())?;
+    let (eal, opened) = ports::open(config)?;
+    let mut workers = workers(config, opened, inboxes)?;
+    info!(
+        socket = %config.control.socket.display(),
+        workers = workers.len(),
+        "{} runs",
+        config.name
+    );
+    supervisor.run(&mut workers, &Clock::start(), config.idle(), |place| {
+        settle(eal, config.worker.cores.get(place).copied());
+    })?;
     info!("{} has stopped", config.name);
     Ok(())
+}
+
+type BoxWorker = Worker<DpdkPort, Engine<Mbuf>>;
+
+/// A worker for each core, with rings between them.
+fn workers(
+    config: &Config,
+    opened: Vec<Vec<DpdkPort>>,
+    inboxes: Vec<Inbox<Command, Reply>>,
+) -> anyhow::Result<Vec<BoxWorker>> {
+    let macs: Vec<_> = opened
+        .iter()
+        .take(1)
+        .flatten()
+        .map(|port| port.info().mac)
+        .collect();
+    let whole = config.engine(&macs, seed()?);
+    let cores = u8::try_from(opened.len())?;
+    let parts = opened.into_iter().zip(inboxes).zip(siblings(cores.into()));
+    let worker = |(core, ((ports, inbox), siblings))| {
+        let mut ports: Vec<DpdkPort> = ports;
+        let own = whole.of_core(core, cores);
+        ports::attract_joins(&mut ports, &own);
+        let engine = Engine::new(own)?;
+        Ok(Worker::new(CoreId(core), ports, engine, inbox).among(siblings))
+    };
+    (0..).zip(parts).map(worker).collect()
+}
+
+/// Binds the calling thread to its core, and makes it known to DPDK. Without either a worker is slower, and works.
+fn settle(eal: Eal, core: Option<u16>) {
+    let bound = core.is_some_and(|core| {
+        core_affinity::set_for_current(core_affinity::CoreId { id: core.into() })
+    });
+    if !bound {
+        warn!(?core, "a worker could not be bound to its core");
+    }
+    if let Err(reason) = eal.join() {
+        warn!(?core, reason, "a worker has no buffers of its own at hand");
+    }
 }
 
 /// One message for each SIGTERM or SIGINT. Those that come while the ports are opened wait.

@@ -12,7 +12,9 @@ use super::place::Place;
 use super::reader::{At, Reader, Table};
 use super::tree::Node;
 use super::types::{BoxKind, Control, Drain, Hugepages, Polling, Worker};
-use crate::engine::{JoinSettings, Limits, PolicySettings, SchedulerKind, Select, Timeouts};
+use crate::engine::{
+    CORES_MAX, JoinSettings, Limits, PolicySettings, SchedulerKind, Select, Timeouts,
+};
 pub(super) use edge::HagDraft;
 pub(super) use gate::{GateDraft, NatDraft};
 use limits::limits;
@@ -273,18 +275,24 @@ fn worker(reader: &mut Reader, root: &Table<'_>) -> Option<Worker> {
 fn cores(reader: &mut Reader, at: &At<&Node>) -> Vec<u16> {
     let place = at.place.clone();
     let is_list = matches!(at.value, Node::List(_));
-    let items = reader.list(at, "write [0], or the number of another core");
-    if is_list && items.len() != 1 {
-        let what = format!(
-            "{} cores are given, and this version runs one worker",
-            items.len()
-        );
-        reader.wrong(&place, what, "write one core: [0]");
+    let items = reader.list(at, "write [0], or the numbers of other cores");
+    if is_list && !(1..=usize::from(CORES_MAX)).contains(&items.len()) {
+        let what = format!("{} cores are given", items.len());
+        let instead = format!("write from 1 to {CORES_MAX} of them, such as [0]");
+        reader.wrong(&place, what, instead);
     }
-    let items = items.into_iter();
-    items
-        .filter_map(|at| reader.integer(&at, 0u16..=1023))
-        .collect()
+    let mut cores = Vec::new();
+    for item in items {
+        let Some(core) = reader.integer(&item, 0u16..=1023) else {
+            continue;
+        };
+        if cores.contains(&core) {
+            let what = format!("core {core} is there twice");
+            reader.wrong(&item.place, what, "give each worker its own core");
+        }
+        cores.push(core);
+    }
+    cores
 }
 
 fn routes(reader: &mut Reader, root: &Table<'_>) -> Vec<RouteDraft> {

@@ -9,7 +9,7 @@ use crate::engine::{EdgeSettings, EngineConfig, PortRole, PortSettings};
 use crate::nat::{MappingLimits, MappingTimeouts};
 
 impl Config {
-    /// What the engine of the one worker is built from. `macs` are the Ethernet addresses of the ports, in their order;
+    /// What the engines are built from, for all cores together. `macs` are the Ethernet addresses of the ports, in their order;
     /// `seed` is the operating system's randomness.
     #[must_use]
     pub fn engine(&self, macs: &[[u8; 6]], seed: [u8; 32]) -> EngineConfig {
@@ -22,7 +22,7 @@ impl Config {
         };
         EngineConfig {
             core: 0,
-            core_bits: 0,
+            cores: 1,
             net: self.net(macs),
             ports: self.ports.iter().map(port).collect(),
             bridge: self.bridge.and_then(|ends| {

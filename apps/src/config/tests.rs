@@ -109,7 +109,7 @@ fn no_key_of_the_example_is_unknown_and_none_is_left_out() {
 fn every_mistake_is_told_at_once_with_its_line() {
     let source = "\
 name: 7
-worker: { cores: [0, 1], polling: adaptve, hugepages: maybe, memory_mb: 12 }
+worker: { cores: [0, 1, 0], polling: adaptve, hugepages: maybe, memory_mb: 12 }
 ports:
   # a comment that moves the lines
   - { name: access1, device: \"net_af_packet0,iface=h1\", rol: access, addresses: [10.1.0.1/24], mtu: 1000.5 }
@@ -143,7 +143,7 @@ drain: { grace: 10 }
 colour: blue
 ";
     let expected = r#"1: name: 7 is not text; put it in quotes: "7"
-2: worker.cores: 2 cores are given, and this version runs one worker; write one core: [0]
+2: worker.cores[2]: core 0 is there twice; give each worker its own core
 2: worker.polling: "adaptve" is not a choice here; did you mean adaptive? (there is auto, adaptive, spin)
 2: worker.hugepages: "maybe" is not a choice here; write auto or yes or no
 2: worker.memory_mb: 12 is too small; write a whole number from 64 to 65536

@@ -1,25 +1,29 @@
 //! The control interface: what an operator may ask a running box, and what it answers.
 //!
 //! One question is one line of JSON on a Unix stream socket, and so is its answer ([`wire`]). The socket's threads
-//! never touch the data plane: a [`Command`] goes to the worker by a mailbox, which is read between two bursts, and a
-//! [`Reply`] comes back by value.
+//! never touch the data plane: a [`Command`] goes to each worker by a mailbox, which is read between two bursts, and a
+//! [`Reply`] comes back by value; where there are several [`Workers`], theirs are made one.
 
 use ipnet::IpNet;
 use stack::tally::Counted;
 use std::net::IpAddr;
 
 pub mod client;
+mod merge;
 mod reply;
 pub mod server;
 pub mod wire;
+mod workers;
 
 #[cfg(test)]
 mod tests;
 
+pub use merge::merge;
 pub use reply::{
     Account, Accounts, Connection, ConnectionState, Connections, Counters, Path, PathTraffic,
     Paths, Port, Ports, Reply, Rule, Rules, Status, Subflow,
 };
+pub use workers::Workers;
 
 /// The largest number of connections in one answer to [`Command::ShowConnections`]: the worker makes that answer
 /// between two bursts, and must not be held up by a hundred thousand rows.
@@ -68,7 +72,7 @@ pub enum Command {
 }
 
 /// What an engine shows among its counters and no table of counters declares.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 12] = [
     (
         "copied_in_stack",
         "Octets of TCP payload that left as a copy instead of by reference: always 0.",
@@ -80,6 +84,14 @@ const BESIDE: [(&str, &str); 9] = [
     (
         "drop_no_port",
         "Frames dropped on their way out as they name a port that does not exist: a fault of ours.",
+    ),
+    (
+        "handed_over",
+        "Frames put into the rings of other cores: received ones that these own or learn from, and those that these send.",
+    ),
+    (
+        "handover_full",
+        "Frames, and words between cores, lost as the ring to their core was full.",
     ),
     (
         "held_octets",
@@ -102,6 +114,10 @@ const BESIDE: [(&str, &str); 9] = [
         "Relays that wait now for the server or for the client's third ACK.",
     ),
     ("relays", "Relays that exist now, pending ones not counted."),
+    (
+        "taken_over",
+        "Received frames taken out of the rings from other cores.",
+    ),
 ];
 
 /// What the counter `name` counts, in a sentence.

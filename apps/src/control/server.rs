@@ -1,4 +1,4 @@
-//! The control socket: takes questions from local clients and has the worker answer them.
+//! The control socket: takes questions from local clients and has the workers answer them.
 //!
 //! Everything here is bounded: how many clients there are, how long a question is, how long anybody waits. Access is by
 //! the socket's file mode alone (owner and group).
@@ -12,12 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use dataplane::Mailbox;
 use thiserror::Error;
 use tracing::{debug, warn};
 
 use super::wire::{REQUEST_MAX, Request, Response};
-use super::{Command, Reply};
+use super::{Reply, Workers};
 
 /// How many clients may be connected at once.
 pub const CLIENTS_MAX: usize = 16;
@@ -28,7 +27,7 @@ const MODE: u32 = 0o660;
 /// How long a client may stay silent, or leave an answer unread.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the worker may take: it looks into its mailbox between two bursts.
+/// How long a worker may take: it looks into its mailbox between two bursts.
 const WORKER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why there is no control socket.
@@ -67,12 +66,13 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`]: somebody else has that name, or the kernel refuses it.
-    pub fn start(socket: &Path, worker: Mailbox<Command, Reply>) -> Result<Self, ServeError> {
+    pub fn start(socket: &Path, workers: impl Into<Workers>) -> Result<Self, ServeError> {
+        let workers = workers.into();
         let listener = bind(socket)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("control".to_owned()).spawn({
             let stopping = Arc::clone(&stopping);
-            move || accept(&listener, &worker, &stopping)
+            move || accept(&listener, &workers, &stopping)
         });
         let thread = thread.map_err(|source| {
             let _ = std::fs::remove_file(socket);
@@ -147,7 +147,7 @@ fn bind(socket: &Path) -> Result<UnixListener, ServeError> {
     })
 }
 
-fn accept(listener: &UnixListener, worker: &Mailbox<Command, Reply>, stopping: &AtomicBool) {
+fn accept(listener: &UnixListener, workers: &Workers, stopping: &AtomicBool) {
     let clients = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if stopping.load(Ordering::Acquire) {
@@ -157,7 +157,7 @@ fn accept(listener: &UnixListener, worker: &Mailbox<Command, Reply>, stopping: &
             continue;
         };
         let place = Place::take(&clients);
-        if let Err(error) = serve_on_thread(stream, worker.clone(), place) {
+        if let Err(error) = serve_on_thread(stream, workers.clone(), place) {
             warn!(%error, "a control client was turned away");
         }
     }
@@ -182,7 +182,7 @@ impl Drop for Place {
 
 fn serve_on_thread(
     mut stream: UnixStream,
-    worker: Mailbox<Command, Reply>,
+    workers: Workers,
     place: Option<Place>,
 ) -> io::Result<()> {
     stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
@@ -194,7 +194,7 @@ fn serve_on_thread(
     thread::Builder::new()
         .name("control-client".to_owned())
         .spawn(move || {
-            if let Err(error) = serve(&stream, &worker) {
+            if let Err(error) = serve(&stream, &workers) {
                 debug!(%error, "a control client went away");
             }
             drop(place);
@@ -203,7 +203,7 @@ fn serve_on_thread(
 }
 
 /// Answers line by line until the client closes, stays silent for too long, or writes a line that is too long.
-fn serve(stream: &UnixStream, worker: &Mailbox<Command, Reply>) -> io::Result<()> {
+fn serve(stream: &UnixStream, workers: &Workers) -> io::Result<()> {
     let mut lines = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
@@ -214,7 +214,7 @@ fn serve(stream: &UnixStream, worker: &Mailbox<Command, Reply>) -> io::Result<()
         }
         let whole = line.ends_with(b"\n") || line.len() < REQUEST_MAX;
         let response = if whole {
-            respond(&line, worker)
+            respond(&line, workers)
         } else {
             let message = format!("a request has at most {REQUEST_MAX} octets");
             Response::Error { message }
@@ -226,12 +226,12 @@ fn serve(stream: &UnixStream, worker: &Mailbox<Command, Reply>) -> io::Result<()
     }
 }
 
-fn respond(line: &[u8], worker: &Mailbox<Command, Reply>) -> Response<Reply> {
+fn respond(line: &[u8], workers: &Workers) -> Response<Reply> {
     let command = str::from_utf8(line)
         .map_err(|_| "a request is UTF-8 text".to_owned())
         .and_then(|line| Request::parse(line.trim()));
     let answered = command.and_then(|command| {
-        (worker.ask(command, WORKER_PATIENCE)).map_err(|error| error.to_string())
+        (workers.ask(command, WORKER_PATIENCE)).map_err(|error| error.to_string())
     });
     match answered {
         Ok(result) => Response::Ok { result },

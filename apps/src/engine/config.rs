@@ -4,19 +4,22 @@ use super::select::Select;
 use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
 use ipnet::IpNet;
 use mptcp::{Coupling, Versions};
-use stack::PortId;
 use stack::ip::{IsolatedConfig, NetConfig};
 use stack::tcp::congestion::Algorithm;
 use stack::time::Duration;
+use stack::{PortId, Rng};
 use std::net::IpAddr;
+
+/// Most cores of a box: as many as a hash spreads flows over without leaving one idle.
+pub const CORES_MAX: u8 = 64;
 
 /// Everything an engine needs to know, fixed for its lifetime.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// The worker core this engine runs on; named by the low bits of the tokens it hands out.
     pub core: u8,
-    /// How many low bits of a token name a core: 0 with one worker.
-    pub core_bits: u8,
+    /// How many of them run the box together: at least 1, at most [`CORES_MAX`].
+    pub cores: u8,
     /// Addresses, routes and MTUs.
     pub net: NetConfig,
     /// One entry per port, in the order of [`PortId`].
@@ -273,6 +276,62 @@ impl Default for Timeouts {
 }
 
 impl EngineConfig {
+    /// What the engine on `core`, the first of which is 0, knows where `cores` of them run the box: an equal share of
+    /// each limit, and randomness of its own. What one subscriber may use is a share only where its flows are on several
+    /// cores.
+    #[must_use]
+    pub fn of_core(&self, core: u8, cores: u8) -> Self {
+        let mut own = Self {
+            core,
+            cores,
+            ..self.clone()
+        };
+        if cores <= 1 {
+            return own;
+        }
+        let mut rng = Rng::from_seed(self.seed);
+        for _ in 0..=core {
+            rng.fill(&mut own.seed);
+        }
+        let n = usize::from(cores);
+        let limits = &mut own.limits;
+        for limit in [
+            &mut limits.relays,
+            &mut limits.pending,
+            &mut limits.pending_per_source,
+            &mut limits.joining,
+            &mut own.mapping_limits.mappings,
+            &mut own.mapping_limits.mappings_per_host,
+        ] {
+            *limit = limit.div_ceil(n);
+        }
+        limits.buffer_total = limits.buffer_total.div_ceil(u64::from(cores));
+        let share = &mut limits.per_subscriber;
+        if !self.steers_by_subscriber() {
+            for limit in [
+                &mut share.connections,
+                &mut share.pending,
+                &mut share.joining,
+            ] {
+                *limit = limit.div_ceil(n);
+            }
+            share.buffer = share.buffer.div_ceil(u64::from(cores));
+        }
+        share.buffer = share.buffer.min(limits.buffer_total);
+        own
+    }
+
+    /// Whether all flows of a subscriber are on one core: where lines are capped, as a cap has one owner.
+    pub(super) fn steers_by_subscriber(&self) -> bool {
+        let capped = self.ports.iter().any(|port| port.cap.is_some());
+        capped && self.edge.is_none() && !self.has_gate()
+    }
+
+    /// Whether what is not split goes by a gate.
+    pub(super) const fn has_gate(&self) -> bool {
+        self.nat.is_some() || self.firewall.is_some()
+    }
+
     /// The role of `port`; a port that was not configured faces the Internet.
     #[must_use]
     pub fn role(&self, port: PortId) -> PortRole {
@@ -339,7 +398,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             core: 0,
-            core_bits: 0,
+            cores: 1,
             net: NetConfig::default(),
             ports: Vec::new(),
             bridge: None,

@@ -40,6 +40,7 @@ impl<B: PacketBuf> Engine<B> {
             self.net.advance(&mut self.tools.cx(now), out);
         }
         self.run_gate(now, out);
+        self.run_steering(now);
         let mut due = core::mem::take(&mut self.due);
         self.timers.expired(now, &mut due);
         for timer in due.drain(..) {

@@ -81,20 +81,29 @@ impl<B: PacketBuf> Engine<B> {
         let hash = self.flows.hash(key);
         let before = self.flow_by(hash, key).map(FlowRef::number);
         self.flows
-            .insert(hash, flow.number(), |number| before == Some(number))
+            .insert(hash, flow.number(), |number| before == Some(number))?;
+        self.tell_of(key, true);
+        Ok(())
     }
 
     /// Forgets a flow; no other that has taken its key over.
     pub(super) fn leave_flow(&mut self, key: &FlowKey, flow: FlowRef) {
         let hash = self.flows.hash(key);
-        self.flows.remove(hash, |number| number == flow.number());
+        let gone = self.flows.remove(hash, |number| number == flow.number());
+        if gone.is_some() {
+            self.tell_of(key, false);
+        }
     }
 
     /// Forgets the flow of `key` if it is one of this relay's.
     pub(super) fn leave_relay_flow(&mut self, key: &FlowKey, relay: Handle) {
         let hash = self.flows.hash(key);
-        self.flows
+        let gone = self
+            .flows
             .remove(hash, |number| is_of_relay(number, relay.index));
+        if gone.is_some() {
+            self.tell_of(key, false);
+        }
     }
 
     /// What `number` names.

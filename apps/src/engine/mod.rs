@@ -24,24 +24,26 @@ mod report;
 mod select;
 mod setup;
 mod split;
+mod steer;
 mod subscribers;
 mod tools;
 mod versions;
 mod walk;
 
 pub use config::{
-    EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, PerSubscriber,
+    CORES_MAX, EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, PerSubscriber,
     PolicySettings, PortRole, PortSettings, SchedulerKind, Timeouts,
 };
 pub use select::{Native, Rule, Select};
+pub use steer::Word;
 
 use crate::control::{Command, Reply};
-use crate::nat::Gate;
+use crate::nat::{Gate, Share};
 use crate::relay::{Pending, Relay};
 use addresses::OwnAddresses;
 pub(crate) use caps::Capped;
 use caps::Caps;
-use dataplane::{App, BufferUse, CoreId, PortReport, Received, WorkerStats};
+use dataplane::{App, BufferUse, CoreId, Owner, PortReport, Received, WorkerStats};
 use flows::{FlowRef, PLACES_MAX};
 use ipnet::IpNet;
 use metering::Metering;
@@ -59,6 +61,7 @@ use stack::time::earlier;
 use stack::wheel::{Alarm, Wheel};
 use stack::{FlowIndex, Frame, Instant, PacketBuf, PortId, Rng, Tuple};
 use std::net::IpAddr;
+use steer::{Steering, core_bits};
 use subscribers::Subscribers;
 use tools::Tools;
 use versions::PeerVersions;
@@ -108,7 +111,7 @@ const PEERS: usize = 4_096;
 /// Keys drawn ahead, a few each turn.
 const KEYS_READY: usize = 256;
 
-/// Keys drawn in one turn: the hash of each costs about a microsecond.
+/// Keys found in one turn: drawing costs a hash, about a microsecond, for each pattern of the bits that name a core.
 const KEYS_PER_TURN: u32 = 2;
 
 /// One core's engine. Nothing in it is shared with another core.
@@ -146,6 +149,7 @@ pub struct Engine<B> {
     /// Packet buffers in use, in thousandths.
     buffers_used: u32,
     draining: bool,
+    steering: Steering<B>,
     /// Between hosts and the Internet, at the customer's edge.
     gate: Option<Gate<B>>,
     next_id: u64,
@@ -193,7 +197,7 @@ impl<B: PacketBuf> Engine<B> {
             keys: KeyPools::new(
                 config.versions,
                 u32::from(config.core),
-                config.core_bits,
+                core_bits(config.cores),
                 KEYS_READY,
             ),
             remains: slab(time_waits),
@@ -210,7 +214,8 @@ impl<B: PacketBuf> Engine<B> {
             buffers_used: 0,
             draining: false,
             gate,
-            next_id: 1,
+            next_id: 1 + u64::from(config.core),
+            steering: Steering::new(&config),
             ports: Vec::new(),
             worker: WorkerStats::default(),
             metering: Metering::new(config.ports.len()),
@@ -219,12 +224,22 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn gate(config: &EngineConfig, rng: &mut Rng) -> Option<Gate<B>> {
-        if config.nat.is_none() && config.firewall.is_none() {
+        if !config.has_gate() {
             return None;
         }
         let bounds = (config.mapping_limits, config.mapping_timeouts);
         let (nat, firewall) = (config.nat.clone(), config.firewall.clone());
-        Gate::new(&config.subscribers, nat, firewall, bounds, rng.u64())
+        let share = Share {
+            core: config.core,
+            cores: config.cores,
+        };
+        Gate::new(
+            &config.subscribers,
+            nat,
+            firewall,
+            bounds,
+            (share, rng.u64()),
+        )
     }
 
     /// What it was built from.
@@ -246,6 +261,7 @@ impl<B: PacketBuf> Engine<B> {
             time_waits: self.remains.len(),
             timers: self.timers.len(),
             mappings: self.gate_use().mappings,
+            strays: self.steering.strays(),
             held: self.held,
             pieces: self.relays.iter().map(|(_, relay)| relay.pieces()).sum(),
         }
@@ -292,6 +308,8 @@ pub struct Occupancy {
     pub timers: usize,
     /// Mappings of hosts, static forwards among them.
     pub mappings: usize,
+    /// Subflows that are remembered as their ports do not name their core.
+    pub strays: usize,
     /// Octets held for either end of all relays.
     pub held: u64,
     /// Slices that these octets lie in: each pins a packet buffer.
@@ -302,9 +320,10 @@ impl<B: PacketBuf> App<B> for Engine<B> {
     type Command = Command;
     type Reply = Reply;
 
-    fn owner(&self, _port: PortId, _frame: &[u8]) -> CoreId {
-        // One worker owns every flow; with several, the tuple's hash and the token's low bits name the core here.
-        CoreId(self.config.core)
+    type Word = Word;
+
+    fn owner(&self, _: PortId, frame: &[u8]) -> Owner {
+        self.owner_of(frame)
     }
 
     fn input(
@@ -319,10 +338,34 @@ impl<B: PacketBuf> App<B> for Engine<B> {
         }
     }
 
+    fn overhear(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        received: Received<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        let cx = &mut self.tools.cx(now);
+        self.net.learn_from(cx, port, received.frame, out);
+    }
+
+    fn hand_over(&mut self) -> Option<(CoreId, PortId, Received<B>)> {
+        self.next_misplaced()
+    }
+
+    fn tell(&mut self) -> Option<Word> {
+        self.next_word()
+    }
+
+    fn told(&mut self, from: CoreId, word: Word) {
+        self.on_word(from, word);
+    }
+
     fn flush(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
         self.run_timers(now, out);
         self.run_woken(now, out);
-        self.keys.refill(&mut self.tools.rng, KEYS_PER_TURN);
+        let draws = KEYS_PER_TURN << core_bits(self.config.cores);
+        self.keys.refill(&mut self.tools.rng, draws);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -330,6 +373,7 @@ impl<B: PacketBuf> App<B> for Engine<B> {
             return Some(Instant::from_millis(0));
         }
         let gate = self.gate.as_ref().and_then(Gate::next_deadline);
+        let gate = earlier(self.steering.next_deadline(), gate);
         let net = earlier(self.net.next_deadline(), gate);
         earlier(self.timers.next_deadline(), net)
     }

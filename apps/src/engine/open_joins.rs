@@ -206,11 +206,10 @@ impl<B: PacketBuf> Engine<B> {
             }
             return;
         };
-        let low = u16::try_from(self.tools.rng.below(0x8000)).unwrap_or(0);
         let tuple = Tuple {
             src,
             dst,
-            src_port: 0x8000 | low,
+            src_port: self.join_source_port(),
             dst_port,
         };
         let opened = self.begin_join(now, handle, tuple, id);

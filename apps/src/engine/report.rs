@@ -107,6 +107,9 @@ impl<B: PacketBuf> Engine<B> {
         counters.insert("copied_in_stack".into(), copied.sum());
         counters.insert("drop_no_core".into(), self.worker.drop_no_core);
         counters.insert("drop_no_port".into(), self.worker.drop_no_port);
+        counters.insert("handed_over".into(), self.worker.handed_over);
+        counters.insert("taken_over".into(), self.worker.taken_over);
+        counters.insert("handover_full".into(), self.worker.handover_full);
         counters.insert("relays".into(), count(self.relays.len()));
         counters.insert("pending".into(), count(self.pendings.len()));
         counters.insert("held_octets".into(), self.held);

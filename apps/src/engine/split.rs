@@ -1,7 +1,7 @@
 //! The moment of the split: the opener's third ACK has come, a pending flow becomes a relay, and only now the answerer gets
 //! its own third ACK. So a spoofed SYN completes no handshake anywhere.
 
-use super::{Engine, FlowRef, TokenRef};
+use super::{Engine, EngineConfig, FlowRef, TokenRef};
 use crate::Counter;
 use crate::relay::{Answered, Kind, Leg, Pending, Plain, Relay, Which};
 use mptcp::connection::{Connection, Limits, Params, SUBFLOWS_MAX, SubflowId};
@@ -12,7 +12,6 @@ use stack::tcp::{Agreed, Tcb};
 use stack::time::Duration;
 use stack::wire::tcp::Segment;
 use stack::{Instant, PacketBuf, Side};
-use std::net::IpAddr;
 
 /// How long addresses of the flow's own family are given to bring a subflow before the other's are announced.
 const OTHER_FAMILY_AFTER: Duration = Duration::from_secs(2);
@@ -75,7 +74,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         let opened = (pending.opened, now);
         let mut relay = Relay::new(self.next_id, ends, legs, opened, tos);
-        self.next_id += 1;
+        self.next_id += u64::from(self.config.cores);
         relay.token = token;
         relay.account = self.metering.account(ends.inner.src);
         relay.subscriber = self.subscribers.open(&ends);
@@ -211,10 +210,10 @@ impl<B: PacketBuf> Engine<B> {
             return;
         }
         let ipv6 = relay.ends.inner.dst.is_ipv6();
-        if announce_family(&self.config.announce, relay, ipv6) {
+        if announce_family(&self.config, relay, ipv6) {
             relay.announce_other_at = Some(now + OTHER_FAMILY_AFTER);
         } else {
-            announce_family(&self.config.announce, relay, !ipv6);
+            announce_family(&self.config, relay, !ipv6);
         }
     }
 
@@ -229,7 +228,7 @@ impl<B: PacketBuf> Engine<B> {
                 .find(|own| own.addr.is_ipv6() == ipv6)
                 .or_else(|| own.next());
             if let (Some(own), Some(connection)) = (own, relay.multipath_mut()) {
-                connection.announce(own.id, own.addr, None);
+                connection.announce(own.id, own.addr, self.config.join_port());
             }
         }
     }
@@ -246,20 +245,20 @@ impl<B: PacketBuf> Engine<B> {
         relay.announce_other_at = None;
         if relay.joined.is_empty() && !relay.is_closing() {
             let ipv6 = relay.ends.inner.dst.is_ipv6();
-            announce_family(&self.config.announce, relay, !ipv6);
+            announce_family(&self.config, relay, !ipv6);
         }
     }
 }
 
-/// Announces those of `addresses` that are of one family; whether there was any.
-fn announce_family<B: PacketBuf>(addresses: &[IpAddr], relay: &mut Relay<B>, ipv6: bool) -> bool {
+/// Announces those addresses that are of one family; whether there was any.
+fn announce_family<B: PacketBuf>(config: &EngineConfig, relay: &mut Relay<B>, ipv6: bool) -> bool {
     let Some(connection) = relay.client.multipath_mut() else {
         return false;
     };
     let mut any = false;
-    for (id, address) in (1..=u8::MAX).zip(addresses) {
+    for (id, address) in (1..=u8::MAX).zip(&config.announce) {
         if address.is_ipv6() == ipv6 {
-            connection.announce(AddrId(id), *address, None);
+            connection.announce(AddrId(id), *address, config.join_port());
             any = true;
         }
     }

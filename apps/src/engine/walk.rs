@@ -44,6 +44,15 @@ impl<B: PacketBuf> Engine<B> {
     /// A fragment: those of subscribers' TCP are held until the segment is whole. If its flow is split it is then taken as
     /// any other; else the fragments go on as they came. A segment that is damaged goes nowhere.
     fn on_fragment(&mut self, now: Instant, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
+        if self.steering.is_alone() {
+            return self.on_placed_fragment(now, packet, out);
+        }
+        for packet in self.place_fragment(now, packet) {
+            self.on_placed_fragment(now, packet, out);
+        }
+    }
+
+    fn on_placed_fragment(&mut self, now: Instant, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
         let subscribers =
             self.config.is_subscriber(packet.src) || self.config.is_subscriber(packet.dst);
         if !subscribers {

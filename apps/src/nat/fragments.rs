@@ -1,7 +1,8 @@
 //! Fragments: only the first carries ports, so what became of it becomes of all others (RFC 4787 REQ-14).
+//! That is a translation at the gate, and the core that owns it where there are several.
 
 use stack::Instant;
-use stack::ip::{FragmentId, Packet, Translation};
+use stack::ip::{FragmentId, Packet};
 use stack::time::Duration;
 use std::collections::VecDeque;
 
@@ -16,12 +17,12 @@ const LIFETIME: Duration = Duration::from_secs(5);
 
 /// Recent first fragments, and others that came before them. All of it is bounded: what is oldest gives way.
 #[derive(Debug)]
-pub struct Fragments<B> {
-    known: VecDeque<(FragmentId, Translation, Instant)>,
+pub struct Fragments<B, T> {
+    known: VecDeque<(FragmentId, T, Instant)>,
     early: VecDeque<(FragmentId, Packet<B>, Instant)>,
 }
 
-impl<B> Default for Fragments<B> {
+impl<B, T> Default for Fragments<B, T> {
     fn default() -> Self {
         Self {
             known: VecDeque::new(),
@@ -30,10 +31,10 @@ impl<B> Default for Fragments<B> {
     }
 }
 
-impl<B> Fragments<B> {
+impl<B, T: Copy> Fragments<B, T> {
     /// What became of the first fragment of `id`.
     #[must_use]
-    pub fn get(&self, now: Instant, id: &FragmentId) -> Option<Translation> {
+    pub fn get(&self, now: Instant, id: &FragmentId) -> Option<T> {
         self.known
             .iter()
             .rev()
@@ -42,7 +43,7 @@ impl<B> Fragments<B> {
     }
 
     /// Remembers what becomes of the first fragment of `id`.
-    pub fn learn(&mut self, now: Instant, id: FragmentId, to: Translation) {
+    pub fn learn(&mut self, now: Instant, id: FragmentId, to: T) {
         self.known
             .retain(|(known, _, until)| *known != id && *until > now);
         if self.known.len() >= PACKETS_MAX {

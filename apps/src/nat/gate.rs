@@ -1,6 +1,7 @@
 //! The judge of packets in transit between hosts and the Internet.
 
 use super::fragments::Fragments;
+use super::ports::Share;
 use super::table::{NoMapping, Sign, Table};
 use super::{FirewallSettings, Inbound, MappingLimits, MappingTimeouts, NatSettings, Protocol};
 use crate::Counter;
@@ -70,7 +71,7 @@ pub struct Gate<B> {
     nat: Option<NatSettings>,
     firewall: Option<FirewallSettings>,
     table: Table,
-    fragments: Fragments<B>,
+    fragments: Fragments<B, Translation>,
     unsolicited: VecDeque<Unsolicited<B>>,
 }
 
@@ -82,12 +83,12 @@ impl<B: PacketBuf> Gate<B> {
         nat: Option<NatSettings>,
         firewall: Option<FirewallSettings>,
         (limits, timeouts): (MappingLimits, MappingTimeouts),
-        seed: u64,
+        (share, seed): (Share, u64),
     ) -> Option<Self> {
         if nat.is_none() && firewall.is_none() {
             return None;
         }
-        let mut table = Table::new(limits, timeouts, nat.is_some(), seed);
+        let mut table = Table::new(limits, timeouts, nat.as_ref().map(|_| share), seed);
         for forward in nat.iter().flat_map(|nat| &nat.forwards) {
             // Two that meet are refused when the configuration is read.
             table.reserve(forward);

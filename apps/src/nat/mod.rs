@@ -20,6 +20,8 @@ mod tests;
 
 pub use fragments::Fragments;
 pub use gate::{Gate, GateUse, Passage, Where};
+pub use ports::Share;
+pub(crate) use ports::core_of_port;
 pub use settings::{
     Allow, FirewallSettings, Forward, Inbound, MappingLimits, MappingTimeouts, NatSettings,
     Protocol,

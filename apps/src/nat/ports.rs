@@ -1,4 +1,5 @@
-//! The ports of the public address: one space for all protocols, in which a port belongs to one host at a time.
+//! The ports of the public address: one space for all protocols, in which a port belongs to one host at a time. Where
+//! there are several cores each gives away its own, and what comes back to one comes to its core.
 //!
 //! A host that uses a port in two protocols keeps it in both; no other host gets it meanwhile in any. So a port and a
 //! moment name a customer's host, and a relayed flow can never meet a translated one.
@@ -22,10 +23,57 @@ struct Slot {
     mappings: [Option<Handle>; 3],
 }
 
-/// Who has which port.
+/// The core that a port of our own end, or of a host behind us, names. Two neighbors name the same, as translators of
+/// addresses keep the lowest bit (RFC 4787 REQ-4), and hosts draw ports of the same parity.
+pub(crate) const fn core_of_port(port: u16, cores: u8) -> u8 {
+    let cores = if cores == 0 { 1 } else { cores as u16 };
+    ((port >> 1) % cores) as u8
+}
+
+/// Which of several cores this one is, and so which ports are its own to give away.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Counted from 0.
+    pub core: u8,
+    /// At least 1.
+    pub cores: u8,
+}
+
+impl Share {
+    /// All ports.
+    pub const WHOLE: Self = Self { core: 0, cores: 1 };
+
+    /// Whether `port` is in it.
+    #[must_use]
+    pub const fn has(self, port: u16) -> bool {
+        core_of_port(port, self.cores) == self.core
+    }
+
+    /// The port in it that is nearest below or above `port` and has the lowest bit of `parity`.
+    pub(crate) const fn nearest(self, port: u16, parity: u16) -> u16 {
+        let cores = if self.cores == 0 {
+            1
+        } else {
+            self.cores as u16
+        };
+        let pair = (port >> 1) - (port >> 1) % cores + self.core as u16;
+        // The last pairs of ports may name only the first cores.
+        let pair = if pair > u16::MAX >> 1 {
+            pair - cores
+        } else {
+            pair
+        };
+        pair << 1 | parity & 1
+    }
+}
+
+/// Who has which port of this core's.
 #[derive(Debug)]
 pub(super) struct PortSpace {
+    share: Share,
     slots: Vec<Slot>,
+    /// All ports of this core's.
+    all: usize,
     /// Ports without an owner: the well-known ones, all others.
     free: [usize; 2],
 }
@@ -48,11 +96,22 @@ fn range(port: u16) -> usize {
 const RANGES: [(u16, u16); 2] = [(1, WELL_KNOWN), (WELL_KNOWN + 1, u16::MAX - WELL_KNOWN)];
 
 impl PortSpace {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(share: Share) -> Self {
+        let free = RANGES.map(|(start, len)| {
+            let ports = start..=start + (len - 1);
+            ports.filter(|&port| share.has(port)).count()
+        });
         Self {
+            share,
             slots: vec![Slot::default(); 1 << 16],
-            free: RANGES.map(|(_, len)| usize::from(len)),
+            all: free.iter().sum(),
+            free,
         }
+    }
+
+    /// Whether `port` is this core's.
+    pub(super) const fn has(&self, port: u16) -> bool {
+        self.share.has(port)
     }
 
     /// The mapping that has `port` of `protocol`.
@@ -73,7 +132,8 @@ impl PortSpace {
             slot.owner.is_none_or(|owner| owner == host)
                 && place(protocol).is_some_and(|at| slot.mappings[at].is_none())
         };
-        if wanted != 0 && self.slots.get(usize::from(wanted)).is_some_and(mine) {
+        if wanted != 0 && self.has(wanted) && self.slots.get(usize::from(wanted)).is_some_and(mine)
+        {
             return Some(wanted);
         }
         let first = range(wanted);
@@ -87,17 +147,12 @@ impl PortSpace {
             return None;
         }
         let (start, len) = RANGES[range];
-        let free = |port: u16| self.slots[usize::from(port)].owner.is_none();
+        let free = |port: u16| self.has(port) && self.slots[usize::from(port)].owner.is_none();
         let mut at = 0;
         for _ in 0..TRIES {
             at = u16::try_from(rng.below(u32::from(len))).unwrap_or(0);
-            let port = start + at;
-            let port = if (port ^ wanted) & 1 == 0 {
-                port
-            } else {
-                port ^ 1
-            };
-            if port >= start && free(port) {
+            let port = self.share.nearest(start + at, wanted);
+            if (start..=start + (len - 1)).contains(&port) && free(port) {
                 return Some(port);
             }
         }
@@ -136,7 +191,6 @@ impl PortSpace {
 
     /// Ports that belong to a host.
     pub(super) fn used(&self) -> usize {
-        let all: usize = RANGES.iter().map(|&(_, len)| usize::from(len)).sum();
-        all - self.free.iter().sum::<usize>()
+        self.all - self.free.iter().sum::<usize>()
     }
 }

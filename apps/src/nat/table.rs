@@ -1,6 +1,6 @@
 //! The mappings: who inside uses what, until when, and which port stands for it.
 
-use super::ports::PortSpace;
+use super::ports::{PortSpace, Share};
 use super::{Forward, MappingLimits, MappingTimeouts, Protocol};
 use stack::slab::{Handle, Slab};
 use stack::time::Duration;
@@ -106,13 +106,13 @@ impl Table {
     pub(super) fn new(
         limits: MappingLimits,
         timeouts: MappingTimeouts,
-        translates: bool,
+        translates: Option<Share>,
         seed: u64,
     ) -> Self {
         Self {
             mappings: Slab::with_capacity(limits.mappings),
             index: FlowTable::new(limits.mappings * 2, seed),
-            ports: translates.then(PortSpace::new),
+            ports: translates.map(PortSpace::new),
             per_host: BTreeMap::new(),
             timers: Wheel::new(),
             due: Vec::new(),
@@ -143,8 +143,15 @@ impl Table {
         self.mappings.get(handle)
     }
 
-    /// Enters a static forward, which stays for good. `false` if it meets another.
+    /// Enters a static forward of a port of this core's, which stays for good. `false` if it meets another.
     pub(super) fn reserve(&mut self, forward: &Forward) -> bool {
+        if !self
+            .ports
+            .as_ref()
+            .is_some_and(|ports| ports.has(forward.port))
+        {
+            return true;
+        }
         let host = IpAddr::V4(forward.to.addr);
         let inside = (host, forward.to.port);
         let taken = self

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use crossbeam::channel::bounded;
-use dataplane::{CoreId, MemBuf, MemPort, PortInfo, Received};
+use dataplane::{CoreId, MemBuf, MemPort, Owner, PortInfo, Received};
 use stack::{Frame, Instant, PortId};
 
 use super::*;
@@ -21,8 +21,10 @@ impl App<MemBuf> for Fake {
     type Command = Command;
     type Reply = Reply;
 
-    fn owner(&self, _: PortId, _: &[u8]) -> CoreId {
-        CoreId(0)
+    type Word = ();
+
+    fn owner(&self, _: PortId, _: &[u8]) -> Owner {
+        Owner::Core(CoreId(0))
     }
 
     fn input(
@@ -73,13 +75,13 @@ fn run(
     meanwhile: impl FnOnce(Sender<()>) + Send + 'static,
 ) -> Result<Fake, RunError> {
     let (tell, stop) = bounded(2);
-    let (supervisor, inbox) = Supervisor::new(config, stop).unwrap();
+    let (supervisor, mut inboxes) = Supervisor::new(config, stop).unwrap();
     let (port, _wire) = MemPort::with_wire(PortInfo::default());
-    let mut worker = Worker::new(CoreId(0), vec![port], app, inbox);
+    let mut worker = [Worker::new(CoreId(0), vec![port], app, inboxes.remove(0))];
     let other = thread::spawn(move || meanwhile(tell));
-    let result = supervisor.run(&mut worker, &Clock::start(), Idle::ADAPTIVE);
+    let result = supervisor.run(&mut worker, &Clock::start(), Idle::ADAPTIVE, |_| ());
     other.join().unwrap();
-    let app = worker.app();
+    let app = worker[0].app();
     result.map(|()| Fake { ..*app })
 }
 
@@ -117,6 +119,55 @@ fn a_box_is_asked_drained_and_stopped() {
     assert!(app.draining);
     assert_eq!((app.relays, app.reset), (0, 0), "all ended by themselves");
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_box_of_several_workers_answers_as_one_and_stops_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hag.sock");
+    let mut config = config(&socket, "1h");
+    config.worker.cores = vec![0, 1, 2];
+    let (tell, stop) = bounded(2);
+    let (supervisor, inboxes) = Supervisor::new(&config, stop).unwrap();
+    let made = (0..).zip(inboxes).zip(dataplane::siblings(3));
+    let workers = made.map(|((core, inbox), siblings)| {
+        let app = Fake {
+            relays: u64::from(core),
+            end: true,
+            draining: false,
+            reset: 0,
+        };
+        let (port, _wire) = MemPort::with_wire(PortInfo::default());
+        Worker::new(CoreId(core), vec![port], app, inbox).among(siblings)
+    });
+    let mut workers: Vec<_> = workers.collect();
+    let other = thread::spawn(move || {
+        assert_eq!(status(&socket).relays, 3, "one with 1 and one with 2");
+        tell.send(()).unwrap();
+        while socket.exists() {
+            thread::yield_now();
+        }
+    });
+    let settled = std::sync::Mutex::new(Vec::new());
+    let settle = |place| {
+        settled
+            .lock()
+            .unwrap()
+            .push((place, thread::current().id()));
+    };
+    let result = supervisor.run(&mut workers, &Clock::start(), Idle::ADAPTIVE, settle);
+    other.join().unwrap();
+    result.unwrap();
+    let mut settled = settled.into_inner().unwrap();
+    settled.sort_by_key(|(place, _)| *place);
+    assert!(
+        matches!(settled[..], [(1, a), (2, b)] if a != b),
+        "{settled:?}"
+    );
+    for worker in &workers {
+        assert!(worker.app().draining && worker.stats().polls > 0);
+        assert_eq!((worker.app().relays, worker.app().reset), (0, 0));
+    }
 }
 
 #[test]
@@ -184,7 +235,8 @@ fn without_its_socket_a_box_does_not_run() {
 fn a_supervisor_that_is_never_started_ends() {
     let dir = tempfile::tempdir().unwrap();
     let (_tell, stop) = bounded(1);
-    let (supervisor, inbox) = Supervisor::new(&config(&dir.path().join("s"), "1s"), stop).unwrap();
-    drop((supervisor.start, inbox));
+    let (supervisor, inboxes) =
+        Supervisor::new(&config(&dir.path().join("s"), "1s"), stop).unwrap();
+    drop((supervisor.start, inboxes));
     supervisor.thread.join().unwrap();
 }

@@ -47,17 +47,23 @@ fn run_box<T: Send + 'static>(
     let socket: PathBuf = directory.join("hag.sock");
     let config = config(&socket);
     let (tell, stop) = bounded(2);
-    let (supervisor, inbox) = Supervisor::new(&config, stop).unwrap();
+    let (supervisor, mut inboxes) = Supervisor::new(&config, stop).unwrap();
     let ((access, access_wire), (core, _core_wire)) =
         (memory_port(&config, 0), memory_port(&config, 1));
     let engine = Engine::new(config.engine(&[[2, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 1]], [7; 32]));
-    let mut worker = Worker::new(CoreId(0), vec![access, core], engine.unwrap(), inbox);
+    let inbox = inboxes.remove(0);
+    let mut worker = [Worker::new(
+        CoreId(0),
+        vec![access, core],
+        engine.unwrap(),
+        inbox,
+    )];
     let operator = thread::spawn({
         let socket = socket.clone();
         move || operator(&socket, &access_wire, tell)
     });
     supervisor
-        .run(&mut worker, &Clock::start(), config.idle())
+        .run(&mut worker, &Clock::start(), config.idle(), |_| ())
         .unwrap();
     assert!(!socket.exists(), "the socket goes with the box");
     std::fs::remove_dir(&directory).unwrap();

@@ -87,7 +87,7 @@ fn rules_keep_flows_from_being_bonded_and_count_each() {
         assert_eq!(out.option(30).is_some(), bonded, "{select:?}");
         assert_eq!(out.tos, syn.tos);
         assert_eq!(counter(&mut sim, count), 1, "{select:?}");
-        let kept = sim.worker.app().occupancy().pending;
+        let kept = sim.occupancy().pending;
         assert_eq!(kept, usize::from(bonded), "{select:?}");
     }
 }
@@ -106,7 +106,7 @@ fn an_excluded_subscribers_mp_capable_is_removed_in_the_network_too() {
     assert_eq!(out.option(30), None);
     assert_eq!(out.option(2), syn.option(2), "it is not relayed");
     assert_eq!(counter(&mut sim, "bypass_excluded"), 1);
-    assert_eq!(sim.worker.app().occupancy().pending, 0);
+    assert_eq!(sim.occupancy().pending, 0);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_hosts_own_mp_capable_is_terminated_stripped_or_passed() {
         assert_eq!(out.option(30).map(<[u8]>::to_vec), option, "{native:?}");
         let count = counter(&mut sim, count);
         assert_eq!(count, 1, "{native:?}");
-        assert_eq!(sim.worker.app().occupancy().pending, pending, "{native:?}");
+        assert_eq!(sim.occupancy().pending, pending, "{native:?}");
         if native == Native::Strip {
             continue;
         }
@@ -164,11 +164,7 @@ fn only_its_plain_syn_is_answered(sim: &mut Sim<Dumb>, port: u16) {
         "only the first two SYNs of a host's carry it"
     );
     answered_plainly(sim, &syn);
-    assert_eq!(
-        sim.worker.app().occupancy().flows,
-        0,
-        "nothing is kept of it"
-    );
+    assert_eq!(sim.occupancy().flows, 0, "nothing is kept of it");
 }
 
 fn answered_plainly(sim: &mut Sim<Dumb>, syn: &Tcp) {
@@ -276,6 +272,6 @@ fn a_server_that_speaks_multipath_tcp_itself_is_not_taken_for_a_hag() {
         assert_eq!(answer.option(30), None);
         assert_eq!(answer.seq != 77_000, relayed, "the server's number passes");
         assert_eq!(counter(&mut sim, "cut_through"), u64::from(!relayed));
-        assert_eq!(sim.worker.app().occupancy().tokens, usize::from(relayed));
+        assert_eq!(sim.occupancy().tokens, usize::from(relayed));
     }
 }

@@ -70,7 +70,7 @@ fn t6_a_million_spoofed_syns_at_one_subscriber_hold_his_share_and_pass_on() {
         |sim| {
             port += 1;
             subscribers_are_served(sim, port);
-            let held = sim.worker.app().occupancy();
+            let held = sim.occupancy();
             assert!(held.pending <= 1_000 + 10, "{held:?}");
             assert!(held.flows <= 2 * held.pending, "{held:?}");
             assert!(held.timers <= 1_000 + 10, "{held:?}");
@@ -102,7 +102,7 @@ fn t6_a_flood_at_all_subscribers_takes_half_of_the_places() {
         |sim| {
             port += 1;
             subscribers_are_served(sim, port);
-            let held = sim.worker.app().occupancy();
+            let held = sim.occupancy();
             assert!(held.pending <= 1_010, "{held:?}");
         },
     );
@@ -146,7 +146,7 @@ fn t6_refused_syns_leave_nothing_behind() {
     }
     sim.idle(Duration::from_millis(5));
     assert!(counter(&mut sim, "pending_refused") > 19_000);
-    let held = sim.worker.app().occupancy();
+    let held = sim.occupancy();
     assert_eq!(held.timers, held.pending + held.relays, "{held:?}");
     assert_empty(&mut sim);
 }
@@ -182,7 +182,7 @@ fn connections_opened_at_once_that_nobody_reads_hold_no_more_than_the_share() {
         for (pair, sent) in pairs.iter().zip(&mut sent) {
             *sent += sim.hosts[SERVER].send(pair.server, &data[*sent..]);
         }
-        most = most.max(sim.worker.app().occupancy().held);
+        most = most.max(sim.occupancy().held);
         false
     });
     // The first few were offered 256 KiB, the later ones 64: far less than 40 MiB, and the share is what is seen in the end.
@@ -200,7 +200,7 @@ fn a_subscriber_holds_no_more_than_its_share_of_the_buffers_and_goes_on() {
     let stalls: Vec<_> = (0..6)
         .map(|n| stalled(&mut sim, 40_000 + n, 4 << 20))
         .collect();
-    let held = sim.worker.app().occupancy().held;
+    let held = sim.occupancy().held;
     // The first relays' windows were offered before the others came; each keeps 8 KiB in any case.
     assert!(held < (256 << 10) + 6 * (64 << 10), "held {held}");
     assert!(counter(&mut sim, "buffer_share_hit") > 0);
@@ -218,7 +218,7 @@ fn a_subscriber_holds_no_more_than_its_share_of_the_buffers_and_goes_on() {
         sim.hosts[CLIENT].tcp(pair.client).abort();
     }
     sim.idle(Duration::from_secs(1));
-    assert_eq!(sim.worker.app().occupancy().held, 0);
+    assert_eq!(sim.occupancy().held, 0);
 }
 
 #[test]
@@ -301,9 +301,9 @@ fn bug15_a_join_whose_third_ack_never_comes_is_forgotten() {
     );
     sim.links[crate::common::ACCESS2].shape.down = true;
     sim.idle(Duration::from_secs(1));
-    assert_eq!(sim.worker.app().occupancy().joining, 1);
+    assert_eq!(sim.occupancy().joining, 1);
     sim.idle(Duration::from_secs(35));
     assert_eq!(counter(&mut sim, "join_expired"), 1);
-    assert_eq!(sim.worker.app().occupancy().joining, 0);
+    assert_eq!(sim.occupancy().joining, 0);
     assert_eq!(counter(&mut sim, "relays"), 1, "the connection goes on");
 }

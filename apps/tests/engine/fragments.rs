@@ -31,7 +31,7 @@ fn mend(frame: &mut [u8]) {
 }
 
 /// Octets `from..to` behind the IPv4 header of `frame`, as a fragment; `to` beyond the end makes it the last.
-fn fragment(frame: &[u8], from: usize, to: usize) -> Vec<u8> {
+pub(crate) fn fragment(frame: &[u8], from: usize, to: usize) -> Vec<u8> {
     let data = &frame[34..];
     let last = to >= data.len();
     let part = &data[from..to.min(data.len())];

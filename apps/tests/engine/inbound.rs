@@ -53,7 +53,7 @@ fn both_ways_by_both_accesses(edge: EdgeSettings, to: &str) {
     transfer(&mut sim, sockets, 0, 100_000);
     sim.idle(Duration::from_secs(1));
     assert_eq!(held_at_edge(&sim).relays, 1);
-    assert_eq!(sim.worker.app().occupancy().relays, 1);
+    assert_eq!(sim.occupancy().relays, 1);
     sim.seen.clear();
     // The host's upload first: that is what an inbound connection is mostly for.
     for (from, way) in [(0, Way::ToBox), (1, Way::FromBox)] {
@@ -186,7 +186,7 @@ fn a_client_hears_nothing_while_the_host_is_silent() {
     sim.hosts[1].host().sockets.remove(client);
     sim.idle(Duration::from_secs(150));
     assert_eq!(held_at_edge(&sim).pending, 0);
-    assert_eq!(sim.worker.app().occupancy().pending, 0);
+    assert_eq!(sim.occupancy().pending, 0);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn an_edge_that_does_not_bond_is_passed_by_and_remembered_for_a_while() {
     };
     assert!(open(&mut sim, 1000), "MP_CAPABLE is offered");
     assert_eq!(counter(&mut sim, "cut_through"), 1);
-    assert_eq!(sim.worker.app().occupancy().flows, 0, "freed at once");
+    assert_eq!(sim.occupancy().flows, 0, "freed at once");
     assert!(!open(&mut sim, 1001), "not offered again");
     assert_eq!(counter(&mut sim, "bypass_plain_peer"), 1);
     sim.idle(Duration::from_secs(301));

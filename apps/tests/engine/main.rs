@@ -25,6 +25,7 @@ mod relay_random;
 mod relay_reuse;
 mod relay_setup;
 mod relay_timeouts;
+mod several;
 mod strangers;
 mod versions;
 mod wire_options;

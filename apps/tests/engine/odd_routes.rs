@@ -70,7 +70,7 @@ fn a_flow_whose_answer_takes_another_way_is_routed_and_freed_with_the_third_ack(
             routed(&mut sim, near, &ack, far);
             assert_eq!(counter(&mut sim, "cut_through_one_way"), 1);
             assert_eq!(counter(&mut sim, "pending"), 0, "freed at once");
-            assert_eq!(sim.worker.app().occupancy().flows, 0);
+            assert_eq!(sim.occupancy().flows, 0);
             // The rest of the connection, also where the other direction comes back to this way.
             let mut data = ack.clone();
             data.payload = b"and more".to_vec();
@@ -93,7 +93,7 @@ fn a_flow_of_which_nothing_more_comes_by_is_freed_in_time() {
         sim.idle(Duration::from_secs(119));
         assert_eq!(counter(&mut sim, "pending"), 1);
         sim.idle(Duration::from_secs(2));
-        assert_eq!(sim.worker.app().occupancy(), Occupancy::default());
+        assert_eq!(sim.occupancy(), Occupancy::default());
         assert_eq!(counter(&mut sim, "pending_expired"), 1);
     }
 }

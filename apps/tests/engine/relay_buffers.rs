@@ -40,7 +40,7 @@ fn readers_that_stall_leave_room_to_others() {
     let stalls: Vec<_> = (0..6)
         .map(|n| stalled(&mut sim, 40_000 + n, 8 << 20))
         .collect();
-    let held = sim.worker.app().occupancy().held;
+    let held = sim.occupancy().held;
     assert!(held < 3 << 19, "held {held}");
     let pair = crate::common::connect(&mut sim, 41_000, S);
     assert!(downloads(&mut sim, &pair, &pattern(1 << 20, 5)), "starved");
@@ -48,7 +48,7 @@ fn readers_that_stall_leave_room_to_others() {
         sim.hosts[CLIENT].tcp(pair.client).abort();
     }
     sim.idle(Duration::from_secs(1));
-    assert_eq!(sim.worker.app().occupancy().held, 0);
+    assert_eq!(sim.occupancy().held, 0);
 }
 
 #[test]
@@ -56,10 +56,10 @@ fn while_buffers_run_short_windows_are_small_and_flows_go_on() {
     let mut sim = plain_sim_with(limited(1 << 20, 1 << 30), 1);
     sim.record = false;
     let heavy = stalled(&mut sim, 40_000, 8 << 20);
-    let before = sim.worker.app().occupancy().held;
+    let before = sim.occupancy().held;
     sim.report_buffers(CORE, 800);
     let second = stalled(&mut sim, 40_001, 8 << 20);
-    let held = sim.worker.app().occupancy().held - before;
+    let held = sim.occupancy().held - before;
     assert!((1..=200_000).contains(&held), "held {held}");
     assert!(counter(&mut sim, "buffer_budget_hit") > 0);
     // The very last buffers: who holds little goes on even so.
@@ -107,7 +107,7 @@ fn crumbs_are_bounded_by_the_buffers_that_they_pin() {
             sim.idle(Duration::from_millis(1));
         }
     }
-    let pieces = sim.worker.app().occupancy().pieces;
+    let pieces = sim.occupancy().pieces;
     assert!((1_000..2_200).contains(&pieces), "{pieces} buffers pinned");
     assert!(counter(&mut sim, "buffer_refused") > 5_000);
 }
@@ -127,7 +127,7 @@ fn what_was_refused_comes_again_and_no_octet_is_lost() {
     sim.links[CORE].shape.down = true;
     let mut most = 0;
     sim.run(Duration::from_secs(5), |sim| {
-        most = most.max(sim.worker.app().occupancy().pieces);
+        most = most.max(sim.occupancy().pieces);
         false
     });
     assert!(most <= 256, "{most} pieces");

@@ -272,7 +272,7 @@ fn t13_a_stalled_client_bounds_what_the_box_holds() {
     let (mut sent, mut most) = (0, 0);
     sim.run(Duration::from_secs(60), |sim| {
         sent += sim.hosts[SERVER].tcp().send(socket, &data[sent..]);
-        most = most.max(sim.worker.app().occupancy().held);
+        most = most.max(sim.occupancy().held);
         false
     });
     assert!(most <= 200_000 + 65_536, "held {most}");

@@ -270,7 +270,7 @@ fn t13_a_stalled_reader_stops_the_sender_at_the_buffer_limit() {
     let (mut sent, mut most) = (0, 0);
     sim.run(Duration::from_secs(60), |sim| {
         sent += sim.hosts[SERVER].send(pair.server, &data[sent..]);
-        most = most.max(sim.worker.app().occupancy().held);
+        most = most.max(sim.occupancy().held);
         false
     });
     // The client's own buffer (256 KiB), ours, and the server's own.

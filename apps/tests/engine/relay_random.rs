@@ -145,7 +145,7 @@ fn frames_near_the_boxes_own_state_neither_panic_nor_leak() {
                     .flatten()
                     .filter(|tcp| stack::wire::tcp::parse_options(&tcp.options).is_some())
             }));
-            let holds = sim.worker.app().occupancy();
+            let holds = sim.occupancy();
             assert!(holds.pending <= 30 && holds.relays <= 40 && holds.joining <= 10);
             assert!(holds.held <= 40 * 2 * (64 << 10) + (1 << 20), "{holds:?}");
         }

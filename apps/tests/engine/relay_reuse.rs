@@ -18,7 +18,7 @@ fn t3_a_tuple_used_again_outlives_the_time_wait_of_its_former_life() {
     sim.hosts[SERVER].tcp(first.server).close();
     sim.idle(Duration::from_secs(1));
     assert_eq!(counter(&mut sim, "relay_closed_clean"), 1);
-    assert_eq!(sim.worker.app().occupancy().time_waits, 1);
+    assert_eq!(sim.occupancy().time_waits, 1);
     // The client has no memory of its first connection.
     sim.hosts[CLIENT].sockets.remove(first.client);
     let second = connect(&mut sim, 40_000, S);
@@ -52,7 +52,7 @@ fn t3_a_tuple_used_again_begins_beyond_what_its_former_life_sent() {
     sim.idle(Duration::from_millis(200));
     sim.hosts[CLIENT].tcp(first.client).close();
     sim.idle(Duration::from_millis(200));
-    assert_eq!(sim.worker.app().occupancy().time_waits, 1);
+    assert_eq!(sim.occupancy().time_waits, 1);
     let to_client = |sim: &Sim<_>, from: usize| sent_since(sim, from, ACCESS1);
     let used = to_client(&sim, 0);
     let used = used.iter().map(|tcp| tcp.seq + tcp.payload.len() as u32);

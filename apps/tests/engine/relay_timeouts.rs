@@ -106,7 +106,7 @@ fn a_relay_that_wakes_often_has_no_more_timers_than_one_that_woke_once() {
             .tcp(pair.server)
             .recv(|data| (data.len(), data.len()));
         assert_eq!(read, Ok(5));
-        timers.push(sim.worker.app().occupancy().timers);
+        timers.push(sim.occupancy().timers);
     }
     assert_eq!(timers, [timers[0]; 20]);
 }

@@ -200,7 +200,7 @@ fn guessed_tokens_find_nothing() {
         inject(&mut sim, ACCESS2, &syn);
     }
     assert_eq!(counter(&mut sim, "join_no_token"), 200);
-    assert_eq!(sim.worker.app().occupancy().joining, 0);
+    assert_eq!(sim.occupancy().joining, 0);
     exchange(&mut sim, socket);
 }
 

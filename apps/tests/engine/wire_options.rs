@@ -196,7 +196,7 @@ fn a_syn_whose_ttl_ends_here_is_answered_and_leaves_nothing() {
     syn.ttl = 1;
     sim.inject(ACCESS1, syn.frame(MAC_AT[ACCESS1], port_mac(ACCESS1)));
     sim.idle(Duration::from_millis(20));
-    assert_eq!(sim.worker.app().occupancy().pending, 0);
+    assert_eq!(sim.occupancy().pending, 0);
     let told: Vec<_> = sim
         .on(ACCESS1, Way::FromBox)
         .filter_map(|s| Ip::parse(&s.frame))
@@ -273,7 +273,7 @@ fn t16_an_idle_connection_whose_ends_live_stays() {
             }
         }
     }
-    assert_eq!(pair.sim.worker.app().occupancy().relays, 1);
+    assert_eq!(pair.sim.occupancy().relays, 1);
     pair.host.flags |= FIN;
     let fin = send(&mut pair.sim, ACCESS1, &pair.host, CORE);
     assert!(only(&fin).has(FIN), "and still carries");

@@ -1,5 +1,9 @@
 #include "shim.h"
 
+#include <string.h>
+
+#include <rte_byteorder.h>
+#include <rte_flow.h>
 #include <rte_mbuf_pool_ops.h>
 
 int braid_errno(void)
@@ -70,4 +74,42 @@ void braid_attach(struct rte_mbuf *indirect, struct rte_mbuf *direct, uint16_t o
 unsigned int braid_pool_count(const struct rte_mempool *pool)
 {
 	return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
+}
+
+int braid_steer(uint16_t port, const uint8_t *address, size_t len, uint16_t tcp_port, uint16_t queue)
+{
+	struct rte_flow_attr attr = { .ingress = 1 };
+	struct rte_flow_item_ipv4 v4 = { 0 }, v4_mask = { 0 };
+	struct rte_flow_item_ipv6 v6 = { 0 }, v6_mask = { 0 };
+	struct rte_flow_item_tcp tcp = { .hdr.dst_port = rte_cpu_to_be_16(tcp_port) };
+	struct rte_flow_item_tcp tcp_mask = { .hdr.dst_port = 0xffff };
+	struct rte_flow_item ip = { .type = RTE_FLOW_ITEM_TYPE_IPV4, .spec = &v4, .mask = &v4_mask };
+	struct rte_flow_item ip6 = { .type = RTE_FLOW_ITEM_TYPE_IPV6, .spec = &v6, .mask = &v6_mask };
+	struct rte_flow_item pattern[] = {
+		{ .type = RTE_FLOW_ITEM_TYPE_ETH },
+		len == 4 ? ip : ip6,
+		{ .type = RTE_FLOW_ITEM_TYPE_TCP, .spec = &tcp, .mask = &tcp_mask },
+		{ .type = RTE_FLOW_ITEM_TYPE_END },
+	};
+	struct rte_flow_action_queue to = { .index = queue };
+	struct rte_flow_action actions[] = {
+		{ .type = RTE_FLOW_ACTION_TYPE_QUEUE, .conf = &to },
+		{ .type = RTE_FLOW_ACTION_TYPE_END },
+	};
+	struct rte_flow_error error = { 0 };
+	int failed;
+
+	if (len == 4) {
+		memcpy(&v4.hdr.dst_addr, address, 4);
+		memset(&v4_mask.hdr.dst_addr, 0xff, 4);
+	} else if (len == 16) {
+		memcpy(v6.hdr.dst_addr, address, 16);
+		memset(v6_mask.hdr.dst_addr, 0xff, 16);
+	} else {
+		return -EINVAL;
+	}
+	failed = rte_flow_validate(port, &attr, pattern, actions, &error);
+	if (failed)
+		return failed < 0 ? failed : -ENOTSUP;
+	return rte_flow_create(port, &attr, pattern, actions, &error) == NULL ? -rte_errno : 0;
 }

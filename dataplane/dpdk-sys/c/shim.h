@@ -20,6 +20,8 @@
 static const uint64_t BRAID_RX_OFFLOAD_CKSUM =
 	RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
 static const uint64_t BRAID_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+static const uint64_t BRAID_RSS_FLOWS = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
+static const uint32_t BRAID_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;
 static const uint64_t BRAID_RX_IP_CKSUM_MASK = RTE_MBUF_F_RX_IP_CKSUM_MASK;
 static const uint64_t BRAID_RX_IP_CKSUM_BAD = RTE_MBUF_F_RX_IP_CKSUM_BAD;
 static const uint64_t BRAID_RX_IP_CKSUM_GOOD = RTE_MBUF_F_RX_IP_CKSUM_GOOD;
@@ -52,6 +54,10 @@ void braid_free(struct rte_mbuf *mbuf);
 /* Makes `indirect`, fresh from its pool, a segment of len octets from `offset` after the first octet of `direct`'s data;
  * takes one more reference to what `direct` stands on. */
 void braid_attach(struct rte_mbuf *indirect, struct rte_mbuf *direct, uint16_t offset, uint16_t len);
+
+/* Has a started port give TCP segments to `tcp_port` (host order) of an address, of 4 or 16 octets, to a queue. 0, or a
+ * negative errno: that of the device which says that it cannot. */
+int braid_steer(uint16_t port, const uint8_t *address, size_t len, uint16_t tcp_port, uint16_t queue);
 
 /* Mbufs in the pool's ring: those in the per-core caches are not counted. */
 unsigned int braid_pool_count(const struct rte_mempool *pool);

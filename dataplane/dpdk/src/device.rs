@@ -101,6 +101,17 @@ impl Device {
         Ok(device)
     }
 
+    /// Has it made with a queue for each worker, where its driver must be told and the user left it out: `qpairs` of
+    /// `net_af_packet`, between which the kernel spreads flows.
+    #[must_use]
+    pub fn for_workers(mut self, workers: u16) -> Self {
+        if workers > 1 && self.is("net_af_packet") && self.argument("qpairs").is_none() {
+            // Writing to a String does not fail.
+            let _ = write!(self.args, ",qpairs={workers}");
+        }
+        self
+    }
+
     /// Its name: the PCI address, or what stands before the first comma.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -219,6 +230,15 @@ mod tests {
         let jumbo = Device::parse("net_af_packet0,iface=h1", 9000).unwrap();
         assert_eq!(jumbo.least_buffer(), 16_384);
         assert_eq!(jumbo.interface(), Some("h1"));
+    }
+
+    #[test]
+    fn af_packet_gets_a_queue_for_each_worker() {
+        let args = |text, workers| Device::parse(text, 1500).unwrap().for_workers(workers).args;
+        assert!(args("net_af_packet0,iface=h1", 3).ends_with(",qpairs=3"));
+        assert!(!args("net_af_packet0,iface=h1", 1).contains("qpairs"));
+        assert!(!args("net_af_packet0,iface=h1,qpairs=2", 3).contains("qpairs=3"));
+        assert_eq!(args("net_ring0", 3), "net_ring0");
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub struct EalConfig {
     /// The machine's core that the calling thread is bound to. `None`: it stays where it is allowed to run. Threads that
     /// it starts later are bound alike, so start those of the control plane first.
     pub core: Option<u16>,
+    /// The cores of further workers: some devices make a queue for each that EAL knows. Their threads are the caller's
+    /// own, see [`Eal::join`].
+    pub others: Vec<u16>,
     /// PCI addresses of the devices that will be opened. Without any, EAL looks at no PCI device at all.
     pub pci: Vec<String>,
 }
@@ -28,6 +31,7 @@ impl Default for EalConfig {
             memory_mb: 256,
             hugepages: None,
             core: None,
+            others: Vec::new(),
             pci: Vec::new(),
         }
     }
@@ -91,6 +95,19 @@ impl Eal {
         }
         Ok(Self(()))
     }
+
+    /// Makes the calling thread known to EAL, for as long as it lives: pools then keep some buffers ready for it. A thread
+    /// that is not known works all the same, slower.
+    ///
+    /// # Errors
+    /// What DPDK says: there are too many threads.
+    pub fn join(self) -> Result<(), String> {
+        // SAFETY: EAL runs, as self shows; the thread's own storage alone changes.
+        if unsafe { dpdk_sys::rte_thread_register() } < 0 {
+            return Err(crate::last_reason());
+        }
+        Ok(())
+    }
 }
 
 /// EAL's command line. Errors are printed by EAL itself, nothing else is.
@@ -98,9 +115,11 @@ fn arguments(config: &EalConfig, huge: bool, allowed: &str) -> Result<Vec<String
     let cores = config
         .core
         .map_or_else(|| format!("({allowed})"), |core| core.to_string());
+    let others = (1..).zip(&config.others);
+    let others: String = others.map(|(n, core)| format!(",{n}@{core}")).collect();
     let mut args = vec![
         "braid".to_owned(),
-        format!("--lcores=0@{cores}"),
+        format!("--lcores=0@{cores}{others}"),
         "--no-telemetry".to_owned(),
         "--log-level=error".to_owned(),
         "-m".to_owned(),
@@ -207,6 +226,8 @@ mod tests {
         let mut config = EalConfig::default();
         assert!(line(&config, false).contains("--lcores=0@(0-1)"));
         config.core = Some(1);
-        assert!(line(&config, false).contains("--lcores=0@1"));
+        assert!(line(&config, false).contains("--lcores=0@1 "));
+        config.others = vec![3, 0];
+        assert!(line(&config, false).contains("--lcores=0@1,1@3,2@0 "));
     }
 }

@@ -8,7 +8,7 @@
 //!   [`Mbuf`] never dangles, even if it outlives its port.
 //! - An mbuf's octets are written only while this crate alone holds it: before its first [`Mbuf`] is handed out, or
 //!   when a sole [`Mbuf`] is consumed to be sent.
-//! - A port's queues are used by one thread at a time.
+//! - A port of a worker has queues of its own, which one thread uses at a time.
 
 mod device;
 mod eal;
@@ -16,6 +16,7 @@ mod interface;
 mod mbuf;
 mod mempool;
 mod port;
+mod spread;
 mod transmit;
 
 pub use device::{Device, DeviceError};

@@ -29,7 +29,7 @@ pub struct PoolError {
     reason: String,
 }
 
-/// A pool that belongs to one port.
+/// A pool that belongs to one queue.
 #[derive(Debug)]
 pub(crate) struct Mempool {
     raw: NonNull<rte_mempool>,
@@ -38,6 +38,8 @@ pub(crate) struct Mempool {
 
 // SAFETY: a pool is a multi-producer, multi-consumer ring with caches per EAL core; any thread may use it.
 unsafe impl Send for Mempool {}
+// SAFETY: as above; what is asked of it through a shared reference only counts, or takes a buffer out of the ring.
+unsafe impl Sync for Mempool {}
 
 impl Mempool {
     /// A pool of `size` mbufs with room for `data` octets each after the headroom, near to NUMA node `socket`.

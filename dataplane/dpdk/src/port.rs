@@ -1,17 +1,20 @@
-//! [`DpdkPort`]: any device that DPDK drives, as a port with one receive and one transmit queue.
+//! [`DpdkPort`]: any device that DPDK drives, as a port of each worker, with a queue each way where it has enough.
 
 use crate::device::Device;
 use crate::eal::Eal;
 use crate::interface;
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::{HEADROOM, Mempool, OVERHEAD, Stash};
+use crate::spread;
 use crate::transmit::Sender;
 use core::ffi::c_int;
+use core::net::IpAddr;
 use core::ptr::NonNull;
-use dataplane::{BURST, BufferUse, Port, PortInfo, PortStats, Received};
+use dataplane::{BURST, BufferUse, CoreId, Port, PortInfo, PortStats, Received};
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_eth_stats};
 use stack::{Frame, Slice};
 use std::ffi::CString;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -60,13 +63,15 @@ pub struct OpenError {
     pub advice: String,
 }
 
-/// Receive buffers per port when `ports` ports for packets of `mtu` octets share `memory_mb` MiB. At least 1,023.
+/// Receive buffers per port when `ports` ports for packets of `mtu` octets, each with a queue for each of `workers`
+/// workers, share `memory_mb` MiB. At least 1,023.
 #[must_use]
-pub fn buffers_for(memory_mb: u32, ports: u32, mtu: u16) -> u32 {
+pub fn buffers_for(memory_mb: u32, ports: u32, mtu: u16, workers: u16) -> u32 {
     let each = data_room(mtu, 0) + u32::from(HEADROOM) + OVERHEAD;
     // A fifth stays for EAL itself and what rounding to pages costs.
     let share = u64::from(memory_mb) * 1024 * 1024 * 4 / 5 / u64::from(ports.max(1));
     let sending = u64::from(tx_buffers(DESCRIPTORS)) * u64::from(2 * OVERHEAD + each);
+    let sending = sending * u64::from(workers.max(1));
     let buffers = u32::try_from(share.saturating_sub(sending) / u64::from(each));
     // A pool's ring wastes least at one less than a power of two.
     let power = (buffers.unwrap_or(u32::MAX / 2) + 1).next_power_of_two();
@@ -89,26 +94,44 @@ fn tx_buffers(descriptors: u16) -> u32 {
     u32::from(descriptors) + TX_SPARE
 }
 
-/// A device of one worker. Closed when dropped; its frames may outlive it.
+/// A device as one worker has it. Closed when all workers have dropped theirs; its frames may outlive it.
 #[derive(Debug)]
 pub struct DpdkPort {
-    queue: Queue,
+    // Before the pools, as fields drop in order: what the device holds must be home when they ask.
+    device: Arc<Started>,
+    /// None if the device has fewer queues than there are workers.
+    lane: Option<Lane>,
+    /// Whose queue sends for this worker then.
+    sent_by: Option<CoreId>,
     info: PortInfo,
     counts: PortStats,
-    sender: Sender,
-    rx: Mempool,
     takes_tags: bool,
 }
 
-/// A started device; stopped, closed and removed when dropped, before the pools that it takes buffers from.
+/// A queue in each direction, and the pools that only its worker takes buffers from.
 #[derive(Debug)]
-struct Queue {
-    id: u16,
-    device: *mut dpdk_sys::rte_device,
+struct Lane {
+    queue: u16,
+    sender: Sender,
+    rx: Arc<Mempool>,
 }
 
-// SAFETY: DPDK allows a queue to be used from any thread, one at a time; a Queue is owned by one.
-unsafe impl Send for Queue {}
+/// A started device; stopped, closed and removed when dropped, before the pools that it receives into.
+#[derive(Debug)]
+struct Started {
+    id: u16,
+    device: *mut dpdk_sys::rte_device,
+    queues: u16,
+    hashes: bool,
+    /// One for each receive queue, which it outlives.
+    pools: Vec<Arc<Mempool>>,
+}
+
+// SAFETY: DPDK allows a queue to be used from any thread, one at a time; each is a Lane's alone, which one thread owns. What
+// else is asked of a started device (link, counters) only reads, and it is stopped once no lane is left.
+unsafe impl Send for Started {}
+// SAFETY: as above.
+unsafe impl Sync for Started {}
 
 impl DpdkPort {
     /// Opens, starts and waits up to two seconds for the link of the device in `config`. A link that stays down is no error:
@@ -116,17 +139,26 @@ impl DpdkPort {
     ///
     /// # Errors
     /// [`OpenError`]: which port, why, and what to do.
-    pub fn open(_: Eal, config: &PortConfig) -> Result<Self, OpenError> {
+    pub fn open(eal: Eal, config: &PortConfig) -> Result<Self, OpenError> {
+        Self::open_for(eal, config, 1).map(|mut ports| ports.remove(0))
+    }
+
+    /// The same for `workers` workers, at least one: the port of each, in their order. Each has a queue of its own each way
+    /// if the device has so many; else the first ones have, and send for the others.
+    ///
+    /// # Errors
+    /// [`OpenError`]: which port, why, and what to do.
+    pub fn open_for(_: Eal, config: &PortConfig, workers: u16) -> Result<Vec<Self>, OpenError> {
         let error = |(reason, advice): Failure| OpenError {
             port: config.name.clone(),
             device: config.device.clone(),
             reason,
             advice,
         };
-        Self::try_open(config).map_err(error)
+        Self::try_open(config, workers.max(1)).map_err(error)
     }
 
-    fn try_open(config: &PortConfig) -> Result<Self, Failure> {
+    fn try_open(config: &PortConfig, workers: u16) -> Result<Vec<Self>, Failure> {
         if !(68..=9600).contains(&config.mtu) {
             return failure(
                 format!("its mtu is {}", config.mtu),
@@ -135,55 +167,81 @@ impl DpdkPort {
         }
         let widest = config.mtu + config.tags.min(TAGS_MAX);
         let device = Device::parse(&config.device, widest)
-            .map_err(|error| (error.to_string(), "correct the device".to_owned()))?;
+            .map_err(|error| (error.to_string(), "correct the device".to_owned()))?
+            .for_workers(workers);
         check_interface(&device)?;
         let id = probe(&device)?;
         let about = about(id)?;
-        let queue = Queue {
+        let mut started = Started {
             id,
             device: about.device,
+            queues: 1,
+            hashes: false,
+            pools: Vec::new(),
         };
+        let descriptors;
+        (started.queues, started.hashes, descriptors) =
+            configure_best(id, config.mtu, &about, workers)?;
         let rx_room = data_room(config.mtu, device.least_buffer());
-        let descriptors = configure(id, config.mtu, &about)?;
-        let pool = |size, data| {
-            let data = u16::try_from(data).unwrap_or(u16::MAX - HEADROOM);
-            Mempool::new(size, data, dpdk_sys::SOCKET_ID_ANY)
-                .map_err(|error| (error.to_string(), "then start again".to_owned()))
-        };
-        let rx = pool(config.buffers, rx_room)?;
-        let frames = Stash::new(pool(tx_buffers(descriptors.1), data_room(config.mtu, 0))?);
-        let chains = about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_MULTI_SEGS != 0;
-        let links = if chains {
-            Some(Stash::new(pool(2 * tx_buffers(descriptors.1), 0)?))
-        } else {
-            None
-        };
-        set_up_queues(id, descriptors, &rx)?;
+        let share = ((config.buffers + 1) / u32::from(started.queues)).max(1024) - 1;
+        let pools = (0..started.queues).map(|_| pool(share, rx_room).map(Arc::new));
+        started.pools = pools.collect::<Result<_, _>>()?;
+        set_up_queues(id, descriptors, &started.pools)?;
         let takes_tags = set_mtu(id, &device, config.mtu, widest)?;
         start(id)?;
-        let max_segments = usize::from(about.tx_desc_lim.nb_mtu_seg_max);
-        let port = Self {
-            info: PortInfo {
-                name: config.name.clone(),
-                device: config.device.clone(),
-                mac: mac(id)?,
-                mtu: config.mtu,
-            },
-            queue,
-            counts: PortStats::default(),
-            sender: Sender::new(id, frames, links, max_segments),
-            rx,
-            takes_tags,
+        if started.hashes {
+            let filled = spread::fill_table(id, &about, started.queues);
+            check("its table of queues was refused", filled, "name one core")?;
+        }
+        let info = PortInfo {
+            name: config.name.clone(),
+            device: config.device.clone(),
+            mac: mac(id)?,
+            mtu: config.mtu,
         };
-        port.wait_for_link();
-        Ok(port)
+        let started = Arc::new(started);
+        let lane = |(queue, rx): (u16, &Arc<Mempool>)| {
+            let sender = sender(id, queue, config.mtu, descriptors.1, &about)?;
+            let rx = Arc::clone(rx);
+            Ok(Some(Lane { queue, sender, rx }))
+        };
+        let lanes = (0..).zip(&started.pools).map(lane);
+        let lanes = lanes.collect::<Result<Vec<_>, Failure>>()?;
+        let without = core::iter::repeat_with(|| None);
+        let ports = (0..workers).zip(lanes.into_iter().chain(without));
+        let ports: Vec<_> = ports
+            .map(|(worker, lane)| Self {
+                device: Arc::clone(&started),
+                sent_by: lane.is_none().then(|| sender_of(worker, started.queues)),
+                lane,
+                info: info.clone(),
+                counts: PortStats::default(),
+                takes_tags,
+            })
+            .collect();
+        if let Some(first) = ports.first() {
+            first.wait_for_link();
+        }
+        Ok(ports)
+    }
+
+    /// Queues that the device has each way: at most one for each worker.
+    #[must_use]
+    pub fn queues(&self) -> u16 {
+        self.device.queues
+    }
+
+    /// Whether the device spreads flows over them by a hash that is the same for both directions of a flow.
+    #[must_use]
+    pub fn hashes(&self) -> bool {
+        self.device.hashes
     }
 
     /// Whether the device says that its link is up.
     #[must_use]
     pub fn link_up(&self) -> bool {
         // SAFETY: the port is open as long as self lives.
-        unsafe { dpdk_sys::braid_link_up(self.queue.id) == 1 }
+        unsafe { dpdk_sys::braid_link_up(self.device.id) == 1 }
     }
 
     /// Whether the device takes the tags that it was asked to take beside the MTU. If not, it drops packets that the MTU
@@ -196,22 +254,39 @@ impl DpdkPort {
     /// Whether the device sends a frame from several buffers. If not, the port copies the payload of what it cannot send
     /// from where it lies, and counts it as `copied_at_port`.
     #[must_use]
-    pub const fn sends_chains(&self) -> bool {
-        self.sender.sends_chains()
+    pub fn sends_chains(&self) -> bool {
+        let lane = self.lane.as_ref();
+        lane.is_none_or(|lane| lane.sender.sends_chains())
     }
 
     /// Mbufs that are not home, of the receive and of the transmit pools: held by the app or by the device. Slow.
     #[must_use]
     pub fn missing_buffers(&self) -> (u32, u32) {
-        (self.rx.missing(), self.sender.missing())
+        let lane = self.lane.as_ref();
+        lane.map_or((0, 0), |lane| (lane.rx.missing(), lane.sender.missing()))
     }
 
     /// A buffer out of those that the port receives into, with `octets` in it: for payload of our own. `None` if no buffer is
     /// left, or if they do not fit.
     #[must_use]
     pub fn filled(&self, octets: &[u8]) -> Option<Mbuf> {
-        let mut raw = Stash::one(&self.rx)?;
+        let lane = self.lane.as_ref()?;
+        let mut raw = Stash::one(&lane.rx)?;
         raw.append([octets]).then(|| Mbuf::new(raw))
+    }
+
+    /// Has the device give what TCP sends to a port of an address to this worker's queue, until it is closed (rte_flow);
+    /// whether it says that it does. If not, another worker hands it over.
+    pub fn attract(&mut self, to: (IpAddr, u16)) -> bool {
+        let lane = self.lane.as_ref();
+        lane.is_some_and(|lane| spread::steer(self.device.id, to, lane.queue))
+    }
+
+    /// The key and the table by which the device spreads flows over its queues, as it tells them; `None` if it does not.
+    #[must_use]
+    pub fn spread(&self) -> Option<(Vec<u8>, Vec<u16>)> {
+        let about = about(self.device.id).ok().filter(|_| self.device.hashes)?;
+        spread::told(self.device.id, &about)
     }
 
     fn wait_for_link(&self) {
@@ -227,7 +302,9 @@ impl DpdkPort {
             std::thread::sleep(pause);
         }
     }
+}
 
+impl Lane {
     /// The frame in one segment. Chains are rare: a device delivers them if frames exceed its buffers.
     fn linear(&self, mbuf: RawMbuf) -> Option<(RawMbuf, usize)> {
         if mbuf.is_linear() {
@@ -246,10 +323,15 @@ impl Port for DpdkPort {
     }
 
     fn receive(&mut self, into: &mut Vec<Received<Mbuf>>) {
+        let Some(lane) = &self.lane else {
+            return;
+        };
         let mut burst = [core::ptr::null_mut(); BURST];
-        // SAFETY: queue 0 of the open port, used by this thread alone; the array has room for BURST pointers.
-        let n =
-            unsafe { dpdk_sys::braid_rx_burst(self.queue.id, 0, burst.as_mut_ptr(), BURST as u16) };
+        // SAFETY: a queue of the open port, used by this thread alone; the array has room for BURST pointers.
+        let n = unsafe {
+            let burst = burst.as_mut_ptr();
+            dpdk_sys::braid_rx_burst(self.device.id, lane.queue, burst, BURST as u16)
+        };
         for mbuf in burst
             .into_iter()
             .take(usize::from(n))
@@ -258,7 +340,7 @@ impl Port for DpdkPort {
             // SAFETY: the device hands over the only reference.
             let mbuf = unsafe { RawMbuf::new(mbuf) };
             let checksum = mbuf.checksum();
-            let Some((mbuf, copied)) = self.linear(mbuf) else {
+            let Some((mbuf, copied)) = lane.linear(mbuf) else {
                 self.counts.rx_nobuf += 1;
                 continue;
             };
@@ -273,13 +355,24 @@ impl Port for DpdkPort {
     }
 
     fn transmit(&mut self, frames: &mut Vec<Frame<Mbuf>>) {
-        self.sender.transmit(frames, &mut self.counts);
+        match &mut self.lane {
+            Some(lane) => lane.sender.transmit(frames, &mut self.counts),
+            None => self.counts.tx_dropped += frames.drain(..).len() as u64,
+        }
+    }
+
+    fn sent_by(&self) -> Option<CoreId> {
+        self.sent_by
     }
 
     fn stats(&self) -> PortStats {
+        if self.lane.as_ref().is_none_or(|lane| lane.queue != 0) {
+            // What the device itself counts is told once, by the first worker.
+            return self.counts;
+        }
         let mut device = rte_eth_stats::default();
         // SAFETY: the port is open; the struct is ours to fill. If it fails, the zeros stay.
-        unsafe { dpdk_sys::rte_eth_stats_get(self.queue.id, &raw mut device) };
+        unsafe { dpdk_sys::rte_eth_stats_get(self.device.id, &raw mut device) };
         PortStats {
             rx_missed: device.imissed,
             rx_nobuf: self.counts.rx_nobuf + device.rx_nombuf,
@@ -289,11 +382,41 @@ impl Port for DpdkPort {
     }
 
     fn buffers(&self) -> BufferUse {
-        self.rx.usage()
+        let lane = self.lane.as_ref();
+        lane.map_or_else(BufferUse::default, |lane| lane.rx.usage())
     }
 }
 
-impl Drop for Queue {
+/// Which worker sends for one that has no queue.
+fn sender_of(worker: u16, queues: u16) -> CoreId {
+    CoreId(u8::try_from(worker % queues.max(1)).unwrap_or(0))
+}
+
+fn pool(size: u32, data: u32) -> Result<Mempool, Failure> {
+    let data = u16::try_from(data).unwrap_or(u16::MAX - HEADROOM);
+    Mempool::new(size, data, dpdk_sys::SOCKET_ID_ANY)
+        .map_err(|error| (error.to_string(), "then start again".to_owned()))
+}
+
+fn sender(
+    id: u16,
+    queue: u16,
+    mtu: u16,
+    descriptors: u16,
+    about: &rte_eth_dev_info,
+) -> Result<Sender, Failure> {
+    let frames = Stash::new(pool(tx_buffers(descriptors), data_room(mtu, 0))?);
+    let chains = about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_MULTI_SEGS != 0;
+    let links = if chains {
+        Some(Stash::new(pool(2 * tx_buffers(descriptors), 0)?))
+    } else {
+        None
+    };
+    let max_segments = usize::from(about.tx_desc_lim.nb_mtu_seg_max);
+    Ok(Sender::new((id, queue), frames, links, max_segments))
+}
+
+impl Drop for Started {
     fn drop(&mut self) {
         // SAFETY: the port is open and nothing uses it any more. What cannot be stopped or removed stays until the
         // process ends, together with the pools that it holds mbufs of.
@@ -405,16 +528,48 @@ fn mac(id: u16) -> Result<[u8; 6], Failure> {
     Ok(mac.addr_bytes)
 }
 
-/// Sets offloads and numbers of descriptors; returns those of receive and transmit.
-fn configure(id: u16, mtu: u16, about: &rte_eth_dev_info) -> Result<(u16, u16), Failure> {
+/// Sets it up for as many workers as it can: with a hash that spreads flows, with queues that others choose, or with a
+/// single one. Queues, whether it hashes, and descriptors as [`configure`] says.
+fn configure_best(
+    id: u16,
+    mtu: u16,
+    about: &rte_eth_dev_info,
+    workers: u16,
+) -> Result<(u16, bool, (u16, u16)), Failure> {
+    let queues = spread::queues(about, workers);
+    let hashes = queues > 1 && spread::hashes(about);
+    let mut ways = vec![(queues, hashes), (queues, false), (1, false)];
+    ways.dedup();
+    let last = ways.len() - 1;
+    for (n, (queues, hashes)) in ways.into_iter().enumerate() {
+        match configure(id, mtu, about, (queues, hashes)) {
+            Err(_) if n < last => {},
+            set => return set.map(|descriptors| (queues, hashes, descriptors)),
+        }
+    }
+    failure("it has no way to be set up", "use another device")
+}
+
+/// Sets queues, offloads and numbers of descriptors; returns those of receive and transmit.
+fn configure(
+    id: u16,
+    mtu: u16,
+    about: &rte_eth_dev_info,
+    (queues, hashes): (u16, bool),
+) -> Result<(u16, u16), Failure> {
     let mut wanted = rte_eth_conf::default();
+    let mut key = [0; 52];
+    if hashes {
+        spread::ask(&mut wanted, about, &mut key);
+    }
     wanted.rxmode.mtu = u32::from(mtu);
     if !is_virtio(about) {
         wanted.rxmode.offloads = about.rx_offload_capa & dpdk_sys::BRAID_RX_OFFLOAD_CKSUM;
     }
     wanted.txmode.offloads = about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_MULTI_SEGS;
-    // SAFETY: the port exists and is stopped; the struct is copied.
-    let returned = unsafe { dpdk_sys::rte_eth_dev_configure(id, 1, 1, &raw const wanted) };
+    // SAFETY: the port exists and is stopped; the struct is copied, and so is the key that it points to.
+    let returned =
+        unsafe { dpdk_sys::rte_eth_dev_configure(id, queues, queues, &raw const wanted) };
     let advice = format!(
         "check that the device takes packets of {mtu} octets (its longest frame is {})",
         about.max_rx_pktlen
@@ -442,25 +597,24 @@ fn is_virtio(about: &rte_eth_dev_info) -> bool {
     name.to_bytes().starts_with(b"net_virtio") || name.to_bytes().starts_with(b"virtio_user")
 }
 
-fn set_up_queues(id: u16, (rx, tx): (u16, u16), pool: &Mempool) -> Result<(), Failure> {
+fn set_up_queues(id: u16, (rx, tx): (u16, u16), pools: &[Arc<Mempool>]) -> Result<(), Failure> {
     let any = dpdk_sys::SOCKET_ID_ANY.cast_unsigned();
-    // SAFETY: the port is configured with one queue each way and stopped; a null configuration asks for the defaults,
-    // which include the offloads of the port; the pool outlives the queue, as `DpdkPort` drops it last.
-    unsafe {
-        let queue =
-            dpdk_sys::rte_eth_rx_queue_setup(id, 0, rx, any, core::ptr::null(), pool.as_ptr());
-        check(
-            "its receive queue was refused",
-            queue,
-            "give the port more buffers, or a device string with smaller frames",
-        )?;
-        let queue = dpdk_sys::rte_eth_tx_queue_setup(id, 0, tx, any, core::ptr::null());
-        check(
-            "its transmit queue was refused",
-            queue,
-            "use another device",
-        )
+    for (queue, pool) in (0..).zip(pools) {
+        // SAFETY: the port is configured with a queue each way for each pool, and stopped; a null configuration asks for the
+        // defaults, which include the offloads of the port; the pool outlives the queue, as `Started` keeps it.
+        unsafe {
+            let (none, pool) = (core::ptr::null(), pool.as_ptr());
+            let made = dpdk_sys::rte_eth_rx_queue_setup(id, queue, rx, any, none, pool);
+            check(
+                "its receive queue was refused",
+                made,
+                "give the port more buffers, or a device string with smaller frames",
+            )?;
+            let made = dpdk_sys::rte_eth_tx_queue_setup(id, queue, tx, any, core::ptr::null());
+            check("its transmit queue was refused", made, "use another device")?;
+        }
     }
+    Ok(())
 }
 
 /// Has the device take packets of `mtu` octets, and of `widest` with their tags; whether it takes these too.
@@ -508,7 +662,7 @@ mod tests {
             (1024, 3, 9000),
             (4096, 8, 1500),
         ] {
-            let buffers = buffers_for(memory_mb, ports, mtu);
+            let buffers = buffers_for(memory_mb, ports, mtu, 1);
             let each = u64::from(data_room(mtu, 0) + u32::from(HEADROOM) + OVERHEAD);
             let total =
                 u64::from(ports) * (u64::from(buffers) + u64::from(tx_buffers(DESCRIPTORS))) * each;
@@ -519,6 +673,6 @@ mod tests {
             assert!((buffers + 1).is_power_of_two(), "{buffers}");
             assert!(buffers >= 4095, "{memory_mb} {ports} {mtu}: {buffers}");
         }
-        assert_eq!(buffers_for(0, 0, 1500), 1023);
+        assert_eq!(buffers_for(0, 0, 1500, 1), 1023);
     }
 }

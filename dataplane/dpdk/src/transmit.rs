@@ -20,6 +20,7 @@ const RETRIES: u32 = 8;
 #[derive(Debug)]
 pub(crate) struct Sender {
     port: u16,
+    queue: u16,
     frames: Stash,
     /// Mbufs without memory of their own, if the device sends chains.
     links: Option<Stash>,
@@ -32,9 +33,15 @@ unsafe impl Send for Sender {}
 
 impl Sender {
     /// `max_segments` is the longest chain that the device takes, 0 if it names none.
-    pub(crate) fn new(port: u16, frames: Stash, links: Option<Stash>, max_segments: usize) -> Self {
+    pub(crate) fn new(
+        (port, queue): (u16, u16),
+        frames: Stash,
+        links: Option<Stash>,
+        max_segments: usize,
+    ) -> Self {
         Self {
             port,
+            queue,
             frames,
             links,
             max_segments: if max_segments == 0 {
@@ -100,9 +107,10 @@ impl Sender {
             };
             let offered = octets(left);
             let n = u16::try_from(left.len()).unwrap_or(u16::MAX);
-            // SAFETY: queue 0 of the open port, used by this thread alone; n mbufs that we hand over, of which those
+            // SAFETY: a queue of the open port, used by this thread alone; n mbufs that we hand over, of which those
             // that it does not take stay ours.
-            let taken = unsafe { dpdk_sys::braid_tx_burst(self.port, 0, left.as_mut_ptr(), n) };
+            let taken =
+                unsafe { dpdk_sys::braid_tx_burst(self.port, self.queue, left.as_mut_ptr(), n) };
             left = left.split_at_mut(usize::from(taken).min(left.len())).1;
             counts.tx_packets += u64::from(taken);
             counts.tx_bytes += offered - octets(left);

@@ -108,7 +108,7 @@ impl<B: PacketBuf> Net<B> {
     }
 
     /// Questions for our own addresses are sent to groups: they cross, and are answered.
-    fn overhear(
+    pub(super) fn overhear(
         &mut self,
         cx: &mut Cx<'_>,
         port: PortId,

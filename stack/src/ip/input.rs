@@ -3,6 +3,7 @@
 use super::address::{is_group, is_host, is_routed_group};
 use super::link::{Tags, link_len};
 use super::packet::{Ingress, Opaque, Packet, TcpArrival};
+use super::sight::{Sight, sight};
 use super::{Net, RxChecksum};
 use crate::buf::{Frame, PacketBuf, PortId, Slice};
 use crate::checksum::Sum;
@@ -10,7 +11,7 @@ use crate::wire::ip::{
     ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, IPV4_MIN, IPV6, TCP,
 };
 use crate::wire::tcp::{self, ParseError};
-use crate::{Counter, Cx};
+use crate::{Counter, Cx, Tally};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whom a packet is for.
@@ -62,6 +63,37 @@ impl<B: PacketBuf> Net<B> {
             Some(Err(counter)) => drop_as(cx, counter),
             None => drop_as(cx, Counter::DropNotOurs),
         }
+    }
+
+    /// Learns from a neighbor's message that another core of ours answers. What waited for it is appended to `out`.
+    pub fn learn_from(
+        &mut self,
+        cx: &mut Cx<'_>,
+        port: PortId,
+        frame: Slice<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        // The core that answers it also counts what is wrong with it, and lets it cross.
+        let mut counters = Tally::default();
+        let cx = &mut Cx {
+            now: cx.now,
+            rng: cx.rng,
+            counters: &mut counters,
+        };
+        let mut frames = Vec::new();
+        let ours = self.interface(port).map(|own| own.mac);
+        if self.paired(port).is_some() && frame.bytes().first_chunk().copied() != ours {
+            if frame.bytes().first().is_some_and(|first| first & 1 != 0) {
+                let tags = Tags::of_frame(frame.bytes());
+                self.overhear(cx, port, &frame, tags, &mut frames);
+            }
+        } else {
+            self.input(cx, port, frame, RxChecksum::Unknown, &mut frames);
+        }
+        let waited = frames
+            .into_iter()
+            .filter(|frame| sight(frame.header.bytes()) != Sight::Neighbor);
+        out.extend(waited);
     }
 
     /// The IP packet behind `tags`; `None` if it is something else.

@@ -23,6 +23,7 @@ mod output;
 mod packet;
 mod reassembly;
 mod route;
+mod sight;
 mod syn;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
 };
 pub use reassembly::{Gathered, Reassembly};
+pub use sight::{Seen, Sight, sight};
 pub use translate::{Endpoint, Translation};
 
 use crate::buf::{Frame, PacketBuf, PortId};

@@ -246,7 +246,7 @@ impl<B: PacketBuf> Packet<B> {
     }
 
     /// From the TCP header on: behind IPv4 options, or the extension headers that RFC 8200 4.1 knows.
-    fn tcp_bytes(&self) -> Option<&[u8]> {
+    pub(super) fn tcp_bytes(&self) -> Option<&[u8]> {
         let mut rest = self.l4_bytes();
         if self.src.is_ipv4() {
             let later = matches!(*self.ip_header(), [_, _, _, _, _, _, flags, offset, ..]

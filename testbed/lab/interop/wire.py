@@ -41,6 +41,14 @@ def tags() -> str:
     return f"ports: {rust_test('apps', 'attach')}, tags: {rust_test('stack', 'ip::link')}"
 
 
+# I-LAG
+
+
+@row("I-LAG", "boxes of several workers behind devices that spread frames badly: flows, joins, errors and fragments find their core", goal="all pass")
+def several_workers() -> str:
+    return f"engines: {rust_test('apps', 'several')}, rings: {rust_test('dataplane', 'several')}, hash: {rust_test('stack', 'rss')}"
+
+
 # ICMP and TTL
 
 

@@ -25,6 +25,7 @@ class HagCase(unittest.TestCase):
     """One scene and one HAG for a class; captures, counters and judges for each test."""
 
     shaped = True
+    cores: tuple[int, ...] = (0,)
     made: Scene
     running: Hag | None
     _class_stack = ExitStack()
@@ -38,7 +39,7 @@ class HagCase(unittest.TestCase):
             cls.made = stack.enter_context(scene(work=work, shaped=cls.shaped))
             # A client that meets a silent server must not turn its MPTCP off for the tests that follow.
             cls.made.client.sysctl(net__mptcp__blackhole_timeout=0)
-            cls.running = stack.enter_context(box(cls.made, BOX))
+            cls.running = stack.enter_context(box(cls.made, BOX, cls.cores))
             cls._class_stack = stack.pop_all()
 
     @classmethod

@@ -27,6 +27,7 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft, hag: &HagDraft) {
     } else if draft.addresses_known && routes_read(draft) {
         reached(reader, draft, hag);
     }
+    one_core_for_caps(reader, draft);
     own_or_a_hosts(reader, draft, hag);
     gateways(reader, &draft.ports);
     for (n, prefix) in hag.prefixes.iter().enumerate() {
@@ -35,6 +36,20 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft, hag: &HagDraft) {
             let what = format!("{} overlaps {}", prefix.value, other.value);
             reader.wrong(&prefix.place, what, "write each prefix once");
         }
+    }
+}
+
+/// Here a cap is the whole port's, and all connections share it: cores share nothing.
+fn one_core_for_caps(reader: &mut Reader, draft: &Draft) {
+    let cores = draft.worker.as_ref().map_or(1, |worker| worker.cores.len());
+    for port in draft
+        .ports
+        .iter()
+        .filter(|port| port.cap.is_some() && cores > 1)
+    {
+        let what = format!("a cap is shared by all connections, and {cores} cores share none");
+        let instead = "write one core in worker.cores, or leave cap out";
+        reader.wrong(&port.place, what, instead);
     }
 }
 

@@ -91,7 +91,7 @@ impl Bed {
         let bounds = (MappingLimits::default(), MappingTimeouts::default());
         Self {
             net: Net::new(net).unwrap(),
-            gate: Gate::new(&hosts, Some(nat), firewall, bounds, 1).unwrap(),
+            gate: Gate::new(&hosts, Some(nat), firewall, bounds, (Share::WHOLE, 1)).unwrap(),
             rng: Rng::from_u64(1),
             now: at(1),
             stack: Tally::default(),

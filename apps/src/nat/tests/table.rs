@@ -6,7 +6,7 @@ use proptest::prelude::{prop, prop_assert, prop_assert_eq, prop_oneof, proptest}
 use std::collections::{BTreeMap, BTreeSet};
 
 fn table(limits: MappingLimits) -> Table {
-    Table::new(limits, MappingTimeouts::default(), true, 7)
+    Table::new(limits, MappingTimeouts::default(), Some(Share::WHOLE), 7)
 }
 
 proptest! {

@@ -1,13 +1,15 @@
 //! A customer's site as one node: a host with TCP behind a box at the edge, which has two accesses.
 
 use super::raw::Tcp;
-use super::{Host, Node, port_mac};
+use super::sim::total;
+use super::{BoxWorker, Host, Node, poor_hash, port_mac, workers_of};
+use apps::control::{Command, Reply};
 use apps::engine::{
     EdgeSettings, Engine, EngineConfig, Occupancy, PolicySettings, PortRole, PortSettings,
     SchedulerKind,
 };
 use dataplane::memory::linear;
-use dataplane::{CoreId, MemBuf, MemPort, MemWire, PortInfo, Worker, mailbox};
+use dataplane::{App, MemBuf, MemPort, MemWire, Worker};
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
 use stack::time::{Duration, earlier};
 use stack::{Instant, PortId};
@@ -27,6 +29,8 @@ pub struct Customer {
     pub host: Host,
     pub worker: Worker<MemPort, Engine<MemBuf>>,
     wires: Vec<MemWire>,
+    /// Further workers, each with its wires.
+    siblings: Vec<BoxWorker>,
     /// What is on one of the accesses.
     pub translator: Option<Translator>,
 }
@@ -136,17 +140,8 @@ pub fn hag_config() -> EngineConfig {
 impl Customer {
     /// A site whose box has a LAN port and then as many accesses as `config` says.
     pub fn of(config: &EngineConfig) -> Self {
-        let info = |port: usize| PortInfo {
-            name: config.ports[port].name.clone(),
-            device: "memory".into(),
-            mac: config.net.interfaces[port].mac,
-            mtu: 1500,
-        };
-        let (ports, wires) = (0..config.ports.len())
-            .map(|port| MemPort::with_wire(info(port)))
-            .unzip();
-        let (_, inbox) = mailbox(1);
-        let engine = Engine::new(config.clone()).expect("the network resolves");
+        let mut workers = workers_of(config).into_iter();
+        let (worker, wires) = workers.next().unwrap();
         let host = Host::new(
             port_mac(0x77),
             &["10.11.0.2/24", "fd00:11::2/64"],
@@ -155,8 +150,9 @@ impl Customer {
         );
         Self {
             host,
-            worker: Worker::new(CoreId(0), ports, engine, inbox),
+            worker,
             wires,
+            siblings: workers.collect(),
             translator: None,
         }
     }
@@ -165,10 +161,43 @@ impl Customer {
     pub fn restart(&mut self, config: &EngineConfig) {
         let fresh = Self::of(config);
         (self.worker, self.wires) = (fresh.worker, fresh.wires);
+        self.siblings = fresh.siblings;
     }
 
     pub fn occupancy(&self) -> Occupancy {
-        self.worker.app().occupancy()
+        let all = self.siblings.iter().map(|(worker, _)| worker);
+        total(all.chain([&self.worker]))
+    }
+
+    /// The value of a counter of the box, all workers together.
+    pub fn counter(&mut self, now: Instant, name: &str) -> u64 {
+        let siblings = self.siblings.iter_mut().map(|(worker, _)| worker);
+        let all = core::iter::once(&mut self.worker).chain(siblings);
+        let values = all.map(|worker| {
+            let stats = worker.stats();
+            worker.app_mut().worker(stats);
+            let command = Command::ShowCounters;
+            match worker.app_mut().command(now, command, &mut Vec::new()) {
+                Reply::Counters(reply) => reply.counters[name],
+                other => panic!("{other:?}"),
+            }
+        });
+        values.sum()
+    }
+
+    /// The wire of a port at the worker that a poor device picks for `frame`.
+    fn wire(&self, port: usize, frame: &[u8]) -> &MemWire {
+        let worker = poor_hash(frame) % (1 + self.siblings.len());
+        let more = worker.checked_sub(1).map(|n| &self.siblings[n].1[port]);
+        more.unwrap_or(&self.wires[port])
+    }
+
+    /// The oldest frame that a worker sends by a port.
+    fn take(&self, port: usize) -> Option<Vec<u8>> {
+        let siblings = self.siblings.iter().map(|(_, wires)| wires);
+        let mut all = core::iter::once(&self.wires).chain(siblings);
+        all.find_map(|wires| wires[port].take())
+            .map(|frame| linear(&frame))
     }
 }
 
@@ -181,7 +210,7 @@ impl Node for Customer {
         let Some(frame) = frame else {
             return;
         };
-        assert!(self.wires[nic + 1].put(frame), "the wire is full");
+        assert!(self.wire(nic + 1, &frame).put(frame), "the wire is full");
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<(usize, Vec<u8>)>) {
@@ -190,16 +219,18 @@ impl Node for Customer {
             self.host.poll(now, &mut sent);
             let mut moved = sent.len();
             for (_, frame) in sent {
-                assert!(self.wires[0].put(frame), "the wire is full");
+                assert!(self.wire(0, &frame).put(frame), "the wire is full");
             }
             moved += self.worker.poll(now);
-            while let Some(frame) = self.wires[0].take() {
-                self.host.deliver(now, 0, linear(&frame));
+            for (worker, _) in &mut self.siblings {
+                moved += worker.poll(now);
+            }
+            while let Some(frame) = self.take(0) {
+                self.host.deliver(now, 0, frame);
                 moved += 1;
             }
             for nic in 0..self.wires.len() - 1 {
-                while let Some(frame) = self.wires[nic + 1].take() {
-                    let mut frame = linear(&frame);
+                while let Some(mut frame) = self.take(nic + 1) {
                     if let Some(translator) = &mut self.translator
                         && translator.nic == nic
                     {
@@ -218,6 +249,8 @@ impl Node for Customer {
     fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
         let least = now + Duration::from_micros(10);
         let host = self.host.next_deadline(now).map(|at| at.max(least));
-        earlier(self.worker.next_deadline(), host)
+        let siblings = self.siblings.iter().map(|(worker, _)| worker);
+        let workers = siblings.chain([&self.worker]).map(Worker::next_deadline);
+        workers.fold(host, earlier)
     }
 }

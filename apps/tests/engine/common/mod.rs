@@ -16,7 +16,7 @@ pub use sim::{Link, Node, Sim, Way};
 
 use apps::control::{Command, Reply};
 use apps::engine::{Engine, EngineConfig, Occupancy, PortRole, PortSettings};
-use dataplane::{CoreId, MemPort, PortInfo, Worker, mailbox};
+use dataplane::{CoreId, MemBuf, MemPort, MemWire, PortInfo, Worker, mailbox, siblings};
 use smoltcp::iface::SocketHandle;
 use stack::PortId;
 use stack::ip::{InterfaceConfig, NetConfig, RouteConfig};
@@ -90,21 +90,49 @@ pub fn config() -> EngineConfig {
     }
 }
 
-/// The simulation of `config` with `hosts` at `links`.
+/// The simulation of `config` with `hosts` at `links`; with as many workers as the configuration has cores, of which a
+/// poor device picks one by little of each frame.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a configuration is made for its box"
+)]
 pub fn sim_of<N: Node>(config: EngineConfig, hosts: Vec<N>, links: Vec<Link>, seed: u64) -> Sim<N> {
+    let mut workers = workers_of(&config).into_iter();
+    let (worker, wires) = workers.next().unwrap();
+    let mut sim = Sim::new(worker, wires, hosts, links, seed);
+    sim.add_workers(workers.collect(), poor_hash);
+    sim
+}
+
+/// The last octet of each address, and of what follows them, says nothing of who owns a flow.
+pub fn poor_hash(frame: &[u8]) -> usize {
+    let sum = |bytes: &[u8]| bytes.iter().map(|&octet| usize::from(octet)).sum::<usize>();
+    sum(frame.get(26..38).unwrap_or(&[])) / 3
+}
+
+/// A worker, and the wires at its ports.
+pub type BoxWorker = (Worker<MemPort, Engine<MemBuf>>, Vec<MemWire>);
+
+/// The workers of a box, each with ports of its own.
+pub fn workers_of(config: &EngineConfig) -> Vec<BoxWorker> {
     let info = |port: usize| PortInfo {
         name: config.ports[port].name.clone(),
         device: "memory".into(),
         mac: config.net.interfaces[port].mac,
         mtu: 1500,
     };
-    let (ports, wires) = (0..config.ports.len())
-        .map(|port| MemPort::with_wire(info(port)))
-        .unzip();
-    let (_, inbox) = mailbox(1);
-    let engine = Engine::new(config).expect("the network resolves");
-    let worker = Worker::new(CoreId(0), ports, engine, inbox);
-    Sim::new(worker, wires, hosts, links, seed)
+    let made = (0..config.cores).zip(siblings(config.cores.into()));
+    let made = made.map(|(core, siblings)| {
+        let (ports, wires) = (0..config.ports.len())
+            .map(|port| MemPort::with_wire(info(port)))
+            .unzip();
+        let (_, inbox) = mailbox(1);
+        let engine = Engine::new(config.of_core(core, config.cores));
+        let engine = engine.expect("the network resolves");
+        let worker = Worker::new(CoreId(core), ports, engine, inbox);
+        (worker.among(siblings), wires)
+    });
+    made.collect()
 }
 
 pub fn link(host: usize, nic: usize, delay_ms: u64) -> Link {
@@ -300,7 +328,7 @@ pub fn counter<N: Node>(sim: &mut Sim<N>, name: &str) -> u64 {
 /// Asserts that nothing is held any more, once TIME-WAIT is over.
 pub fn assert_empty<N: Node>(sim: &mut Sim<N>) {
     sim.idle(Duration::from_secs(130));
-    assert_eq!(sim.worker.app().occupancy(), Occupancy::default());
+    assert_eq!(sim.occupancy(), Occupancy::default());
 }
 
 /// A connected pair of sockets through the box.

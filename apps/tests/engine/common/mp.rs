@@ -50,6 +50,8 @@ pub struct MpHost {
     pub reading: bool,
     /// Whether to join announced addresses.
     pub joining: bool,
+    /// The port to join them at, whatever was announced.
+    pub join_port: Option<u16>,
     /// Whether to answer the SYN+ACK at all.
     pub silent: bool,
     /// Changes the token of the next MP_JOIN.
@@ -101,6 +103,7 @@ impl MpHost {
             data: Vec::new(),
             sent: 0,
             piece_max: 1400,
+            join_port: None,
             finish: false,
             finished: false,
             got: Vec::new(),
@@ -325,6 +328,7 @@ impl MpHost {
                     self.announced.push(addr);
                     let first = self.first.as_ref().unwrap().tuple;
                     if self.joining && addr.is_ipv4() == first.dst.is_ipv4() {
+                        let port = self.join_port.or(port);
                         self.join(now, addr, port.unwrap_or(first.dst_port));
                     }
                 },

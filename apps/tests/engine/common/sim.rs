@@ -1,7 +1,8 @@
 //! A network in virtual time: hosts, links with delay and seeded loss, and the box under test in the middle.
 
-use apps::control::{Command, Reply};
-use apps::engine::Engine;
+use super::BoxWorker;
+use apps::control::{Command, Reply, merge};
+use apps::engine::{Engine, Occupancy};
 use dataplane::memory::linear;
 use dataplane::{App, BufferUse, MemBuf, MemPort, MemWire, Port, PortReport, Worker};
 use stack::time::{Duration, earlier};
@@ -75,10 +76,34 @@ impl Wire {
     }
 }
 
+/// What all of some workers hold.
+pub fn total<'a>(workers: impl Iterator<Item = &'a Worker<MemPort, Engine<MemBuf>>>) -> Occupancy {
+    let held = workers.map(|worker| worker.app().occupancy());
+    held.fold(Occupancy::default(), |a, b| Occupancy {
+        flows: a.flows + b.flows,
+        pending: a.pending + b.pending,
+        subscribers: a.subscribers + b.subscribers,
+        relays: a.relays + b.relays,
+        joining: a.joining + b.joining,
+        tokens: a.tokens + b.tokens,
+        time_waits: a.time_waits + b.time_waits,
+        timers: a.timers + b.timers,
+        mappings: a.mappings + b.mappings,
+        strays: a.strays + b.strays,
+        held: a.held + b.held,
+        pieces: a.pieces + b.pieces,
+    })
+}
+
 /// The simulation: port `n` of the box hangs on `links[n]`.
 pub struct Sim<H> {
     pub now: Instant,
     pub worker: Worker<MemPort, Engine<MemBuf>>,
+    /// Further workers of the box, each with a queue of its own at every port: `queues[n][port]` is worker `n + 1`'s.
+    pub siblings: Vec<Worker<MemPort, Engine<MemBuf>>>,
+    queues: Vec<Vec<MemWire>>,
+    /// Which worker receives what a host sends: the device's choice, as bad as it likes.
+    pub queue_of: fn(&[u8]) -> usize,
     pub hosts: Vec<H>,
     pub links: Vec<Link>,
     /// Every frame on every link, in order, if `record` is set.
@@ -104,6 +129,9 @@ impl<H: Node> Sim<H> {
         Self {
             now: Instant::from_millis(1_000),
             worker,
+            siblings: Vec::new(),
+            queues: Vec::new(),
+            queue_of: |_| 0,
             hosts,
             wires: wires.collect(),
             links,
@@ -112,6 +140,23 @@ impl<H: Node> Sim<H> {
             too_big: 0,
             ports,
         }
+    }
+
+    /// Gives the box further workers with queues of their own; `queue_of` is taken modulo their number.
+    pub fn add_workers(&mut self, workers: Vec<BoxWorker>, queue_of: fn(&[u8]) -> usize) {
+        (self.siblings, self.queues) = workers.into_iter().unzip();
+        self.queue_of = queue_of;
+    }
+
+    fn queue(&self, port: usize, frame: &[u8]) -> &MemWire {
+        let worker = (self.queue_of)(frame) % (1 + self.queues.len());
+        let more = worker.checked_sub(1).map(|n| &self.queues[n][port]);
+        more.unwrap_or(&self.ports[port])
+    }
+
+    /// What all workers hold.
+    pub fn occupancy(&self) -> Occupancy {
+        total(self.siblings.iter().chain([&self.worker]))
     }
 
     fn put_on_link(&mut self, port: usize, way: Way, frame: Vec<u8>) {
@@ -146,7 +191,8 @@ impl<H: Node> Sim<H> {
             && let Some((_, frame)) = self.wires[port].way(way).take(self.now)
         {
             if way == Way::ToBox {
-                assert!(self.ports[port].put(frame), "the wire into the box is full");
+                let queue = self.queue(port, &frame);
+                assert!(queue.put(frame), "the wire into the box is full");
             } else {
                 let link = self.links[port];
                 self.hosts[link.host].deliver(self.now, link.nic, frame);
@@ -179,9 +225,17 @@ impl<H: Node> Sim<H> {
             }
         }
         moved += self.worker.poll(self.now);
+        for worker in &mut self.siblings {
+            moved += worker.poll(self.now);
+        }
         for port in 0..self.ports.len() {
             while let Some(frame) = self.ports[port].take() {
                 self.put_on_link(port, Way::FromBox, linear(&frame));
+            }
+            for queue in 0..self.queues.len() {
+                while let Some(frame) = self.queues[queue][port].take() {
+                    self.put_on_link(port, Way::FromBox, linear(&frame));
+                }
             }
         }
         moved
@@ -200,7 +254,9 @@ impl<H: Node> Sim<H> {
 
     fn next_event(&mut self) -> Option<Instant> {
         let mut next = self.next_arrival().map(|(at, ..)| at);
-        next = earlier(next, self.worker.next_deadline());
+        for worker in self.siblings.iter().chain([&self.worker]) {
+            next = earlier(next, worker.next_deadline());
+        }
         for host in &mut self.hosts {
             next = earlier(next, host.next_deadline(self.now));
         }
@@ -238,33 +294,34 @@ impl<H: Node> Sim<H> {
         self.run(duration, |_| false);
     }
 
-    /// Gives the box a command.
+    /// Gives every worker of the box a command, and makes one answer of theirs.
     pub fn command(&mut self, command: Command) -> Reply {
-        let reports: Vec<_> = self
-            .worker
-            .ports()
-            .iter()
-            .map(|port| PortReport {
+        let (now, mut out, mut replies) = (self.now, Vec::new(), Vec::new());
+        for worker in core::iter::once(&mut self.worker).chain(&mut self.siblings) {
+            let report = |port: &MemPort| PortReport {
                 info: port.info().clone(),
                 stats: port.stats(),
                 buffers: port.buffers(),
-            })
-            .collect();
-        self.worker.app_mut().ports(&reports);
-        let mut out = Vec::new();
-        let now = self.now;
-        let reply = self.worker.app_mut().command(now, command, &mut out);
+            };
+            let reports: Vec<_> = worker.ports().iter().map(report).collect();
+            let stats = worker.stats();
+            worker.app_mut().ports(&reports);
+            worker.app_mut().worker(stats);
+            replies.push(worker.app_mut().command(now, command, &mut out));
+        }
         for frame in out {
             let PortId(port) = frame.port;
             self.put_on_link(usize::from(port), Way::FromBox, linear(&frame));
         }
-        reply
+        merge(command, replies).unwrap()
     }
 
     /// Puts the box of another simulation in the place of this one's, as a restart does.
     pub fn replace_box(&mut self, fresh: Self) {
         self.worker = fresh.worker;
         self.ports = fresh.ports;
+        self.siblings = fresh.siblings;
+        self.queues = fresh.queues;
     }
 
     /// The frames seen on the link of `port` in direction `way`.

@@ -2,9 +2,7 @@
 
 use super::customer::{Customer, edge_config};
 use super::{Host, Node, Sim, Way, link, pattern, server, sim_of};
-use apps::control::{Command, Reply};
 use apps::engine::{EdgeSettings, EngineConfig, Occupancy};
-use dataplane::App;
 use smoltcp::iface::SocketHandle;
 use stack::Instant;
 use stack::time::Duration;
@@ -105,7 +103,7 @@ pub fn close(sim: &mut Sim<Site>, sockets: [SocketHandle; 2]) {
     }
     sim.idle(Duration::from_secs(130));
     assert_eq!(held_at_edge(sim), Occupancy::default());
-    assert_eq!(sim.worker.app().occupancy(), Occupancy::default());
+    assert_eq!(sim.occupancy(), Occupancy::default());
 }
 
 pub fn held_at_edge(sim: &Sim<Site>) -> Occupancy {
@@ -140,9 +138,5 @@ pub fn edge_counter(sim: &mut Sim<Site>, name: &str) -> u64 {
     let Site::Customer(customer) = &mut sim.hosts[0] else {
         panic!("the customer comes first");
     };
-    let app = customer.worker.app_mut();
-    let Reply::Counters(reply) = app.command(now, Command::ShowCounters, &mut Vec::new()) else {
-        panic!("counters were asked for");
-    };
-    reply.counters[name]
+    customer.counter(now, name)
 }

@@ -46,7 +46,7 @@ fn a_private_host_is_bonded_and_the_server_sees_the_public_address_alone() {
         (held_at_edge(&sim).relays, held_at_edge(&sim).flows),
         (0, 0)
     );
-    assert_eq!(sim.worker.app().occupancy().relays, 0);
+    assert_eq!(sim.occupancy().relays, 0);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_bonded_flow_from_outside_reaches_the_host_behind_a_forward() {
         (ip(FAR), ip(H1), 80)
     );
     assert_eq!(heard.option(30), None);
-    assert_eq!(sim.worker.app().occupancy().pending, 1);
+    assert_eq!(sim.occupancy().pending, 1);
     let mut answer = heard.answer(SYN | ACK, 5);
     answer.options = SYN_OPTIONS.to_vec();
     let (port, frame) = put_tcp(&mut sim, LAN, &answer).remove(0);

@@ -90,7 +90,7 @@ fn a_flow_that_nobody_bonds_goes_on_translated() {
     assert_eq!(port, LAN);
     assert_eq!((heard.dst, heard.dst_port, heard.seq), (ip(H1), 5_000, 77));
     assert_eq!(counter(&mut sim, "cut_through"), 1);
-    assert_eq!(sim.worker.app().occupancy().flows, 0);
+    assert_eq!(sim.occupancy().flows, 0);
     for (from, segment) in [
         (LAN, heard.answer(ACK, syn.seq + 1)),
         (WAN, sent.answer(ACK, 78)),

@@ -158,5 +158,5 @@ fn noise_from_all_sides_is_survived_and_no_inner_address_leaves() {
         0
     );
     sim.idle(Duration::from_secs(10_000));
-    assert_eq!(sim.worker.app().occupancy().mappings, 1);
+    assert_eq!(sim.occupancy().mappings, 1);
 }

@@ -53,7 +53,7 @@ fn a_thousand_hosts_share_sixty_thousand_ports() {
         }
     }
     assert_eq!(left.len(), 60_000);
-    assert_eq!(sim.worker.app().occupancy().mappings, 60_002);
+    assert_eq!(sim.occupancy().mappings, 60_002);
     // Each of them is answered: a few of all.
     sim.record = true;
     for (port, (host, own)) in left.iter().step_by(997) {
@@ -73,7 +73,7 @@ fn a_thousand_hosts_share_sixty_thousand_ports() {
     ask(&mut sim, H1, 9_000);
     // And all of it is forgotten.
     sim.idle(Duration::from_secs(700));
-    assert_eq!(sim.worker.app().occupancy().mappings, 1);
+    assert_eq!(sim.occupancy().mappings, 1);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(crate) fn alone(name: &str) -> bool {
     false
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn eal() -> Eal {
     let config = EalConfig {
         hugepages: Some(false),
