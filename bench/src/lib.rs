@@ -6,6 +6,8 @@ pub mod relays;
 #[cfg(test)]
 mod tests {
     use super::relays::{Direction, Relays};
+    use std::cell::Cell;
+    use std::time::Duration;
 
     const BURST: usize = 8;
 
@@ -19,6 +21,24 @@ mod tests {
                 assert_eq!((round.copied, round.reread), (0, 0));
             }
         }
+    }
+
+    /// What the box holds for `count` relays that have been idle for a minute, in octets.
+    fn held_for(count: u32) -> i64 {
+        let held = Cell::new(0);
+        let meter = |work: &mut dyn FnMut()| {
+            held.set(held.get() + allocation_counter::measure(work).bytes_current);
+        };
+        let mut relays = Relays::metered(count, meter);
+        relays.idle(Duration::from_secs(60), meter);
+        held.get()
+    }
+
+    #[test]
+    fn an_idle_relay_with_two_subflows_takes_a_kibibyte() {
+        let each = (held_for(4_000) - held_for(1_000)) / 3_000;
+        println!("{each} octets each");
+        assert!(each <= 1_024, "{each} octets each");
     }
 
     #[test]

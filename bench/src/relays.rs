@@ -230,6 +230,7 @@ impl Relays {
 
     fn input(&mut self, port: u8, frame: Vec<u8>, meter: &mut impl Meter) {
         self.pool.clear();
+        self.now = self.now + Duration::from_micros(5);
         self.run(vec![(port, frame)], meter);
     }
 
@@ -238,8 +239,10 @@ impl Relays {
         let until = self.now + time;
         while let Some(at) = self.engine.next_deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            meter(&mut || self.engine.flush(self.now, &mut self.out));
-            self.out.clear();
+            meter(&mut || {
+                self.engine.flush(self.now, &mut self.out);
+                self.out = Vec::new();
+            });
         }
         self.now = until;
     }

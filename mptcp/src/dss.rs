@@ -191,6 +191,11 @@ impl MappingStore {
         }
     }
 
+    /// Whether all before `next` was consumed, and nothing is declared beyond.
+    pub(crate) fn is_idle(&self, next: SeqNum) -> bool {
+        self.next == next && self.ranges.is_empty()
+    }
+
     /// Number of ranges held.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

@@ -48,7 +48,25 @@ pub(crate) struct PathManager {
     withdrawn: AddrIds,
 }
 
+/// A [`PathManager`] that owes nothing and waits for nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct RestingPaths(Box<[Announced]>);
+
+impl RestingPaths {
+    pub(crate) fn wake(&self) -> PathManager {
+        PathManager {
+            announced: self.0.iter().copied().collect(),
+            ..PathManager::default()
+        }
+    }
+}
+
 impl PathManager {
+    pub(crate) fn rest(&self) -> Option<RestingPaths> {
+        let rests = !self.has_due() && self.current().is_none();
+        rests.then(|| RestingPaths(self.announced.as_slice().into()))
+    }
+
     /// Announces an address, once: the same id again is ignored until it was withdrawn.
     pub(crate) fn announce(&mut self, id: AddrId, addr: IpAddr, port: Option<u16>) {
         if self.announced.is_full() || self.announced.iter().any(|held| held.id == id) {

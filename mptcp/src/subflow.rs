@@ -8,6 +8,7 @@ use crate::dss::MappingStore;
 use crate::scheduler::Candidate;
 use crate::types::{AddrId, DataSeq};
 use rate::Rate;
+pub(crate) use rate::RestingRate;
 use stack::checksum::Sum;
 use stack::tcp::{State, Tcb};
 use stack::time::Duration;

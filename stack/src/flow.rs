@@ -1,6 +1,6 @@
 //! What names a connection: the received 4-tuple and the side it came from.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Source and destination of a TCP segment, as seen in that segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +25,47 @@ impl Tuple {
             src_port: self.dst_port,
             dst_port: self.src_port,
         }
+    }
+}
+
+/// A [`Tuple`] that is kept and not looked at: IPv4's takes 16 octets, and IPv6's as many and a block of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackedTuple {
+    /// Source and destination, ports in the same order.
+    V4([Ipv4Addr; 2], [u16; 2]),
+    /// The same.
+    V6(Box<([Ipv6Addr; 2], [u16; 2])>),
+}
+
+impl From<Tuple> for PackedTuple {
+    fn from(tuple: Tuple) -> Self {
+        let ports = [tuple.src_port, tuple.dst_port];
+        match (tuple.src, tuple.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => Self::V4([src, dst], ports),
+            (src, dst) => Self::V6(Box::new(([in_ipv6(src), in_ipv6(dst)], ports))),
+        }
+    }
+}
+
+impl From<&PackedTuple> for Tuple {
+    fn from(packed: &PackedTuple) -> Self {
+        let ([src, dst], [src_port, dst_port]) = match packed {
+            PackedTuple::V4(ends, ports) => (ends.map(IpAddr::V4), *ports),
+            PackedTuple::V6(packed) => (packed.0.map(IpAddr::V6), packed.1),
+        };
+        Self {
+            src,
+            dst,
+            src_port,
+            dst_port,
+        }
+    }
+}
+
+const fn in_ipv6(addr: IpAddr) -> Ipv6Addr {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped(),
+        IpAddr::V6(addr) => addr,
     }
 }
 

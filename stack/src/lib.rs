@@ -27,7 +27,7 @@ pub mod wire;
 
 pub use buf::{Frame, Header, PacketBuf, PortId, RxChecksum, Slice};
 pub use counters::Counter;
-pub use flow::{FlowKey, Side, Tuple};
+pub use flow::{FlowKey, PackedTuple, Side, Tuple};
 pub use flow_index::{FlowHash, FlowIndex};
 pub use flow_table::FlowTable;
 pub use prefetch::prefetch;

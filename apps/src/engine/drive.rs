@@ -60,17 +60,26 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         self.timers.disarm(&mut relay.alarm);
-        if relay.next_deadline(&self.config.timeouts) <= now {
-            self.wake(handle);
-        } else {
-            self.arm_relay(handle);
+        let deadline = relay.next_deadline(&self.config.timeouts);
+        if deadline <= now {
+            return self.wake(handle);
         }
+        if relay.ran + self.config.timeouts.rest <= now {
+            self.timers
+                .arm(&mut relay.alarm, Timer::Relay(handle), deadline);
+            relay.ran = now;
+            if self.relays.rest(handle) {
+                return;
+            }
+        }
+        self.arm_relay(handle);
     }
 
     /// One entry per relay: a deadline that moved later finds it when the entry fires.
     fn arm_relay(&mut self, handle: Handle) {
         if let Some(relay) = self.relays.get_mut(handle) {
             let deadline = relay.next_deadline(&self.config.timeouts);
+            let deadline = deadline.min(relay.ran + self.config.timeouts.rest);
             self.timers
                 .arm(&mut relay.alarm, Timer::Relay(handle), deadline);
         }
@@ -173,7 +182,7 @@ impl<B: PacketBuf> Engine<B> {
 
     fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
         self.announce_other(now, handle);
-        let subscriber = self.relays.get(handle).and_then(|relay| relay.subscriber);
+        let subscriber = self.relays.subscriber(handle);
         let usage = self.subscribers.get(subscriber);
         let over = usage.held >= self.config.limits.per_subscriber.buffer;
         let (short, room) = (self.is_short(), self.room(&usage));

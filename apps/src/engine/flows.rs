@@ -1,7 +1,7 @@
 //! What flows are found by: the index keeps a number for each key, and the key stands in what the number names.
 
 use super::Engine;
-use crate::relay::{Relay, Which};
+use crate::relay::Which;
 use mptcp::connection::SubflowId;
 use stack::flow_table::Full;
 use stack::slab::Handle;
@@ -130,14 +130,8 @@ impl<B: PacketBuf> Engine<B> {
                 let pending = self.pendings.get(handle);
                 return pending.is_some_and(|pending| pending.ends().keys().contains(key));
             },
-            FlowRef::Leg(handle, which) => {
-                let relay = self.relays.get(handle);
-                return relay.is_some_and(|relay| relay.has(which, key));
-            },
-            FlowRef::Gone(handle) => {
-                let relay = self.relays.get(handle);
-                return relay.is_some_and(|relay| relay.ends.keys().contains(key));
-            },
+            FlowRef::Leg(handle, which) => return self.relays.has(handle, which, key),
+            FlowRef::Gone(handle) => return self.relays.has_end(handle, key),
             FlowRef::Joining(handle) => self.joinings.get(handle).map(|joining| joining.tuple),
             FlowRef::OpenJoin(handle) => {
                 let join = self.open_joins.get(handle);
@@ -149,18 +143,5 @@ impl<B: PacketBuf> Engine<B> {
             },
         };
         own == Some(key.tuple)
-    }
-}
-
-impl<B: PacketBuf> Relay<B> {
-    /// Whether segments of `key` are those of this leg and subflow.
-    fn has(&self, which: Which, key: &FlowKey) -> bool {
-        let [client, server] = self.ends.keys();
-        let (id, first) = match which {
-            Which::Client(id) => (id, client),
-            Which::Server(id) => (id, server),
-        };
-        // The number of a first subflow that has ended may be that of one which joined.
-        id == SubflowId::INITIAL && first == *key || self.joined.contains(&(id, key.tuple))
     }
 }

@@ -29,11 +29,13 @@ impl<B: PacketBuf> Engine<B> {
         let Ok(request) = join::request(&syn.options.mptcp) else {
             return self.refuse_join(now, syn, Counter::JoinRefused, out);
         };
-        let relay = match self.tokens.get(request.token) {
-            Some(TokenRef::Relay(relay)) => relay,
+        let token = self.tokens.get(request.token);
+        if token == Some(TokenRef::PENDING) {
             // A reset would end the client's joining for good; its SYN comes again.
-            Some(TokenRef::Pending) => return self.tools.apps.count(Counter::JoinTooEarly),
-            None => return self.refuse_join(now, syn, Counter::JoinNoToken, out),
+            return self.tools.apps.count(Counter::JoinTooEarly);
+        }
+        let Some(relay) = token.and_then(|token| self.relays.at(token.0)) else {
+            return self.refuse_join(now, syn, Counter::JoinNoToken, out);
         };
         if self.joinings.len() >= self.joinings.capacity() {
             return self.tools.apps.count(Counter::JoinLimit);

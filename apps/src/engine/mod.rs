@@ -39,7 +39,7 @@ pub use steer::Word;
 
 use crate::control::{Command, Reply};
 use crate::nat::{Gate, Share};
-use crate::relay::{Pending, Relay};
+use crate::relay::{Pending, Relays};
 use addresses::OwnAddresses;
 pub(crate) use caps::Capped;
 use caps::Caps;
@@ -76,13 +76,13 @@ enum Timer {
     TimeWait(Handle),
 }
 
-/// Whose token it is.
+/// Whose token it is: that of the relay at this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TokenRef {
+struct TokenRef(u32);
+
+impl TokenRef {
     /// Of a flow whose client has not shown its key yet.
-    Pending,
-    /// Of a relay.
-    Relay(Handle),
+    const PENDING: Self = Self(u32::MAX);
 }
 
 /// A subflow that was answered and not yet confirmed.
@@ -133,7 +133,7 @@ pub struct Engine<B> {
     /// At the customer's edge: where SYNs with MP_CAPABLE are not answered.
     option_eaters: OptionEaters,
     rule_hits: RuleHits,
-    relays: Slab<Relay<B>>,
+    relays: Relays<B>,
     joinings: Slab<HalfOpen>,
     open_joins: Slab<Outbound>,
     remains: Slab<Remains>,
@@ -186,7 +186,10 @@ impl<B: PacketBuf> Engine<B> {
             caps: Caps::new(&config),
             flows: FlowIndex::new(keys, rng.u64()),
             pendings: slab(limits.pending),
-            relays: slab(limits.relays),
+            relays: Relays::with_capacity(
+                limits.relays.min(PLACES_MAX),
+                split::connection_limits(limits),
+            ),
             joinings: slab(limits.joining),
             open_joins: slab(limits.joining),
             tokens: TokenTable::with_capacity(limits.relays + limits.pending),
@@ -256,6 +259,7 @@ impl<B: PacketBuf> Engine<B> {
             pending: self.pendings.len(),
             subscribers: self.subscribers.len(),
             relays: self.relays.len(),
+            resting: self.relays.resting(),
             joining: self.joinings.len() + self.open_joins.len(),
             tokens: self.tokens.len(),
             time_waits: self.remains.len(),
@@ -298,6 +302,8 @@ pub struct Occupancy {
     pub subscribers: usize,
     /// Relays.
     pub relays: usize,
+    /// Those of them that are at rest.
+    pub resting: usize,
     /// Subflows before their third ACK.
     pub joining: usize,
     /// Tokens that name a connection.

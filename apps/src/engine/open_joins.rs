@@ -106,7 +106,7 @@ impl<B: PacketBuf> Engine<B> {
         let at_edge = self.config.edge.is_some();
         let wait = match self.relays.get(handle) {
             Some(_) if at_edge => Duration::ZERO,
-            Some(relay) => courtesy(&self.config, &mut self.tools.rng, relay),
+            Some(relay) => courtesy(&self.config, &mut self.tools.rng, &relay),
             None => return,
         };
         let Some(relay) = self.relays.get_mut(handle) else {
@@ -191,7 +191,7 @@ impl<B: PacketBuf> Engine<B> {
         let Some(relay) = self.relays.get(handle) else {
             return;
         };
-        let choices = self.choices(relay, path.by);
+        let choices = self.choices(&relay, path.by);
         let Some(&Choice {
             src,
             id,
@@ -277,7 +277,8 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Whether the first subflow uses ECN, and so both ends of the flow do.
     fn uses_ecn(&self, handle: Handle) -> bool {
-        let connection = self.relays.get(handle).and_then(Relay::multipath);
+        let relay = self.relays.get(handle);
+        let connection = relay.as_deref().and_then(Relay::multipath);
         let first = connection.and_then(|connection| connection.subflows().next());
         first.is_some_and(|subflow| subflow.tcb().uses_ecn())
     }

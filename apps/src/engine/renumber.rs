@@ -45,7 +45,7 @@ impl<B: PacketBuf> Engine<B> {
         self.config = config;
         self.own.replace(from, to.addr());
         self.tools.apps.count(Counter::AddressChanged);
-        let relays: Vec<_> = self.relays.iter().map(|(handle, _)| handle).collect();
+        let relays: Vec<_> = self.relays.handles().collect();
         for handle in relays {
             let Some(relay) = self.relays.get_mut(handle) else {
                 continue;

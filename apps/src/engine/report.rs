@@ -59,7 +59,7 @@ impl<B: PacketBuf> Engine<B> {
     /// Resets every relay towards both ends, and pending flows whose server has answered: it and the client count on
     /// different numbers. Other pending flows, to which nobody has committed, are forgotten.
     fn reset_all(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
-        let relays: Vec<_> = self.relays.iter().map(|(handle, _)| handle).collect();
+        let relays: Vec<_> = self.relays.handles().collect();
         for handle in relays {
             if let Some(relay) = self.relays.get_mut(handle) {
                 relay.reset(&mut self.tools.leg(now), Counter::ClosedByOperator);
@@ -122,7 +122,7 @@ impl<B: PacketBuf> Engine<B> {
 
     fn show_connections(&self, now: Instant, limit: usize) -> Connections {
         let limit = limit.min(CONNECTIONS_SHOWN_MAX);
-        let relays = self.relays.iter().map(|(_, relay)| self.show(now, relay));
+        let relays = self.relays.iter().map(|(_, relay)| self.show(now, &relay));
         let pendings = self
             .pendings
             .iter()

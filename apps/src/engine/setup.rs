@@ -307,7 +307,7 @@ impl<B: PacketBuf> Engine<B> {
         let key = keys.take(version, &mut tools.rng, &mut tools.mptcp, |token| {
             tokens.contains(token)
         })?;
-        tokens.insert(key.token, TokenRef::Pending).ok()?;
+        tokens.insert(key.token, TokenRef::PENDING).ok()?;
         Some(key)
     }
 

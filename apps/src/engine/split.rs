@@ -87,7 +87,7 @@ impl<B: PacketBuf> Engine<B> {
         relay.paths = self.paths_of(now, &relay);
         relay.input(&mut self.tools.leg(now), from, segment);
         let subscriber = relay.subscriber;
-        let Ok(handle) = self.relays.insert(relay) else {
+        let Ok(handle) = self.relays.insert(Box::new(relay)) else {
             return self
                 .subscribers
                 .change_at(subscriber, |usage| usage.relays -= 1);
@@ -100,7 +100,7 @@ impl<B: PacketBuf> Engine<B> {
             FlowRef::Leg(handle, server),
         );
         if let Some(token) = token {
-            self.tokens.insert(token, TokenRef::Relay(handle)).ok();
+            self.tokens.insert(token, TokenRef(handle.index)).ok();
         }
         self.wake(handle);
     }
@@ -149,7 +149,7 @@ impl<B: PacketBuf> Engine<B> {
             remote_key,
             checksum,
             peer_denies_initial_addr: request.terms.deny_join_initial,
-            limits: self.connection_limits(),
+            limits: connection_limits(&self.config.limits),
         }
     }
 
@@ -162,17 +162,7 @@ impl<B: PacketBuf> Engine<B> {
             remote_key: settled.remote,
             checksum: settled.checksum,
             peer_denies_initial_addr: settled.deny_join_initial,
-            limits: self.connection_limits(),
-        }
-    }
-
-    fn connection_limits(&self) -> Limits {
-        let limits = &self.config.limits;
-        Limits {
-            subflows: u8::try_from(limits.subflows.min(SUBFLOWS_MAX)).unwrap_or(1),
-            send_buffer: limits.buffer,
-            recv_buffer: limits.buffer,
-            ..Limits::default()
+            limits: connection_limits(&self.config.limits),
         }
     }
 
@@ -247,6 +237,16 @@ impl<B: PacketBuf> Engine<B> {
             let ipv6 = relay.ends.inner.dst.is_ipv6();
             announce_family(&self.config, relay, !ipv6);
         }
+    }
+}
+
+/// What bounds a connection of ours.
+pub(super) fn connection_limits(limits: &super::Limits) -> Limits {
+    Limits {
+        subflows: u8::try_from(limits.subflows.min(SUBFLOWS_MAX)).unwrap_or(1),
+        send_buffer: limits.buffer,
+        recv_buffer: limits.buffer,
+        ..Limits::default()
     }
 }
 

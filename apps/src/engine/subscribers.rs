@@ -170,7 +170,7 @@ impl Subscribers {
 impl<B: PacketBuf> Engine<B> {
     /// Whether the subscriber of `relay` has as many half-open joins as it may.
     pub(super) fn joins_too_much(&self, relay: Handle) -> bool {
-        let subscriber = self.relays.get(relay).and_then(|relay| relay.subscriber);
+        let subscriber = self.relays.subscriber(relay);
         let most = self.config.limits.per_subscriber.joining;
         self.subscribers.get(subscriber).joining >= most
     }

@@ -132,7 +132,7 @@ impl<B: PacketBuf> Engine<B> {
             segment, packet, ..
         }: &TcpArrival<B>,
     ) -> bool {
-        let subscriber = self.relays.get(handle).and_then(|relay| relay.subscriber);
+        let subscriber = self.relays.subscriber(handle);
         let held_max = self.held_max(subscriber);
         let Some(relay) = self.relays.get_mut(handle) else {
             return false;
@@ -216,7 +216,10 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let ip = IpOut {
-            tos: self.relays.get(relay).map_or(0, Relay::multipath_tos),
+            tos: self
+                .relays
+                .get(relay)
+                .map_or(0, |relay| relay.multipath_tos()),
             ..IpOut::default()
         };
         self.send_as(now, tuple, ip, segment, out);

@@ -5,7 +5,7 @@ use mptcp::Cx;
 use mptcp::connection::{Connection, Outcome, Output, ResetReason, SubflowId};
 use stack::ip::IcmpKind;
 use stack::tcp::time_wait::TimeWait;
-use stack::tcp::{State, Tcb, Verdict};
+use stack::tcp::{Resting, State, Tcb, Verdict};
 use stack::wire::tcp::{OutSegment, Segment};
 use stack::{Instant, PacketBuf, SeqNum, Slice, Tuple};
 
@@ -33,6 +33,12 @@ pub(crate) struct Plain<B> {
 }
 
 impl<B: PacketBuf> Plain<B> {
+    /// What is left of it at rest, if it is.
+    pub(super) fn rest(&self) -> Option<Resting> {
+        let is_open = self.end.is_none() && self.parting.is_none();
+        is_open.then(|| self.tcb.rest()).flatten()
+    }
+
     /// A leg over `tcb` whose segments leave with `tuple`.
     pub(crate) const fn new(tcb: Tcb<B>, tuple: Tuple) -> Self {
         Self {

@@ -5,6 +5,8 @@ mod leg;
 mod paths;
 mod pending;
 mod pump;
+mod relays;
+mod rest;
 
 pub(crate) use info::SubflowInfo;
 pub(crate) use leg::{End, Leg, Plain};
@@ -17,11 +19,12 @@ use mptcp::connection::{Connection, SubflowId};
 use mptcp::{Cx, Token};
 pub(crate) use pump::Room;
 use pump::{Pump, held, move_data};
+pub(crate) use relays::Relays;
 use stack::slab::Handle;
 use stack::time::{Duration, earlier};
 use stack::wheel::Alarm;
 use stack::wire::tcp::Segment;
-use stack::{Instant, PacketBuf, Tuple};
+use stack::{FlowKey, Instant, PacketBuf, Tuple};
 
 /// Which leg of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub(crate) struct Relay<B> {
     pub(crate) opened: Instant,
     /// When a segment was last taken.
     active: Instant,
+    /// When it was last run.
+    pub(crate) ran: Instant,
     /// Traffic class of what the client sent last: that of what leaves towards the server.
     tos_up: u8,
     /// Traffic class of what the server sent last.
@@ -103,6 +108,7 @@ impl<B: PacketBuf> Relay<B> {
             down: Pump::default(),
             opened,
             active: now,
+            ran: now,
             tos_up,
             tos_down,
             ending: None,
@@ -116,6 +122,17 @@ impl<B: PacketBuf> Relay<B> {
             starved: false,
             woken: false,
         }
+    }
+
+    /// Whether segments of `key` are those of this leg and subflow.
+    fn has(&self, which: Which, key: &FlowKey) -> bool {
+        let [client, server] = self.ends.keys();
+        let (id, first) = match which {
+            Which::Client(id) => (id, client),
+            Which::Server(id) => (id, server),
+        };
+        // The number of a first subflow that has ended may be that of one which joined.
+        id == SubflowId::INITIAL && first == *key || self.joined.contains(&(id, key.tuple))
     }
 
     /// One of the legs.
@@ -202,6 +219,7 @@ impl<B: PacketBuf> Relay<B> {
 
     /// Runs due timers, passes the end of one leg to the other, moves data. Each direction may hold `room` octets.
     pub(crate) fn run(&mut self, cx: &mut Cx<'_>, room: Room, timeouts: &Timeouts) {
+        self.ran = cx.now;
         for leg in [&mut self.client, &mut self.server] {
             if leg.next_deadline().is_some_and(|at| at <= cx.now) {
                 leg.advance(cx);

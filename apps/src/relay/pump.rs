@@ -34,6 +34,14 @@ pub(crate) struct Pump {
 }
 
 impl Pump {
+    /// A direction that is open and has moved so many octets.
+    pub(crate) fn of(bytes: u64) -> Self {
+        Self {
+            bytes,
+            ..Self::default()
+        }
+    }
+
     /// Whether the sender of this direction has closed.
     pub(crate) const fn is_finishing(self) -> bool {
         self.finishing

@@ -22,6 +22,7 @@ mod relay_icmp;
 mod relay_mptcp;
 mod relay_plain;
 mod relay_random;
+mod relay_rest;
 mod relay_reuse;
 mod relay_setup;
 mod relay_timeouts;

@@ -11,7 +11,7 @@ use smoltcp::socket::tcp::State;
 use stack::time::Duration;
 
 /// Connects the client; the server's socket.
-fn connect(sim: &mut Sim<Either>, to: &str) -> SocketHandle {
+pub(super) fn connect(sim: &mut Sim<Either>, to: &str) -> SocketHandle {
     let socket = sim.hosts[SERVER].tcp().listen(80);
     let now = sim.now;
     sim.hosts[CLIENT].mptcp().connect(now, 40_000, (to, 80));
@@ -26,7 +26,7 @@ fn client(sim: &mut Sim<Either>) -> &mut MpHost {
     sim.hosts[CLIENT].mptcp()
 }
 
-fn await_subflows(sim: &mut Sim<Either>, n: usize) {
+pub(super) fn await_subflows(sim: &mut Sim<Either>, n: usize) {
     let there = sim.run(Duration::from_secs(5), |sim| client(sim).subflows() == n);
     assert!(there, "{} subflows", client(sim).subflows());
     // The box learns of a join when its third ACK comes.
@@ -34,7 +34,13 @@ fn await_subflows(sim: &mut Sim<Either>, n: usize) {
 }
 
 /// Sends both ways at once, ends both streams, and checks what came out.
-fn exchange(sim: &mut Sim<Either>, socket: SocketHandle, up: usize, down: usize, limit: Duration) {
+pub(super) fn exchange(
+    sim: &mut Sim<Either>,
+    socket: SocketHandle,
+    up: usize,
+    down: usize,
+    limit: Duration,
+) {
     let (up, down) = (pattern(up, 1), pattern(down, 2));
     client(sim).data = up.clone();
     client(sim).finish = true;

@@ -17,10 +17,12 @@ mod fallback;
 mod input;
 mod options;
 mod output;
+mod rest;
 mod schedule;
 mod timers;
 
 pub use crate::subflow::Subflow;
+pub use rest::Resting;
 
 use crate::coupling::Coupling;
 use crate::path_manager::PathManager;

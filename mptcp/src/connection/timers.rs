@@ -42,6 +42,11 @@ pub(super) struct DataTimer {
 }
 
 impl DataTimer {
+    /// Whether nothing is waited for, nor being repaired.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.at.is_none() && self.backoff == 0 && self.recover.is_none()
+    }
+
     /// A DATA_ACK moved on: the wait begins anew.
     pub(super) const fn on_progress(&mut self) {
         self.at = None;

@@ -131,6 +131,47 @@ impl Scheduler {
     }
 }
 
+/// A [`Scheduler`] while nothing is to be scheduled: what it measured or began is out of date by the time that something is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RestingScheduler {
+    LowestRtt,
+    /// How often it began to use dearer subflows.
+    Overflow(u32),
+    Weighted,
+    Redundant,
+    Blest,
+    Ecf,
+}
+
+impl Scheduler {
+    pub(crate) fn rest(&self) -> RestingScheduler {
+        match self {
+            Self::LowestRtt(_) => RestingScheduler::LowestRtt,
+            Self::Overflow(overflow) => {
+                let activations = u32::try_from(overflow.activations());
+                RestingScheduler::Overflow(activations.unwrap_or(u32::MAX))
+            },
+            Self::Weighted(_) => RestingScheduler::Weighted,
+            Self::Redundant(_) => RestingScheduler::Redundant,
+            Self::Blest(_) => RestingScheduler::Blest,
+            Self::Ecf(_) => RestingScheduler::Ecf,
+        }
+    }
+}
+
+impl RestingScheduler {
+    pub(crate) fn wake(self) -> Scheduler {
+        match self {
+            Self::LowestRtt => Scheduler::LowestRtt(LowestRtt),
+            Self::Overflow(activations) => Scheduler::Overflow(Overflow::after(activations.into())),
+            Self::Weighted => Scheduler::Weighted(Weighted::default()),
+            Self::Redundant => Scheduler::Redundant(Redundant),
+            Self::Blest => Scheduler::Blest(Blest::default()),
+            Self::Ecf => Scheduler::Ecf(Ecf::default()),
+        }
+    }
+}
+
 impl Default for Scheduler {
     fn default() -> Self {
         Self::LowestRtt(LowestRtt)

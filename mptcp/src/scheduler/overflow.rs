@@ -35,6 +35,14 @@ pub struct Overflow {
 }
 
 impl Overflow {
+    /// One that brought dearer subflows into use `activations` times, all of them out of use now.
+    pub(super) fn after(activations: u64) -> Self {
+        Self {
+            activations,
+            ..Self::default()
+        }
+    }
+
     /// How often dearer subflows came into use.
     #[must_use]
     pub const fn activations(&self) -> u64 {

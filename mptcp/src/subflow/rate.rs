@@ -28,7 +28,35 @@ pub(crate) struct Rate {
     delivered: u32,
 }
 
+/// What of a [`Rate`] outlasts the time in which nothing is under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingRate {
+    segments: u64,
+    rate: u32,
+    limited_ms: u32,
+}
+
+impl RestingRate {
+    /// Goes on, with a TCP that counts what is delivered from 0.
+    pub(crate) const fn wake(self) -> Rate {
+        Rate {
+            rate: self.rate,
+            limited_ms: self.limited_ms,
+            segments: self.segments,
+            ..Rate::new()
+        }
+    }
+}
+
 impl Rate {
+    pub(crate) const fn rest(&self) -> RestingRate {
+        RestingRate {
+            segments: self.segments,
+            rate: self.rate,
+            limited_ms: self.limited_ms,
+        }
+    }
+
     pub(crate) const fn new() -> Self {
         Self {
             began: Instant::ZERO,

@@ -24,6 +24,13 @@ pub(super) struct Ecn {
     until: Option<SeqNum>,
 }
 
+impl Ecn {
+    /// Whether nothing is to be said; marks on what was sent are all answered once all of that is acknowledged.
+    pub(super) const fn is_idle(&self) -> bool {
+        !self.echo && !self.reduced
+    }
+}
+
 impl<B: PacketBuf> Tcb<B> {
     /// Takes the ECN bits of an acceptable segment, before its acknowledgment is taken.
     pub(super) fn input_ecn(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) {

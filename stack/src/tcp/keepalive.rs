@@ -15,8 +15,8 @@ const BETWEEN_MAX: Duration = Duration::from_secs(75);
 /// When a silent peer is probed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keepalive {
-    /// Silence after which a probe is sent.
-    period: Duration,
+    /// Silence after which a probe is sent, ms.
+    period: u32,
     /// When the peer was last heard.
     heard: Instant,
     /// Probes since then.
@@ -27,12 +27,42 @@ pub(super) struct Keepalive {
     due: bool,
 }
 
+/// A [`Keepalive`] that waits for the next silence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestingKeepalive {
+    heard: Instant,
+    period: u32,
+}
+
+impl RestingKeepalive {
+    pub(super) fn wake(self) -> Keepalive {
+        Keepalive {
+            period: self.period,
+            heard: self.heard,
+            sent: 0,
+            at: self.heard + Duration::from_millis(self.period.into()),
+            due: false,
+        }
+    }
+}
+
+impl Keepalive {
+    /// What is left at rest; `None` while a probe is due or unanswered.
+    pub(super) fn rest(&self) -> Option<RestingKeepalive> {
+        let rests = self.sent == 0 && !self.due;
+        rests.then_some(RestingKeepalive {
+            heard: self.heard,
+            period: self.period,
+        })
+    }
+}
+
 impl<B: PacketBuf> Tcb<B> {
     /// Probes the peer whenever it was silent for `period`, and gives it up after [`KEEPALIVE_PROBES`] without an
     /// answer, each of them at most `period` and 75 s after the one before.
     pub fn set_keepalive(&mut self, now: Instant, period: Duration) {
         self.rare.get_or_insert_default().keepalive = Some(Keepalive {
-            period,
+            period: u32::try_from(period.as_millis()).unwrap_or(u32::MAX),
             heard: now,
             sent: 0,
             at: now + period,
@@ -72,11 +102,12 @@ impl<B: PacketBuf> Tcb<B> {
         let Some(keepalive) = self.keepalive() else {
             return;
         };
-        let silent_until = keepalive.heard + keepalive.period;
-        let between = keepalive.period.min(BETWEEN_MAX);
+        let period = Duration::from_millis(u64::from(keepalive.period));
+        let silent_until = keepalive.heard + period;
+        let between = period.min(BETWEEN_MAX);
         keepalive.at = if busy {
             keepalive.sent = 0;
-            cx.now + keepalive.period
+            cx.now + period
         } else if keepalive.sent == 0 && silent_until > cx.now {
             silent_until
         } else if keepalive.sent >= KEEPALIVE_PROBES {

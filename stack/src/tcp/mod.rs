@@ -23,6 +23,7 @@ mod keepalive;
 mod output;
 mod rare;
 mod recv;
+mod rest;
 mod send;
 mod state;
 mod tcb;
@@ -32,6 +33,7 @@ pub mod time_wait;
 mod timers;
 
 pub use keepalive::KEEPALIVE_PROBES;
+pub use rest::Resting;
 pub use state::State;
 pub use tcb::{Agreed, Item, Tcb, TsState, Verdict};
 

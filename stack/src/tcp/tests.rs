@@ -10,6 +10,7 @@ mod must;
 pub(super) mod network;
 mod rack;
 mod reset;
+mod rest;
 pub(super) mod rig;
 mod rto;
 mod simultaneous_open;

@@ -18,6 +18,7 @@ use crate::seed::derive;
 use crate::stream::Stream;
 use apps::engine::{
     EdgeSettings, EngineConfig, Limits, PolicySettings, PortRole, PortSettings, SchedulerKind,
+    Timeouts,
 };
 use stack::ip::{InterfaceConfig, IsolatedConfig, NetConfig, RouteConfig};
 use stack::time::Duration;
@@ -324,6 +325,10 @@ fn common(plan: &Plan, name: &str) -> EngineConfig {
             ..Limits::default()
         },
         inbound: true,
+        timeouts: Timeouts {
+            rest: Duration::from_millis(100 + plan.seed % 2_000),
+            ..Timeouts::default()
+        },
         seed,
         ..EngineConfig::default()
     }

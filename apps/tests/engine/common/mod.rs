@@ -15,7 +15,7 @@ pub use mp::MpHost;
 pub use sim::{Link, Node, Sim, Way};
 
 use apps::control::{Command, Reply};
-use apps::engine::{Engine, EngineConfig, Occupancy, PortRole, PortSettings};
+use apps::engine::{Engine, EngineConfig, Occupancy, PortRole, PortSettings, Timeouts};
 use dataplane::{CoreId, MemBuf, MemPort, MemWire, PortInfo, Worker, mailbox, siblings};
 use smoltcp::iface::SocketHandle;
 use stack::PortId;
@@ -85,6 +85,11 @@ pub fn config() -> EngineConfig {
         ],
         announce,
         policy: customer::EITHER_PATH,
+        // So that what the tests do with relays they do with those that have rested, too.
+        timeouts: Timeouts {
+            rest: Duration::from_millis(500),
+            ..Timeouts::default()
+        },
         seed: [7; 32],
         ..EngineConfig::default()
     }

@@ -84,6 +84,7 @@ pub fn total<'a>(workers: impl Iterator<Item = &'a Worker<MemPort, Engine<MemBuf
         pending: a.pending + b.pending,
         subscribers: a.subscribers + b.subscribers,
         relays: a.relays + b.relays,
+        resting: a.resting + b.resting,
         joining: a.joining + b.joining,
         tokens: a.tokens + b.tokens,
         time_waits: a.time_waits + b.time_waits,

@@ -153,6 +153,30 @@ impl Epoch {
     }
 }
 
+impl Cubic {
+    /// `W_max` and `cwnd_prior`.
+    pub(super) const fn marks(&self) -> (u32, u32) {
+        (self.w_max, self.prior)
+    }
+
+    /// Goes on with windows and marks of before: in the first slow start if that was never left, else the next growth begins
+    /// an epoch.
+    pub(super) const fn after((cwnd, ssthresh): (u32, u32), (w_max, prior): (u32, u32)) -> Self {
+        let phase = if ssthresh == u32::MAX {
+            Phase::Start(HyStart::new())
+        } else {
+            Phase::Between
+        };
+        Self {
+            cwnd,
+            ssthresh,
+            w_max,
+            prior,
+            phase,
+        }
+    }
+}
+
 impl CongestionControl for Cubic {
     fn cwnd(&self) -> u32 {
         self.cwnd

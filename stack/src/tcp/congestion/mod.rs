@@ -4,12 +4,14 @@ mod coupled;
 mod cubic;
 mod hystart;
 mod new_reno;
+mod rest;
 #[cfg(test)]
 mod tests;
 
 pub use coupled::{Coupled, Share};
 pub use cubic::Cubic;
 pub use new_reno::NewReno;
+pub(super) use rest::RestingCongestion;
 
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};

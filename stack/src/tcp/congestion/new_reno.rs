@@ -25,6 +25,17 @@ impl NewReno {
     }
 }
 
+impl NewReno {
+    /// Goes on with windows of before.
+    pub(super) const fn after(cwnd: u32, ssthresh: u32) -> Self {
+        Self {
+            cwnd,
+            ssthresh,
+            counted: 0,
+        }
+    }
+}
+
 impl CongestionControl for NewReno {
     fn cwnd(&self) -> u32 {
         self.cwnd

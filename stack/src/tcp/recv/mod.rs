@@ -29,7 +29,51 @@ pub(super) struct Receiver<B> {
     pub(super) octets: u64,
 }
 
+/// A [`Receiver`] that holds nothing and owes nothing.
+#[derive(Clone, Debug)]
+pub(super) struct RestingReceiver {
+    octets: u64,
+    nxt: SeqNum,
+    window: RecvWindow,
+    mss: u16,
+}
+
+impl RestingReceiver {
+    pub(super) fn wake<B: PacketBuf>(&self) -> Receiver<B> {
+        Receiver {
+            queue: RecvQueue::new(self.nxt),
+            window: self.window.clone(),
+            ack: Acks::default(),
+            fin: None,
+            fin_accepted: false,
+            mss: self.mss,
+            octets: self.octets,
+        }
+    }
+}
+
 impl<B: PacketBuf> Receiver<B> {
+    /// What is left at rest; `None` if something is held, to be acknowledged, or over.
+    pub(super) fn rest(&self) -> Option<RestingReceiver> {
+        let Self {
+            queue,
+            window,
+            ack,
+            fin,
+            fin_accepted,
+            mss,
+            octets,
+        } = self;
+        let holds = queue.taken() != queue.nxt() || queue.has_blocks();
+        let rests = !holds && !ack.is_due() && fin.is_none() && !fin_accepted;
+        rests.then(|| RestingReceiver {
+            octets: *octets,
+            nxt: queue.nxt(),
+            window: window.clone(),
+            mss: *mss,
+        })
+    }
+
     pub(super) fn new(nxt: SeqNum, offered: u32, wscale: u8) -> Self {
         Self {
             queue: RecvQueue::new(nxt),

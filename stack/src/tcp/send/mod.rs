@@ -5,6 +5,7 @@ pub(super) mod frto;
 pub(super) mod queue;
 mod rack;
 pub(super) mod recovery;
+mod rest;
 pub(super) mod rtt;
 mod scoreboard;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::tcp::Segment;
 use queue::SendQueue;
 use recovery::{Mode, Recovery};
+pub(super) use rest::RestingSender;
 use rtt::RttEstimator;
 use scoreboard::DUP_THRESH;
 use tlp::Tlp;

@@ -48,7 +48,35 @@ pub(in crate::tcp) struct Rack {
     reordering_seen: bool,
 }
 
+/// What of [`Rack`] outlasts the segments that it was learnt from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestingRack {
+    mult: u8,
+    persist: u8,
+    reordering_seen: bool,
+}
+
+impl RestingRack {
+    /// The state of a path on which everything before `nxt` has arrived.
+    pub(super) const fn wake(self, nxt: SeqNum) -> Rack {
+        Rack {
+            mult: self.mult,
+            persist: self.persist,
+            reordering_seen: self.reordering_seen,
+            ..Rack::new(nxt)
+        }
+    }
+}
+
 impl Rack {
+    pub(super) const fn rest(&self) -> RestingRack {
+        RestingRack {
+            mult: self.mult,
+            persist: self.persist,
+            reordering_seen: self.reordering_seen,
+        }
+    }
+
     pub(super) const fn new(end: SeqNum) -> Self {
         Self {
             sent_at: Instant::ZERO,

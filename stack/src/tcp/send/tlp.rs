@@ -45,6 +45,11 @@ impl Tlp {
         }
     }
 
+    /// Whether no probe is due or unanswered.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.end.is_none() && !self.due
+    }
+
     /// 7.1: a loss recovery begins.
     pub(super) const fn reset(&mut self) {
         self.end = None;

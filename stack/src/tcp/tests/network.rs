@@ -143,6 +143,12 @@ impl Network {
         self.ends[end].finish = finish;
     }
 
+    /// The same, for an end that has sent before.
+    pub(super) fn resend(&mut self, end: usize, bytes: Vec<u8>, finish: bool) {
+        self.ends[end].sent = 0;
+        self.send(end, bytes, finish);
+    }
+
     /// Runs until `done` or for `limit`; the time it took.
     pub(super) fn run(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> Duration {
         let start = self.now;

@@ -1,0 +1,170 @@
+//! All relays of a core. One through which nothing moves is kept at rest, and wakes when it is asked for.
+
+use super::rest::Resting;
+use super::{Relay, Which};
+use core::ops::Deref;
+use mptcp::connection::Limits;
+use stack::slab::{Handle, Slab};
+use stack::{FlowKey, PacketBuf};
+
+/// A relay in its place.
+enum Place<B> {
+    Awake(Box<Relay<B>>),
+    Resting(Box<Resting>),
+}
+
+/// A relay to look at: where it lies, or as it would be if it woke.
+pub(crate) enum Seen<'a, B> {
+    Awake(&'a Relay<B>),
+    Resting(Box<Relay<B>>),
+}
+
+impl<B> Deref for Seen<'_, B> {
+    type Target = Relay<B>;
+    fn deref(&self) -> &Relay<B> {
+        match self {
+            Self::Awake(relay) => relay,
+            Self::Resting(relay) => relay,
+        }
+    }
+}
+
+/// At most a fixed number of relays, behind handles.
+pub(crate) struct Relays<B> {
+    places: Slab<Place<B>>,
+    /// Bounds of the connections that wake.
+    limits: Limits,
+    resting: usize,
+}
+
+impl<B: PacketBuf> Relays<B> {
+    /// None yet, of at most `capacity`; those that wake go on within `limits`.
+    pub(crate) fn with_capacity(capacity: usize, limits: Limits) -> Self {
+        Self {
+            places: Slab::with_capacity(capacity),
+            limits,
+            resting: 0,
+        }
+    }
+
+    /// Takes a relay in; gives it back if there is no room.
+    pub(crate) fn insert(&mut self, relay: Box<Relay<B>>) -> Result<Handle, Box<Relay<B>>> {
+        let placed = self.places.insert(Place::Awake(relay));
+        placed.map_err(|place| match place {
+            Place::Awake(relay) => relay,
+            Place::Resting(resting) => Box::new(resting.wake(self.limits)),
+        })
+    }
+
+    /// The handle of whatever is at `index` now.
+    pub(crate) fn at(&self, index: u32) -> Option<Handle> {
+        self.places.at(index)
+    }
+
+    /// The relay, if it is still there.
+    pub(crate) fn get(&self, handle: Handle) -> Option<Seen<'_, B>> {
+        self.places.get(handle).map(|place| self.seen(place))
+    }
+
+    fn seen<'a>(&self, place: &'a Place<B>) -> Seen<'a, B> {
+        match place {
+            Place::Awake(relay) => Seen::Awake(relay),
+            Place::Resting(resting) => {
+                let mut relay = resting.wake(self.limits);
+                relay.paths = resting.paths().cloned().map(Box::new);
+                Seen::Resting(Box::new(relay))
+            },
+        }
+    }
+
+    /// The relay to be changed, if it is still there: it wakes.
+    pub(crate) fn get_mut(&mut self, handle: Handle) -> Option<&mut Relay<B>> {
+        let place = self.places.get_mut(handle)?;
+        if let Place::Resting(resting) = place {
+            let woken = Box::new(resting.wake(self.limits));
+            if let Place::Resting(resting) = core::mem::replace(place, Place::Awake(woken))
+                && let Place::Awake(relay) = place
+            {
+                (relay.paths, relay.alarm) = resting.leave();
+                self.resting -= 1;
+            }
+        }
+        match place {
+            Place::Awake(relay) => Some(relay),
+            Place::Resting(_) => None,
+        }
+    }
+
+    /// Puts a relay to rest; whether that could be, and it is at rest now.
+    pub(crate) fn rest(&mut self, handle: Handle) -> bool {
+        let Some(place) = self.places.get_mut(handle) else {
+            return false;
+        };
+        let resting = match place {
+            Place::Awake(relay) => relay.rest(),
+            Place::Resting(_) => return true,
+        };
+        let Some(resting) = resting else {
+            return false;
+        };
+        *place = Place::Resting(Box::new(resting));
+        self.resting += 1;
+        true
+    }
+
+    /// Takes the relay out.
+    pub(crate) fn remove(&mut self, handle: Handle) -> Option<Box<Relay<B>>> {
+        self.get_mut(handle)?;
+        match self.places.remove(handle)? {
+            Place::Awake(relay) => Some(relay),
+            Place::Resting(_) => None,
+        }
+    }
+
+    /// Whose it is, if that is known.
+    pub(crate) fn subscriber(&self, handle: Handle) -> Option<Handle> {
+        match self.places.get(handle)? {
+            Place::Awake(relay) => relay.subscriber,
+            Place::Resting(resting) => resting.subscriber(),
+        }
+    }
+
+    /// Whether segments of `key` are those of this leg and subflow.
+    pub(crate) fn has(&self, handle: Handle, which: Which, key: &FlowKey) -> bool {
+        match self.places.get(handle) {
+            None => false,
+            Some(Place::Awake(relay)) => relay.has(which, key),
+            Some(Place::Resting(resting)) => resting.has(which, key),
+        }
+    }
+
+    /// Whether `key` is of one of its ends.
+    pub(crate) fn has_end(&self, handle: Handle, key: &FlowKey) -> bool {
+        let ends = self.places.get(handle).map(|place| match place {
+            Place::Awake(relay) => relay.ends,
+            Place::Resting(resting) => resting.ends(),
+        });
+        ends.is_some_and(|ends| ends.keys().contains(key))
+    }
+
+    /// Relays.
+    pub(crate) const fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Those of them that are at rest.
+    pub(crate) const fn resting(&self) -> usize {
+        self.resting
+    }
+
+    /// Every relay with its handle, in the order of their places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, Seen<'_, B>)> {
+        let places = self.places.iter();
+        places.map(|(handle, place)| (handle, self.seen(place)))
+    }
+
+    /// Every handle.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = Handle> {
+        self.places.iter().map(|(handle, _)| handle)
+    }
+}

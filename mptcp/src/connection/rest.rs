@@ -1,0 +1,290 @@
+//! A connection at rest: what is left of one on which nothing travels, waits or is due.
+
+use super::{Connection, Limits, LocalFin, Mode, Params};
+use crate::connection::timers::DataTimer;
+use crate::coupling::{Coupling, Spans};
+use crate::path_manager::RestingPaths;
+use crate::recv_queue::RecvQueue;
+use crate::scheduler::RestingScheduler;
+use crate::send_queue::SendQueue;
+use crate::subflow::{RestingRate, Subflow};
+use crate::types::{AddrId, DataSeq, Role, Version};
+use crate::{Key, SubflowId};
+use core::net::IpAddr;
+use stack::tcp::Resting as RestingTcb;
+use stack::{PackedTuple, PacketBuf, SeqNum, Tuple};
+use std::collections::VecDeque;
+
+/// A [`Connection`] of which all data was acknowledged and taken, and which neither end has begun to close.
+#[derive(Clone, Debug)]
+pub struct Resting {
+    local_key: Key,
+    remote_key: Key,
+    first_out: DataSeq,
+    first_in: DataSeq,
+    send_next: DataSeq,
+    recv_next: DataSeq,
+    /// Windows, counted from the numbers that come next.
+    send_window: u32,
+    recv_window: u32,
+    subflows: Box<[RestingSubflow]>,
+    paths: RestingPaths,
+    scheduler: RestingScheduler,
+    initial_peer: (IpAddr, u16),
+    coupling: Coupling,
+    version: Version,
+    role: Role,
+    checksum: bool,
+    peer_denies_initial_addr: bool,
+    has_joined: bool,
+    forgotten: bool,
+}
+
+#[derive(Clone, Debug)]
+struct RestingSubflow {
+    tcb: RestingTcb,
+    tuple: PackedTuple,
+    rate: RestingRate,
+    /// Kept for OLIA alone.
+    spans: Option<Box<Spans>>,
+    iss: SeqNum,
+    irs: SeqNum,
+    announced: u32,
+    cost: u16,
+    weight: u16,
+    id: SubflowId,
+    local_id: AddrId,
+    remote_id: AddrId,
+    joined: bool,
+    backup: bool,
+    verified: bool,
+    bare: bool,
+    announced_once: bool,
+}
+
+impl Resting {
+    /// The connection, to go on with in `limits`.
+    #[must_use]
+    pub fn wake<B: PacketBuf>(&self, limits: Limits) -> Connection<B> {
+        let params = Params {
+            version: self.version,
+            role: self.role,
+            local_key: self.local_key,
+            remote_key: self.remote_key,
+            checksum: self.checksum,
+            peer_denies_initial_addr: self.peer_denies_initial_addr,
+            limits,
+        };
+        let pieces = limits.pieces_max();
+        Connection {
+            params,
+            mode: Mode::Verified,
+            ended: None,
+            subflows: self.subflows.iter().map(|s| s.wake(pieces)).collect(),
+            has_joined: self.has_joined,
+            joins_pending: 0,
+            send: SendQueue::new(self.send_next),
+            scheduler: self.scheduler.wake(),
+            coupling: self.coupling,
+            capped: false,
+            send_edge: self.send_next + u64::from(self.send_window),
+            recv: RecvQueue::new(self.recv_next, pieces),
+            first_out: self.first_out,
+            first_in: self.first_in,
+            recv_edge: self.recv_next + u64::from(self.recv_window),
+            local_fin: LocalFin::Open,
+            remote_fin: None,
+            remote_fin_accepted: false,
+            heard: false,
+            paths: self.paths.wake(),
+            dirty: true,
+            turn: 0,
+            initial_peer: self.initial_peer,
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            data_timer: DataTimer::default(),
+            infinite: None,
+            fail_answered: false,
+            capable_due: false,
+            fastclose: None,
+            close_at: None,
+            closed_at: None,
+            forgotten: self.forgotten,
+            last_loss: super::ResetReason::LastSubflow,
+        }
+    }
+
+    /// The joined subflows: their names, and the addresses and ports of the segments that they receive.
+    pub fn joined(&self) -> impl Iterator<Item = (SubflowId, Tuple)> {
+        let joined = self.subflows.iter().filter(|subflow| subflow.joined);
+        joined.map(|subflow| (subflow.id, Tuple::from(&subflow.tuple)))
+    }
+}
+
+impl<B: PacketBuf> Connection<B> {
+    /// The connection at rest; `None` while anything is to be done about it, or once it fell back.
+    #[must_use]
+    pub fn rest(&self) -> Option<Resting> {
+        // All fields are named: a new one has to be kept, or not to matter at rest.
+        let Self {
+            params,
+            mode,
+            ended,
+            subflows,
+            has_joined,
+            joins_pending,
+            send,
+            scheduler,
+            coupling,
+            capped,
+            send_edge,
+            recv,
+            first_out,
+            first_in,
+            recv_edge,
+            local_fin,
+            remote_fin,
+            remote_fin_accepted,
+            heard: _,
+            paths,
+            dirty: _,
+            turn: _,
+            initial_peer,
+            outbox,
+            events,
+            data_timer,
+            infinite,
+            fail_answered,
+            capable_due,
+            fastclose,
+            close_at,
+            closed_at,
+            forgotten,
+            last_loss: _,
+        } = self;
+        let is_open = *mode == Mode::Verified && ended.is_none() && fastclose.is_none();
+        let is_open = is_open && *local_fin == LocalFin::Open && remote_fin.is_none();
+        let closes = *remote_fin_accepted || close_at.is_some() || closed_at.is_some();
+        let holds = send.len() > 0 || recv.held() > 0 || *joins_pending > 0 || *capped;
+        let owes = !outbox.is_empty() || !events.is_empty() || *capable_due || *fail_answered;
+        let rests = is_open && !closes && !holds && !owes && infinite.is_none();
+        if !rests || !data_timer.is_idle() || subflows.is_empty() {
+            return None;
+        }
+        let subflows: Option<Vec<_>> = subflows.iter().map(|s| s.rest(*coupling)).collect();
+        Some(Resting {
+            local_key: params.local_key,
+            remote_key: params.remote_key,
+            first_out: *first_out,
+            first_in: *first_in,
+            send_next: send.nxt(),
+            recv_next: recv.next(),
+            send_window: u32::try_from(send_edge.distance(send.nxt())).ok()?,
+            recv_window: u32::try_from(recv_edge.distance(recv.next())).ok()?,
+            subflows: subflows?.into_boxed_slice(),
+            paths: paths.rest()?,
+            scheduler: scheduler.rest(),
+            initial_peer: *initial_peer,
+            coupling: *coupling,
+            version: params.version,
+            role: params.role,
+            checksum: params.checksum,
+            peer_denies_initial_addr: params.peer_denies_initial_addr,
+            has_joined: *has_joined,
+            forgotten: *forgotten,
+        })
+    }
+}
+
+impl RestingSubflow {
+    fn wake<B: PacketBuf>(&self, pieces: usize) -> Subflow<B> {
+        let tuple = Tuple::from(&self.tuple);
+        Subflow {
+            iss: self.iss,
+            irs: self.irs,
+            local_id: self.local_id,
+            remote_id: self.remote_id,
+            backup: self.backup,
+            cost: self.cost,
+            weight: self.weight,
+            verified: self.verified,
+            bare: self.bare,
+            rate: self.rate.wake(),
+            spans: self.spans.as_deref().copied().unwrap_or_default(),
+            announced: self.announced,
+            announced_once: self.announced_once,
+            ..Subflow::new(self.id, tuple, self.tcb.wake(), self.joined, pieces)
+        }
+    }
+}
+
+impl<B: PacketBuf> Subflow<B> {
+    /// What is left at rest. What it was given last, in one piece or as copies, no longer matters once all is DATA_ACKed.
+    fn rest(&self, coupling: Coupling) -> Option<RestingSubflow> {
+        let Self {
+            id,
+            tuple,
+            tcb,
+            iss,
+            irs,
+            joined,
+            local_id,
+            remote_id,
+            backup,
+            cost,
+            weight,
+            allowance,
+            mappings,
+            held,
+            verified,
+            bare,
+            uncovered_since,
+            failed,
+            fail_again_at,
+            stale,
+            rate,
+            penalised_at: _,
+            spans,
+            busy_since: _,
+            run: _,
+            copied: _,
+            finishing,
+            join_ack,
+            join_ack_at,
+            join_acks: _,
+            announced,
+            announced_once,
+            data_fin_due,
+            withdrawal,
+            fail_due,
+            prio_due,
+        } = self;
+        let next = tcb.rcv_nxt();
+        let holds = held.start != next || !mappings.is_idle(next) || uncovered_since.is_some();
+        let fails = failed.is_some() || fail_again_at.is_some() || fail_due.is_some() || *stale;
+        let joins = join_ack.is_some() || join_ack_at.is_some() || prio_due.is_some();
+        let ends = *finishing || *data_fin_due || withdrawal.is_some();
+        if holds || fails || joins || ends || allowance.is_some() {
+            return None;
+        }
+        Some(RestingSubflow {
+            tcb: tcb.rest()?,
+            tuple: PackedTuple::from(*tuple),
+            rate: rate.rest(),
+            spans: (coupling == Coupling::Olia).then(|| Box::new(*spans)),
+            iss: *iss,
+            irs: *irs,
+            announced: *announced,
+            cost: *cost,
+            weight: *weight,
+            id: *id,
+            local_id: *local_id,
+            remote_id: *remote_id,
+            joined: *joined,
+            backup: *backup,
+            verified: *verified,
+            bare: *bare,
+            announced_once: *announced_once,
+        })
+    }
+}
