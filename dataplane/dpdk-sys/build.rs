@@ -17,7 +17,7 @@ const FUNCTIONS: &str = "braid_.*|rte_eal_init|rte_thread_register|rte_strerror|
     |rte_mempool_free|rte_mempool_avail_count\
     |rte_eth_dev_(get_port_by_name|info_get|configure|adjust_nb_rx_tx_desc|start|stop|close|set_mtu)\
     |rte_eth_(rx|tx)_queue_setup|rte_eth_macaddr_get|rte_eth_stats_get|rte_eth_allmulticast_enable\
-    |rte_eth_dev_rss_(reta_update|reta_query|hash_conf_get)";
+    |rte_eth_dev_rss_(reta_update|reta_query|hash_conf_get|hash_update)";
 
 const CONSTANTS: &str = "BRAID_.*|RTE_PKTMBUF_HEADROOM|SOCKET_ID_ANY";
 

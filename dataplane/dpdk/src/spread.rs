@@ -4,7 +4,6 @@
 //! every frame comes to the core that owns its flow. Where it does not, whoever sends to it chooses the queue, and the
 //! worker there steers.
 
-use core::ffi::c_int;
 use core::net::IpAddr;
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_eth_rss_reta_entry64};
 use stack::rss;
@@ -26,28 +25,44 @@ pub(crate) fn hashes(about: &rte_eth_dev_info) -> bool {
 
 /// Asks for that. `key` must live until the device is configured.
 pub(crate) fn ask(wanted: &mut rte_eth_conf, about: &rte_eth_dev_info, key: &mut [u8; 52]) {
-    // Most devices take 40 octets; one that does not say takes those.
-    let len = if about.hash_key_size == 0 {
-        40
-    } else {
-        about.hash_key_size
-    };
     *key = rss::KEY;
     wanted.rxmode.mq_mode = dpdk_sys::rte_eth_rx_mq_mode(dpdk_sys::BRAID_MQ_RX_RSS);
     let hash = &mut wanted.rx_adv_conf.rss_conf;
     hash.rss_key = key.as_mut_ptr();
-    hash.rss_key_len = len;
+    hash.rss_key_len = key_len(about);
     hash.rss_hf = about.flow_type_rss_offloads & dpdk_sys::BRAID_RSS_FLOWS;
 }
 
-/// Fills the table of a started device that hashes; its own default is as good where it takes none.
-pub(crate) fn fill_table(id: u16, about: &rte_eth_dev_info, queues: u16) -> c_int {
+/// Gives a started device that hashes our key, if it did not take it before, and our table; whether it has both then.
+pub(crate) fn fill(id: u16, about: &rte_eth_dev_info, queues: u16) -> bool {
+    let ours = |key: &[u8]| rss::KEY.starts_with(key);
     let mut pieces = table(about.reta_size, queues);
-    if pieces.is_empty() {
-        return 0;
+    let mut key = rss::KEY;
+    let mut hash = dpdk_sys::rte_eth_rss_conf {
+        rss_key: key.as_mut_ptr(),
+        rss_key_len: key_len(about),
+        rss_hf: about.flow_type_rss_offloads & dpdk_sys::BRAID_RSS_FLOWS,
+    };
+    if told(id, about).is_none_or(|(key, _)| !ours(&key)) {
+        // SAFETY: the port exists; the key has as many octets as it says, and is copied.
+        unsafe { dpdk_sys::rte_eth_dev_rss_hash_update(id, &raw mut hash) };
     }
-    // SAFETY: the port exists; the pieces hold as many entries as the device has, and are copied.
-    unsafe { dpdk_sys::rte_eth_dev_rss_reta_update(id, pieces.as_mut_ptr(), about.reta_size) }
+    if !pieces.is_empty() {
+        // SAFETY: the port exists; the pieces hold as many entries as the device has, and are copied.
+        unsafe { dpdk_sys::rte_eth_dev_rss_reta_update(id, pieces.as_mut_ptr(), about.reta_size) };
+    }
+    told(id, about).is_some_and(|(key, table)| {
+        let leads = |(n, queue): (u16, &u16)| *queue == rss::queue(n, queues);
+        ours(&key) && (0..).zip(&table).all(leads)
+    })
+}
+
+/// Octets of a key: most devices take 40; one that does not say takes those.
+fn key_len(about: &rte_eth_dev_info) -> u8 {
+    match about.hash_key_size {
+        0 => 40,
+        len => len,
+    }
 }
 
 /// Has the device give what is sent to a port of an address to a queue; whether it says that it does.
@@ -64,18 +79,20 @@ pub(crate) fn steer(id: u16, (address, port): (IpAddr, u16), queue: u16) -> bool
 
 /// The key and the table that the device uses.
 pub(crate) fn told(id: u16, about: &rte_eth_dev_info) -> Option<(Vec<u8>, Vec<u16>)> {
-    let mut key = vec![0; usize::from(about.hash_key_size.max(40))];
+    let mut key = vec![0; usize::from(key_len(about))];
     let mut hash = dpdk_sys::rte_eth_rss_conf {
         rss_key: key.as_mut_ptr(),
         rss_key_len: u8::try_from(key.len()).ok()?,
         ..dpdk_sys::rte_eth_rss_conf::default()
     };
     let mut pieces = table(about.reta_size, 1);
-    // SAFETY: the port exists; the key has room for as many octets as it says, the pieces for all entries.
-    let failed = unsafe {
-        dpdk_sys::rte_eth_dev_rss_hash_conf_get(id, &raw mut hash) < 0
-            || dpdk_sys::rte_eth_dev_rss_reta_query(id, pieces.as_mut_ptr(), about.reta_size) < 0
-    };
+    // SAFETY: the port exists; the key has room for as many octets as it says.
+    let mut failed = unsafe { dpdk_sys::rte_eth_dev_rss_hash_conf_get(id, &raw mut hash) } < 0;
+    if !pieces.is_empty() {
+        let into = pieces.as_mut_ptr();
+        // SAFETY: the port exists; the pieces hold all entries.
+        failed |= unsafe { dpdk_sys::rte_eth_dev_rss_reta_query(id, into, about.reta_size) } < 0;
+    }
     let entries = pieces.iter().flat_map(|piece| piece.reta);
     let entries = entries.take(usize::from(about.reta_size)).collect();
     (!failed).then_some((key, entries))
