@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod relays;
+pub mod workers;
 
 #[cfg(test)]
 mod tests {

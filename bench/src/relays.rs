@@ -29,13 +29,13 @@ pub enum Direction {
 }
 
 /// An end of a TCP connection, and where its next segment starts: the box may acknowledge up to there with delay.
-struct Host {
-    peer: Peer,
-    snd_nxt: SeqNum,
+pub(crate) struct Host {
+    pub(crate) peer: Peer,
+    pub(crate) snd_nxt: SeqNum,
 }
 
 impl Host {
-    fn new(port: u8, tuple: Tuple, iss: u32) -> Self {
+    pub(crate) fn new(port: u8, tuple: Tuple, iss: u32) -> Self {
         Self {
             peer: Peer::new(port, tuple, iss),
             snd_nxt: SeqNum(iss) + 1,
@@ -53,7 +53,7 @@ impl Host {
     }
 
     /// The frame of a pure acknowledgment of all that it was sent.
-    fn acknowledge(&self, mptcp: OptBytes, data: &MemBuf) -> (u8, Vec<u8>) {
+    pub(crate) fn acknowledge(&self, mptcp: OptBytes, data: &MemBuf) -> (u8, Vec<u8>) {
         let mut wish = plain(Flags::ACK);
         wish.mptcp = mptcp;
         (self.peer.port.0, self.peer.frame(&wish, data))
@@ -66,14 +66,14 @@ const PORTS: usize = 3;
 const SEGMENT_U32: u32 = SEGMENT as u32;
 
 /// One relayed flow: an MPTCP client with two subflows, and a plain server.
-struct Flow {
+pub(crate) struct Flow {
     /// The client's subflows: the first, and the one that joined.
-    subflows: [Host; 2],
-    server: Host,
+    pub(crate) subflows: [Host; 2],
+    pub(crate) server: Host,
     /// The next data sequence number that the client expects.
-    data_ack: u64,
+    pub(crate) data_ack: u64,
     /// The next data sequence number that the client sends.
-    dsn: u64,
+    pub(crate) dsn: u64,
 }
 
 impl Flow {
@@ -89,7 +89,7 @@ impl Flow {
         &mut self.server.peer
     }
 
-    fn note(&mut self, frame: &Frame<MemBuf>) {
+    pub(crate) fn note(&mut self, frame: &Frame<MemBuf>) {
         for host in self.subflows.iter_mut().chain([&mut self.server]) {
             host.peer.note(frame);
         }
@@ -103,7 +103,7 @@ impl Flow {
     }
 
     /// The client's next segment of data, on subflow `at`.
-    fn upload(&mut self, at: usize, data: &MemBuf) -> (u8, Vec<u8>) {
+    pub(crate) fn upload(&mut self, at: usize, data: &MemBuf) -> (u8, Vec<u8>) {
         let host = &mut self.subflows[at];
         let mapping = Mapping {
             dsn: WireSeq::Full(self.dsn),
@@ -118,7 +118,7 @@ impl Flow {
 }
 
 /// Initial sequence numbers of the client's subflows.
-const SUBFLOW_ISS: [SeqNum; 2] = [SeqNum(1_000), SeqNum(2_000)];
+pub(crate) const SUBFLOW_ISS: [SeqNum; 2] = [SeqNum(1_000), SeqNum(2_000)];
 
 /// Something that runs the box's share of the work, and meters it.
 pub trait Meter: FnMut(&mut dyn FnMut()) {}
@@ -151,13 +151,13 @@ pub struct Round {
     pub reread: u64,
 }
 
-fn emit(option: impl Into<MpOption>) -> OptBytes {
+pub(crate) fn emit(option: impl Into<MpOption>) -> OptBytes {
     let mut bytes = OptBytes::new();
     option.into().emit(&mut bytes).expect("one option fits");
     bytes
 }
 
-fn plain(flags: Flags) -> Wish {
+pub(crate) fn plain(flags: Flags) -> Wish {
     Wish {
         flags: flags.0,
         seq: 0,
@@ -171,7 +171,7 @@ fn plain(flags: Flags) -> Wish {
     }
 }
 
-fn tuple(src: [u8; 4], dst: [u8; 4], src_port: u16, dst_port: u16) -> Tuple {
+pub(crate) fn tuple(src: [u8; 4], dst: [u8; 4], src_port: u16, dst_port: u16) -> Tuple {
     Tuple {
         src: IpAddr::from(src),
         dst: IpAddr::from(dst),
@@ -414,7 +414,7 @@ impl Relays {
 }
 
 /// A DSS that acknowledges all data before `data_ack`.
-fn acknowledgment(data_ack: u64, mapping: Option<Mapping>) -> OptBytes {
+pub(crate) fn acknowledgment(data_ack: u64, mapping: Option<Mapping>) -> OptBytes {
     emit(Dss {
         data_ack: Some(WireSeq::Full(data_ack)),
         mapping,
