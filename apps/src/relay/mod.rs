@@ -226,7 +226,7 @@ impl<B: PacketBuf> Relay<B> {
             }
         }
         self.cross_ends(cx);
-        if self.times_out_at(timeouts) <= cx.now {
+        if self.ending.is_none() && self.times_out_at(timeouts) <= cx.now {
             self.reset(cx, Counter::ClosedIdle);
         }
         move_data(&mut self.up, &mut self.client, &mut self.server, room);
@@ -302,6 +302,11 @@ impl<B: PacketBuf> Relay<B> {
         let join = join.and_then(|paths| paths.next_due());
         let due = earlier(legs, earlier(self.announce_other_at, join));
         let due = earlier(due, self.cap_wake);
-        due.map_or(own, |at| at.min(own))
+        match due {
+            // It was given up, and in version 0 the end waits for an answer: its leg knows for how long.
+            Some(at) if self.ending.is_some() => at,
+            Some(at) => at.min(own),
+            None => own,
+        }
     }
 }

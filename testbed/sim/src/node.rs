@@ -165,7 +165,7 @@ impl Machine {
                 }
             }
         }
-        let waiting = self.far.iter().any(Far::is_waiting);
+        let waiting = self.has_unfetched();
         let deadline = self.worker.next_deadline().map(|at| at.max(now + LEAST));
         let next = earlier(waiting.then_some(now), deadline);
         self.due = next.map(|at| at + self.away(now));
@@ -187,6 +187,12 @@ impl Machine {
     #[must_use]
     pub fn wrong(&self) -> Option<&str> {
         self.wrong.as_deref()
+    }
+
+    /// Whether frames wait in its devices.
+    #[must_use]
+    pub fn has_unfetched(&self) -> bool {
+        self.far.iter().any(Far::is_waiting)
     }
 
     /// What it holds at present.

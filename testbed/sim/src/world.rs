@@ -274,10 +274,9 @@ impl World {
             let left = self
                 .machines()
                 .find_map(|machine| Some((machine.name, machine.leftover()?)));
-            let still = self
-                .cables
-                .iter()
-                .any(|cable| cable.lanes.iter().any(|lane| lane.under_way() > 0));
+            let travels = |cable: &Cable| cable.lanes.iter().any(|lane| lane.under_way() > 0);
+            let waits = self.machines().any(crate::node::Machine::has_unfetched);
+            let still = waits || self.cables.iter().any(travels);
             let Some((node, what)) = left else {
                 if still {
                     self.now = self.next_event().unwrap_or(end).max(self.now);

@@ -1,0 +1,45 @@
+//! What the simulator has found in the boxes, each with the least that shows it.
+
+use mptcp::Versions;
+use sim::app::{Close, Pause};
+use sim::fault::Fault;
+use sim::lane::Ill;
+use sim::plan::{Chain, Plan};
+use sim::rules::Rule;
+use sim::run::run;
+use stack::time::Duration;
+
+/// Seed 124 without `data-fin-again`: a relay that had waited for too long asked for one turn after the other until its
+/// MP_FASTCLOSE was answered.
+#[test]
+fn m23_a_relay_of_version_0_that_is_given_up_waits_for_the_answer_in_peace() {
+    let mut plan = Plan::quiet(Chain::Bonded(2));
+    plan.net.versions = [Versions::V0; 2];
+    plan.net.shapes[1].delay = Duration::from_millis(100);
+    let flow = &mut plan.flows[0];
+    flow.sizes = [0, 2_000];
+    flow.close = [Close::WhenSent, Close::Abort(u64::MAX)];
+    // The run is given the time that the boxes take to lose patience.
+    flow.pause[0] = Some(Pause {
+        after: u64::MAX,
+        lasts: Duration::from_secs(1_000),
+    });
+    // The end of the server's data is lost in one of these, and does not come again.
+    plan.without = Some(Rule::DataFinAgain);
+    let mut gone = 0;
+    for from in (500..1_500).step_by(100) {
+        plan.faults = vec![Fault::Lane {
+            cable: 1,
+            lane: 1,
+            ill: Ill::Down,
+            from: Duration::from_millis(from),
+            lasts: Duration::from_millis(150),
+        }];
+        let outcome = run(&plan, false);
+        assert_eq!(outcome.failure, None, "down from {from} ms on");
+        let all = outcome.counters.iter();
+        let sent = all.filter_map(|(_, all)| all.get("fastclose_tx"));
+        gone += sent.sum::<u64>();
+    }
+    assert!(gone > 0);
+}
