@@ -183,7 +183,8 @@ impl Data {
         };
         let known = known.or_else(nearest);
         if let Some((stream, ack)) = self.of(ack, known) {
-            let limit = stream.limit.unwrap_or(0).max(ack + window);
+            // The handshake's own window, which is not seen here, may have offered more (RFC 8684 3.3.4).
+            let limit = stream.limit.unwrap_or(u16::MAX.into()).max(ack + window);
             stream.limit = Some(limit);
         }
     }
