@@ -99,7 +99,7 @@ const ROUTE: &[&str] = &["to", "via"];
 const MPTCP_HAG: &[&str] = &["announce", "versions", "checksum"];
 const MPTCP_HCPE: &[&str] = &["versions", "checksum"];
 const TIMEOUTS: &[&str] = &["pending", "joining", "idle", "closing", "keepalive"];
-const POLICY: &[&str] = &["scheduler", "congestion", "tcp_congestion"];
+const POLICY: &[&str] = &["scheduler", "congestion", "tcp_congestion", "tcp_pacing"];
 const CONTROL: &[&str] = &["socket"];
 const DRAIN: &[&str] = &["grace"];
 
@@ -425,8 +425,11 @@ fn policy(reader: &mut Reader, root: &Table<'_>) -> PolicySettings {
         ("olia", Coupling::Olia),
         ("balia", Coupling::Balia),
     ];
-    const TCP: &[(&str, Algorithm)] =
-        &[("cubic", Algorithm::Cubic), ("newreno", Algorithm::NewReno)];
+    const TCP: &[(&str, Algorithm)] = &[
+        ("cubic", Algorithm::Cubic),
+        ("newreno", Algorithm::NewReno),
+        ("bbr", Algorithm::Bbr),
+    ];
     let Some(table) = section(reader, root, "policy", POLICY) else {
         return PolicySettings::default();
     };
@@ -439,10 +442,12 @@ fn policy(reader: &mut Reader, root: &Table<'_>) -> PolicySettings {
     let tcp_congestion = table
         .find("tcp_congestion")
         .and_then(|at| reader.choice(&at, TCP));
+    let tcp_pacing = table.find("tcp_pacing").and_then(|at| reader.boolean(&at));
     PolicySettings {
         scheduler: scheduler.unwrap_or_default(),
         congestion: congestion.unwrap_or_default(),
         tcp_congestion: tcp_congestion.unwrap_or_default(),
+        tcp_pacing: tcp_pacing.unwrap_or_default(),
     }
 }
 

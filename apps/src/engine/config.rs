@@ -140,6 +140,8 @@ pub struct PolicySettings {
     pub congestion: Coupling,
     /// Congestion control of TCP legs: towards servers, and wherever nobody speaks Multipath TCP.
     pub tcp_congestion: Algorithm,
+    /// Whether those spread what they send over the round trip.
+    pub tcp_pacing: bool,
 }
 
 /// How each piece of data gets its subflow.

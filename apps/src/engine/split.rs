@@ -47,7 +47,7 @@ impl<B: PacketBuf> Engine<B> {
         let mut tcb = Tcb::new(agreed, now);
         let (opener, token) = match opener {
             Opener::Plain => {
-                tcb.set_congestion(self.config.policy.tcp_congestion);
+                self.tune(&mut tcb);
                 let leg = Plain::new(tcb, from_opener.reversed());
                 (Leg::Plain(leg), opened)
             },
@@ -166,6 +166,14 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
+    /// How a TCP leg sends.
+    fn tune(&self, tcb: &mut Tcb<B>) {
+        tcb.set_congestion(self.config.policy.tcp_congestion);
+        if self.config.policy.tcp_pacing {
+            tcb.set_pacing();
+        }
+    }
+
     /// The answerer's leg: it goes on with the opener's number, timestamps and window scale, and acknowledges at once.
     fn answerer_leg(&mut self, now: Instant, pending: &Pending) -> Option<(Leg<B>, Option<Token>)> {
         let Answered {
@@ -182,7 +190,7 @@ impl<B: PacketBuf> Engine<B> {
         let mut tcb = Tcb::new(&agreed, now);
         tcb.request_ack();
         let (Some(local), Some(settled)) = (key, settled) else {
-            tcb.set_congestion(self.config.policy.tcp_congestion);
+            self.tune(&mut tcb);
             return Some((Leg::Plain(Plain::new(tcb, to_answerer)), None));
         };
         let params = self.initiator_params(settled);

@@ -64,9 +64,7 @@ impl<B: PacketBuf> Tcb<B> {
         }
         if self.snd.recovery.mode == Mode::Open {
             cx.counters.count(Counter::TcpCongestionEchoed);
-            self.snd.cc.on_loss(flight, smss);
-            let window = self.snd.cc.ssthresh().min(self.snd.cc.cwnd());
-            self.snd.cc.set_cwnd(window);
+            self.snd.cc.on_mark(flight, smss);
         }
     }
 

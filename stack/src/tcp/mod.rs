@@ -21,6 +21,7 @@ mod input;
 pub mod isn;
 mod keepalive;
 mod output;
+mod pacing;
 mod rare;
 mod recv;
 mod rest;

@@ -27,7 +27,7 @@ impl<B: PacketBuf> Tcb<B> {
         if self.rcv.ack.is_due() && self.snd.sack && self.rcv.queue.has_blocks() {
             return Some(self.pure_ack(cx.now, upper_space));
         }
-        if self.is_sending() {
+        if self.is_sending() && !self.is_paced_out(cx.now) {
             let turn = self.snd.turn();
             let segment = if turn != Turn::Usual {
                 self.output_asking(cx, turn)
@@ -81,6 +81,7 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.resends = self.snd.resends.saturating_add(1);
         cx.counters.count(Counter::TcpRetransmitted);
         self.snd.on_sent(len, cx.now);
+        self.note_paced(cx.now, len);
         // RFC 6675 6, the careful variant: the timer starts anew with each retransmission. RFC 8985 7.3: with a probe too.
         self.arm_retransmit(cx.now);
         self.data_segment(cx.now, index, false)
@@ -115,7 +116,10 @@ impl<B: PacketBuf> Tcb<B> {
     /// Sends new data, as nothing lost waits, if both windows let it go or a probe is due.
     fn output_new(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
         self.forget_black_hole(cx.now);
-        let entry = self.snd.queue.first_unsent()?;
+        let Some(entry) = self.snd.queue.first_unsent() else {
+            self.snd.note_app_limited();
+            return None;
+        };
         let max = self.max_len(entry.item.upper.len());
         let usable = self.snd.usable_wnd();
         let mut take = entry.len.min(max);
@@ -145,6 +149,7 @@ impl<B: PacketBuf> Tcb<B> {
         let entry = self.snd.queue.send_next(cx.now)?;
         let len = entry.seq_len();
         self.snd.on_sent(len, cx.now);
+        self.note_paced(cx.now, len);
         self.snd.note_asked();
         self.snd.probe_due = false;
         self.snd.probes = 0;

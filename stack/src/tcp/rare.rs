@@ -3,6 +3,7 @@
 use super::black_hole::Suspicion;
 use super::ecn::Ecn;
 use super::keepalive::Keepalive;
+use super::pacing::Pacing;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rare {
@@ -12,6 +13,8 @@ pub(super) struct Rare {
     pub(super) suspicion: Option<Suspicion>,
     /// Where the owner asked for probes.
     pub(super) keepalive: Option<Keepalive>,
+    /// Where what is sent is spread over time.
+    pub(super) pacing: Option<Pacing>,
     /// The owner asked for one probe.
     pub(super) probe: bool,
 }

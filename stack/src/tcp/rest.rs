@@ -4,6 +4,7 @@
 use super::challenge_ack::ChallengeAcks;
 use super::ecn::Ecn;
 use super::keepalive::RestingKeepalive;
+use super::pacing::Pacing;
 use super::rare::Rare;
 use super::recv::RestingReceiver;
 use super::send::RestingSender;
@@ -22,6 +23,7 @@ pub struct Resting {
     ts_recent_age: u32,
     has_ts: bool,
     ecn: bool,
+    paced: bool,
 }
 
 impl Resting {
@@ -32,9 +34,10 @@ impl Resting {
         let rare = Rare {
             ecn: self.ecn.then(Ecn::default),
             keepalive: self.keepalive.map(RestingKeepalive::wake),
+            pacing: self.paced.then(Pacing::default),
             ..Rare::default()
         };
-        let is_used = rare.ecn.is_some() || rare.keepalive.is_some();
+        let is_used = rare.ecn.is_some() || rare.keepalive.is_some() || self.paced;
         Tcb {
             state: State::Established,
             timed_out: false,
@@ -80,6 +83,7 @@ impl<B: PacketBuf> Tcb<B> {
             ecn,
             suspicion,
             keepalive,
+            pacing,
             probe,
         } = rare.as_deref().cloned().unwrap_or_default();
         let is_idle = |ecn: &Ecn| ecn.is_idle();
@@ -97,6 +101,7 @@ impl<B: PacketBuf> Tcb<B> {
             ts_recent_age: *ts_recent_age,
             has_ts: *has_ts,
             ecn: ecn.is_some(),
+            paced: pacing.is_some(),
         })
     }
 }

@@ -149,6 +149,9 @@ impl<B: PacketBuf> Tcb<B> {
     /// Chooses how much may be in flight, for a connection that has sent nothing yet; it begins with NewReno.
     pub fn set_congestion(&mut self, algorithm: Algorithm) {
         self.snd.cc = Congestion::new(algorithm, self.snd.cc.cwnd());
+        if algorithm == Algorithm::Bbr {
+            self.set_pacing();
+        }
     }
 
     /// The next payload in order, with the sequence number of its first octet.

@@ -1,6 +1,7 @@
 //! Tests of whole connections, in virtual time.
 
 mod arrives;
+mod bbr;
 mod black_hole;
 mod closing;
 mod ecn;
@@ -8,6 +9,7 @@ mod frto;
 mod keepalive;
 mod must;
 pub(super) mod network;
+mod pacing;
 mod rack;
 mod reset;
 mod rest;

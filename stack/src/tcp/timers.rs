@@ -79,7 +79,8 @@ impl<B: PacketBuf> Tcb<B> {
     /// When [`Self::advance`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        earlier(self.timers.next(), self.keepalive_at())
+        let rare = earlier(self.keepalive_at(), self.paced_at());
+        earlier(self.timers.next(), rare)
     }
 
     /// Runs the timers that are due: reordering, loss probe, retransmission, persist, delayed ACK, keepalive, TIME-WAIT. Follow with [`Self::output`].

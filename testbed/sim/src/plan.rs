@@ -105,6 +105,8 @@ pub struct Net {
     pub congestion: Coupling,
     /// Congestion control of legs of TCP.
     pub tcp_congestion: Algorithm,
+    /// Whether those spread what they send.
+    pub tcp_pacing: bool,
     /// Whether the box at the edge waits for the other's address to be announced, or knows it.
     pub announced: bool,
     /// Octets that a relay holds in each direction.
@@ -153,7 +155,12 @@ impl Plan {
     /// What `seed` decides.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let net = net(&mut seed::rng(seed, "network"));
+        let mut net = net(&mut seed::rng(seed, "network"));
+        let legs = &mut seed::rng(seed, "legs");
+        net.tcp_pacing = legs.percent(20);
+        if legs.percent(15) {
+            net.tcp_congestion = Algorithm::Bbr;
+        }
         let flows = flows(&net, &mut seed::rng(seed, "flows"));
         let faults = fault::draw(&net, &mut seed::rng(seed, "faults"));
         let mut plan = Self {
@@ -201,6 +208,7 @@ impl Plan {
                 overflow: false,
                 congestion: Coupling::Uncoupled,
                 tcp_congestion: Algorithm::Cubic,
+                tcp_pacing: false,
                 announced: true,
                 buffer: 256 << 10,
                 pool: 8192,
@@ -317,6 +325,7 @@ fn net(rng: &mut Rng) -> Net {
             Coupling::Balia,
         ]),
         tcp_congestion: rng.pick(&[Algorithm::Cubic, Algorithm::Cubic, Algorithm::NewReno]),
+        tcp_pacing: false,
         announced: rng.percent(60),
         buffer: rng.pick(&[64, 256, 4096]) << 10,
         pool: rng.pick(&[512, 2048, 8192]),

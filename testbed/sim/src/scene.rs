@@ -316,6 +316,7 @@ fn common(plan: &Plan, name: &str) -> EngineConfig {
             },
             congestion: plan.net.congestion,
             tcp_congestion: plan.net.tcp_congestion,
+            tcp_pacing: plan.net.tcp_pacing,
         },
         limits: Limits {
             relays: 100,

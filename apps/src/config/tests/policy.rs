@@ -33,6 +33,7 @@ fn costs_and_caps_reach_the_engine_and_overflow_is_the_default() {
             scheduler: SchedulerKind::Overflow,
             congestion: Coupling::Uncoupled,
             tcp_congestion: Algorithm::Cubic,
+            tcp_pacing: false,
         }
     );
     let rows = [
@@ -93,12 +94,27 @@ fn m28_the_coupling_reaches_the_engine() {
 
 #[test]
 fn t9_congestion_control_of_tcp_legs_reaches_the_engine() {
-    for (text, control) in [("cubic", Algorithm::Cubic), ("newreno", Algorithm::NewReno)] {
+    for (text, control) in [
+        ("cubic", Algorithm::Cubic),
+        ("newreno", Algorithm::NewReno),
+        ("bbr", Algorithm::Bbr),
+    ] {
         let source = hag("", &format!("policy: {{ tcp_congestion: {text} }}"));
         let engine = parse(BoxKind::Hag, &source)
             .unwrap()
             .engine(&[[2; 6]; 2], [0; 32]);
         assert_eq!(engine.policy.tcp_congestion, control);
+    }
+}
+
+#[test]
+fn t8_pacing_of_tcp_legs_reaches_the_engine() {
+    for pacing in [true, false] {
+        let source = hag("", &format!("policy: {{ tcp_pacing: {pacing} }}"));
+        let engine = parse(BoxKind::Hag, &source)
+            .unwrap()
+            .engine(&[[2; 6]; 2], [0; 32]);
+        assert_eq!(engine.policy.tcp_pacing, pacing);
     }
 }
 
@@ -144,7 +160,7 @@ fn mistakes_of_policy_are_told() {
         (
             "",
             "policy: { tcp_congestion: reno }",
-            "5: policy.tcp_congestion: \"reno\" is not a choice here; write cubic or newreno",
+            "5: policy.tcp_congestion: \"reno\" is not a choice here; write cubic or newreno or bbr",
         ),
         (
             "",

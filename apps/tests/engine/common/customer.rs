@@ -22,6 +22,7 @@ pub const EITHER_PATH: PolicySettings = PolicySettings {
     scheduler: SchedulerKind::LowestRtt,
     congestion: mptcp::Coupling::Uncoupled,
     tcp_congestion: stack::tcp::congestion::Algorithm::Cubic,
+    tcp_pacing: false,
 };
 
 /// The site; its card 0 is the primary access, the others are the secondary ones.

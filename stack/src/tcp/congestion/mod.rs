@@ -1,13 +1,16 @@
 //! Congestion control: how much may be in flight. An enum behind a trait, matched, never boxed.
 
+mod bbr;
 mod coupled;
 mod cubic;
+mod delivery_rate;
 mod hystart;
 mod new_reno;
 mod rest;
 #[cfg(test)]
 mod tests;
 
+pub use bbr::Bbr;
 pub use coupled::{Coupled, Share};
 pub use cubic::Cubic;
 pub use new_reno::NewReno;
@@ -37,6 +40,31 @@ pub struct Ack {
     pub nxt: SeqNum,
 }
 
+/// What any acknowledgment tells a controller that keeps a model of the path.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    /// When it came.
+    pub now: Instant,
+    /// Octets that arrived.
+    pub delivered: u32,
+    /// When the last of them was sent, as far as that is known.
+    pub sent_at: Option<Instant>,
+    /// The round trip that it measured.
+    pub rtt: Option<Duration>,
+    /// SRTT; zero before the first measurement.
+    pub srtt: Duration,
+    /// Octets believed to travel.
+    pub pipe: u32,
+    /// SMSS in octets.
+    pub smss: u32,
+    /// Whether something is known to be lost that was not sent again.
+    pub losing: bool,
+    /// Whether recovery regulates the window.
+    pub recovering: bool,
+    /// Whether what a timeout left behind is being repaired.
+    pub after_timeout: bool,
+}
+
 /// What a congestion controller is told, and what it answers. All amounts are octets.
 pub trait CongestionControl {
     /// The congestion window.
@@ -54,6 +82,22 @@ pub trait CongestionControl {
     /// Sending begins again with nothing in flight. After more than an RTO without, `idle` has the restart window (RFC 5681
     /// 4.1).
     fn on_start(&mut self, now: Instant, idle: Option<u32>);
+    /// The peer saw a congestion mark, with `flight` octets outstanding: as a loss, but nothing is to be repaired (RFC 3168
+    /// 6.1.2).
+    fn on_mark(&mut self, flight: u32, smss: u32) {
+        self.on_loss(flight, smss);
+        self.set_cwnd(self.ssthresh().min(self.cwnd()));
+    }
+    /// An acknowledgment was taken, in recovery or not.
+    fn on_delivery(&mut self, _: &Delivery) {}
+    /// Something was sent; `idle` if nothing else travels.
+    fn on_sent(&mut self, _: Instant, _idle: bool) {}
+    /// There is nothing more to send while `pipe` octets travel, fewer than the window allows.
+    fn on_app_limited(&mut self, _pipe: u32) {}
+    /// Octets in a second at which to send, from a controller that knows.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Which controller a connection has.
@@ -64,6 +108,8 @@ pub enum Algorithm {
     /// RFC 9438: what hosts have by default.
     #[default]
     Cubic,
+    /// BBR: by what the path delivers rather than by what it loses. Always paced.
+    Bbr,
 }
 
 /// The controllers.
@@ -73,6 +119,8 @@ pub enum Congestion {
     NewReno(NewReno),
     /// RFC 9438.
     Cubic(Cubic),
+    /// By a model of the path.
+    Bbr(Bbr),
     /// RFC 6356 and its kin: one of several windows of a connection.
     Coupled(Coupled),
 }
@@ -80,10 +128,11 @@ pub enum Congestion {
 impl Congestion {
     /// In slow start, with a window of `cwnd` octets.
     #[must_use]
-    pub const fn new(algorithm: Algorithm, cwnd: u32) -> Self {
+    pub fn new(algorithm: Algorithm, cwnd: u32) -> Self {
         match algorithm {
             Algorithm::NewReno => Self::NewReno(NewReno::new(cwnd)),
             Algorithm::Cubic => Self::Cubic(Cubic::new(cwnd)),
+            Algorithm::Bbr => Self::Bbr(Bbr::new(cwnd)),
         }
     }
 
@@ -109,6 +158,7 @@ macro_rules! each {
         match $self {
             Self::NewReno($cc) => $body,
             Self::Cubic($cc) => $body,
+            Self::Bbr($cc) => $body,
             Self::Coupled($cc) => $body,
         }
     };
@@ -135,5 +185,20 @@ impl CongestionControl for Congestion {
     }
     fn on_start(&mut self, now: Instant, idle: Option<u32>) {
         each!(self, cc => cc.on_start(now, idle));
+    }
+    fn on_mark(&mut self, flight: u32, smss: u32) {
+        each!(self, cc => cc.on_mark(flight, smss));
+    }
+    fn on_delivery(&mut self, delivery: &Delivery) {
+        each!(self, cc => cc.on_delivery(delivery));
+    }
+    fn on_sent(&mut self, now: Instant, idle: bool) {
+        each!(self, cc => cc.on_sent(now, idle));
+    }
+    fn on_app_limited(&mut self, pipe: u32) {
+        each!(self, cc => cc.on_app_limited(pipe));
+    }
+    fn pacing_rate(&self) -> Option<u64> {
+        each!(self, cc => cc.pacing_rate())
     }
 }

@@ -6,7 +6,7 @@ use super::rack::Receipt;
 use super::recovery::{Mode, PrrAck};
 use super::scoreboard::DUP_THRESH;
 use crate::counters::Counter;
-use crate::tcp::congestion::{Ack, CongestionControl};
+use crate::tcp::congestion::{Ack, CongestionControl, Delivery};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, SackBlock, Segment};
 use crate::{Cx, PacketBuf};
@@ -234,6 +234,28 @@ impl<B: PacketBuf> Sender<B> {
             let window = self.recovery.window(&ack);
             self.cc.set_cwnd(window);
         }
+        self.tell_delivery(cx.now, news);
+    }
+
+    fn tell_delivery(&mut self, now: Instant, news: &News) {
+        let delivery = Delivery {
+            now,
+            // Without SACK, duplicates have only been assumed to stand for something.
+            delivered: if self.sack {
+                news.delivered
+            } else {
+                news.acked
+            },
+            sent_at: news.latest.map(|(sent_at, _)| sent_at),
+            rtt: news.fresh.map(|sent_at| now.since(sent_at)),
+            srtt: self.rtt.srtt().unwrap_or_default(),
+            pipe: self.pipe(),
+            smss: self.smss(),
+            losing: self.queue.lost() > 0,
+            recovering: self.recovery.mode == Mode::Recovery,
+            after_timeout: self.recovery.mode == Mode::Loss,
+        };
+        self.cc.on_delivery(&delivery);
     }
 
     /// Whether this ACK may open the congestion window: RFC 5681 3.1 for new data while no loss is known; after a timeout, for

@@ -142,11 +142,20 @@ impl<B: PacketBuf> Sender<B> {
     pub(super) fn on_sent(&mut self, len: u32, now: Instant) {
         self.last_sent = now;
         self.recovery.on_sent(len);
+        self.cc.on_sent(now, self.pipe() <= len);
         let (pipe, cwnd, smss) = (self.pipe(), self.cc.cwnd(), self.smss());
         // RFC 7661 3: the window is validated if it is used. Slow start doubles, so half of it is use enough.
         let slow_start = cwnd < self.cc.ssthresh();
         if pipe.saturating_add(2 * smss) > cwnd || (slow_start && pipe.saturating_mul(2) >= cwnd) {
             self.limited_until = self.queue.nxt();
+        }
+    }
+
+    /// There is nothing to send: what is measured now says little of the path.
+    pub(super) fn note_app_limited(&mut self) {
+        let pipe = self.pipe();
+        if self.queue.lost() == 0 && pipe < self.cc.cwnd() {
+            self.cc.on_app_limited(pipe);
         }
     }
 

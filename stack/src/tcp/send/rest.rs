@@ -7,7 +7,7 @@ use super::rtt::RttEstimator;
 use super::tlp::Tlp;
 use super::{PacketBuf, Sender};
 use crate::seq::SeqNum;
-use crate::tcp::congestion::RestingCongestion;
+use crate::tcp::congestion::{RestingCongestion, initial_window};
 use crate::time::Instant;
 
 /// A [`Sender`] of which all that was sent is acknowledged, and nothing waits.
@@ -36,7 +36,7 @@ impl RestingSender {
         Sender {
             queue,
             rtt: self.rtt.clone(),
-            cc: self.cc.wake(),
+            cc: self.cc.wake(initial_window(u32::from(self.smss))),
             recovery: Recovery::new(nxt - 1),
             tlp: Tlp::new(self.measured),
             wnd: self.wnd,
