@@ -52,7 +52,7 @@ impl Config {
             checksum: self.mptcp.checksum,
             inbound: self.inbound,
             policy: self.policy,
-            accept_plain: false,
+            accept_plain: self.select.plain,
             limits: self.limits,
             timeouts: self.timeouts,
             select: self.select.clone(),

@@ -628,6 +628,6 @@ fn rules_are_read_and_their_mistakes_told() {
          port: 443, dscp: 46 }, each with one of these keys at least\n\
          7: select.exclude[0].dscp: 64 is too large; write a whole number from 0 to 63\n\
          7: select.exclude[1].prefix: 10.9.0.1/16 has bits set behind its prefix; write \"10.9.0.0/16\"\n\
-         8: select.native: unknown key; the keys here are include, exclude"
+         8: select.native: unknown key; the keys here are include, exclude, plain"
     );
 }

@@ -52,7 +52,7 @@ pub struct EngineConfig {
     pub inbound: bool,
     /// Which access carries what.
     pub policy: PolicySettings,
-    /// Relay plain TCP flows of subscribers too, TCP to TCP: for tests and benches.
+    /// Relay TCP flows of subscribers that offer no Multipath TCP too, TCP to TCP.
     pub accept_plain: bool,
     /// Which flows are bonded.
     pub select: Select,

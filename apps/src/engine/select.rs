@@ -16,6 +16,8 @@ pub struct Select {
     pub exclude: Vec<Rule>,
     /// At the customer's edge: what becomes of flows whose host speaks Multipath TCP itself.
     pub native: Native,
+    /// In the network: whether flows whose client offers no Multipath TCP are relayed, too, TCP to TCP.
+    pub plain: bool,
 }
 
 /// What a flow's SYN is compared with: all that is there must match.
@@ -175,6 +177,7 @@ mod tests {
                 ..Rule::default()
             }],
             native: Native::Terminate,
+            plain: false,
         };
         let mut hits = RuleHits::new(&select);
         let mut judge = |port, tos| hits.judge(&select, &tuple("10.1.0.2", "10.9.0.2", port), tos);

@@ -7,7 +7,7 @@ use crate::config::tree::Node;
 use crate::config::types::BoxKind;
 use crate::engine::{Native, Rule, Select};
 
-pub(super) const SELECT_HAG: &[&str] = &["include", "exclude"];
+pub(super) const SELECT_HAG: &[&str] = &["include", "exclude", "plain"];
 pub(super) const SELECT_HCPE: &[&str] = &["include", "exclude", "native"];
 pub(super) const RULE: &[&str] = &["prefix", "port", "dscp"];
 
@@ -30,12 +30,14 @@ pub(super) fn select(reader: &mut Reader, root: &Table<'_>) -> Select {
         return Select::default();
     };
     let native = table.find("native");
+    let plain = table.find("plain");
     Select {
         include: rules(reader, &table, "include"),
         exclude: rules(reader, &table, "exclude"),
         native: native
             .and_then(|at| reader.choice(&at, NATIVE))
             .unwrap_or_default(),
+        plain: plain.is_some_and(|at| reader.boolean(&at).unwrap_or_default()),
     }
 }
 
