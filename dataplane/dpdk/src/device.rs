@@ -88,8 +88,7 @@ impl Device {
             args: text.to_owned(),
             pci: false,
         };
-        let on_interface = device.is("net_af_packet") || device.is("net_af_xdp");
-        if on_interface && device.argument("iface").is_none() {
+        if device.is_on_interface() && device.argument("iface").is_none() {
             return Err(DeviceError::NoInterface {
                 device: text.to_owned(),
                 name: name.to_owned(),
@@ -133,12 +132,23 @@ impl Device {
     /// The kernel's interface that it stands on, if any.
     #[must_use]
     pub fn interface(&self) -> Option<&str> {
-        self.argument("iface")
+        // To net_vhost the same word names a socket, to net_tap an interface that it makes.
+        self.argument("iface").filter(|_| self.is_on_interface())
+    }
+
+    /// Whether it stands on an interface of the kernel's.
+    fn is_on_interface(&self) -> bool {
+        self.is("net_af_packet") || self.is("net_af_xdp")
     }
 
     /// The same, if the driver is `net_af_packet`.
     pub(crate) fn af_packet_interface(&self) -> Option<&str> {
         self.interface().filter(|_| self.is("net_af_packet"))
+    }
+
+    /// Whether its link comes up only with the other process, which may wait for this one.
+    pub(crate) fn is_vhost(&self) -> bool {
+        self.is("net_vhost")
     }
 
     /// Octets that a receive buffer must hold for the driver, beside the frames themselves.

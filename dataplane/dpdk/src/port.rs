@@ -217,7 +217,7 @@ impl DpdkPort {
                 takes_tags,
             })
             .collect();
-        if let Some(first) = ports.first() {
+        if let Some(first) = ports.first().filter(|_| !device.is_vhost()) {
             first.wait_for_link();
         }
         Ok(ports)
