@@ -207,8 +207,13 @@ impl Progress {
         // Counts begin anew when the measurement does.
         let rate = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
         let line = format!(
-            "{:5.0} s  {:8} open  {:9.0} connections/s  {:9.0} requests/s  {:7.3} Gbit/s verified  {} failed",
+            "{:5.0} s  {}  {:8} open  {:9.0} connections/s  {:9.0} requests/s  {:7.3} Gbit/s verified  {} failed",
             now.now.as_millis() as f64 / 1e3,
+            if now.measuring {
+                "measuring "
+            } else {
+                "warming up"
+            },
             now.live,
             rate(now.established, self.last.established),
             rate(now.answered, self.last.answered),

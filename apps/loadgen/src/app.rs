@@ -29,6 +29,8 @@ pub struct Flowgen<B> {
 pub struct Snapshot {
     /// The time.
     pub now: Instant,
+    /// Whether what happens now is the result: the warm-up, and a search, are over.
+    pub measuring: bool,
     /// Connections open at the clients, or else at the server.
     pub live: usize,
     /// Connections established since the measurement began.
@@ -137,6 +139,10 @@ impl<B: PacketBuf> Flowgen<B> {
         let of_first = |f: fn(&End<B>) -> u64| first.map_or(0, f);
         Snapshot {
             now: self.now,
+            measuring: match first.map(|end| &end.hosts) {
+                Some(Hosts::Clients(clients)) => clients.is_measuring(),
+                _ => true,
+            },
             live: first.map_or(0, |end| end.live),
             established: of_first(|end| end.stats.established),
             answered: of_first(|end| end.stats.answered),

@@ -165,6 +165,21 @@ impl Clients {
         matches!(self.phase, Phase::Ending | Phase::Over)
     }
 
+    /// Whether what happens now is the result.
+    pub(crate) const fn is_measuring(&self) -> bool {
+        matches!(self.phase, Phase::Measuring)
+    }
+
+    /// Puts the end of the warm-up, or of a first trial's, off: no connection was established yet since `started`.
+    pub(crate) fn wait(&mut self, now: Instant, started: Instant) {
+        let patient = now.since(started) < self.plan.timeout;
+        match self.phase {
+            Phase::Warmup if patient => self.until = now + self.plan.warmup,
+            Phase::Trial(false) if patient => self.begin_trial(now),
+            _ => {},
+        }
+    }
+
     /// Whether requests begin by the clock.
     pub(crate) const fn is_paced(&self) -> bool {
         self.pace.rate > 0
@@ -314,6 +329,8 @@ pub(crate) struct Asking {
     pub(crate) turn: Turn,
     /// When the request was due.
     pub(crate) due: Instant,
+    /// When it was begun: later, if no connection was free.
+    pub(crate) begun: Instant,
     seed: u32,
     sent: u64,
     got: u64,
@@ -322,10 +339,11 @@ pub(crate) struct Asking {
 
 impl Asking {
     /// A client whose first request is due at `due`; `number` tells it from its neighbors.
-    pub(crate) fn new(due: Instant, number: u32) -> Self {
+    pub(crate) fn new(due: Instant, now: Instant, number: u32) -> Self {
         Self {
             turn: Turn::Asking,
             due,
+            begun: now,
             seed: number % SEEDS,
             sent: 0,
             got: 0,
@@ -334,9 +352,10 @@ impl Asking {
     }
 
     /// Begins the next request.
-    pub(crate) fn ask(&mut self, due: Instant) {
+    pub(crate) fn ask(&mut self, due: Instant, now: Instant) {
         self.turn = Turn::Asking;
         self.due = due;
+        self.begun = now;
         self.seed = (self.seed + 1) % SEEDS;
         self.sent = 0;
         self.got = 0;

@@ -18,6 +18,9 @@ impl<B: PacketBuf> End<B> {
         let Hosts::Clients(clients) = &mut self.hosts else {
             return;
         };
+        if self.heard == 0 {
+            clients.wait(now, self.started);
+        }
         if clients.advance(now, &mut self.stats, segments, live) {
             self.freeze(now);
             self.close_all();
@@ -46,7 +49,7 @@ impl<B: PacketBuf> End<B> {
                 return;
             };
             let begun = match clients.idle.pop() {
-                Some(handle) => self.ask(handle, due),
+                Some(handle) => self.ask(now, handle, due),
                 None => room && self.open(now, due, out),
             };
             if !begun {
@@ -59,14 +62,14 @@ impl<B: PacketBuf> End<B> {
     }
 
     /// Begins a request on a connection that waits for one; if it is gone, the request is tried again next turn.
-    pub(super) fn ask(&mut self, handle: Handle, due: Instant) -> bool {
+    pub(super) fn ask(&mut self, now: Instant, handle: Handle, due: Instant) -> bool {
         let Some(conn) = self.conns.get_mut(handle) else {
             return false;
         };
         let Work::Client(asking) = &mut conn.work else {
             return false;
         };
-        asking.ask(due);
+        asking.ask(due, now);
         if let Hosts::Clients(clients) = &mut self.hosts {
             clients.busy += 1;
         }

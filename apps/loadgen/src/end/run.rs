@@ -100,7 +100,7 @@ impl<B: PacketBuf> End<B> {
                         link.finish();
                     }
                     if asking.turn == Turn::Idle && !clients.is_paced() && clients.asks() {
-                        asking.ask(now);
+                        asking.ask(now, now);
                         continue;
                     }
                     clients.busy -= 1;
@@ -237,7 +237,7 @@ impl<B: PacketBuf> End<B> {
         };
         let plan = &clients.plan;
         let ends = plan.request != u64::MAX && plan.response != u64::MAX;
-        (asking.turn == Turn::Asking && ends).then(|| asking.due + plan.timeout)
+        (asking.turn == Turn::Asking && ends).then(|| asking.begun + plan.timeout)
     }
 
     /// Sets the timer of a connection.

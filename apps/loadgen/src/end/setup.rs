@@ -92,7 +92,7 @@ impl<B: PacketBuf> End<B> {
         let offered = mptcp.then(|| Key::draw(&mut self.tools.rng));
         let syn = opening.syn(now, capable_of(offered));
         let number = u32::from(src_port) + u32::try_from(host).unwrap_or(0);
-        let work = Work::Client(Asking::new(due, number));
+        let work = Work::Client(Asking::new(due, now, number));
         let mut conn = Conn::new(tuple, Stage::Opening(opening, offered), work, now);
         conn.host = host;
         if self.enter(conn).is_none() {
