@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test interop conformance check fmt lint unit kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench deny clean
+.PHONY: help setup build demo test interop conformance check fmt lint unit kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link -p flowgen
 
@@ -72,7 +72,16 @@ sim-selfcheck: ## take rules of TCP and MPTCP out of the boxes: the simulator mu
 soak: ## 100,000 seeds of the simulator
 	@$(SIM) 0..100000
 
-bench: ## micro-benchmarks
+bench: ## every benchmark beside its peers, within 40 minutes, resumable (root); PART=relay runs one anew
+	@testbed/setup.sh bench
+	@$(RELEASE)
+	@cargo build --release --quiet -p bench --examples
+	@python3 -m testbed.lab.bench $(PART)
+
+bench-quick: ## the main ratios in memory, in less than a minute once it is built
+	@cargo run --release --quiet -p bench --example quick
+
+bench-micro: ## micro-benchmarks by criterion
 	@cargo bench -p bench
 
 deny: ## licences and sources of what we depend on (needs cargo-deny)

@@ -15,7 +15,7 @@ fn relayed_segment(c: &mut Criterion) {
     ] {
         let mut group = c.benchmark_group(format!("relay/{name}/segment"));
         group.throughput(Throughput::Elements(1));
-        for connections in [1, 1_000] {
+        for connections in [1, 1_000, 100_000, 1_000_000] {
             let mut relays = Relays::new(connections);
             group.bench_function(BenchmarkId::from_parameter(connections), |b| {
                 b.iter_custom(|segments| {

@@ -1,7 +1,11 @@
 //! What the benches share: relays in memory, driven frame by frame so that only the box itself is metered.
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod cores;
 pub mod relays;
+pub mod rig;
+pub mod rows;
 pub mod workers;
 
 #[cfg(test)]
