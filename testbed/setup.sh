@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Installs what Braid needs on Debian 12, if it is missing, and checks that Rust is there.
 #   testbed/setup.sh build    what it takes to build (DPDK, clang)
+#   testbed/setup.sh bench    that, what the demo uses, and what is compared with in benchmarks
 #   testbed/setup.sh          that, and what the demo and the kernel-peer tests use
 set -euo pipefail
 
 build="dpdk libdpdk-dev clang libclang-dev pkg-config build-essential"
 lab="iproute2 iputils-ping ethtool nftables iptables tcpdump tshark curl nginx-light mptcpize gnuplot-nox procps python3 iperf3 wget openssl openssh-server openssh-client netsniff-ng"
+peers="dpdk-dev haproxy"
 wanted=$build
 [ "${1:-all}" = build ] || wanted="$build $lab"
+[ "${1:-all}" != bench ] || wanted="$wanted $peers"
 
 missing=""
 for package in $wanted; do

@@ -1,0 +1,1 @@
+"""`make bench`: every benchmark side by side with what it is compared with."""

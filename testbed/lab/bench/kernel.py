@@ -1,0 +1,268 @@
+"""B3 and B5: our box and what a user would pick instead, the kernel's Multipath TCP with haproxy, on the same veths.
+
+    generator's namespace              box's namespace
+      g1 (10.1.0.2-)  --- veth ---  a1 (10.1.0.1)
+      g2 (10.2.0.2-)  --- veth ---  a2 (10.2.0.1)
+      g3 (10.9.0.2)   --- veth ---  c1 (10.9.0.1)
+
+flowgen drives both over net_af_packet from its own core. The box's core runs the box and, by RPS, the soft interrupts of its
+interfaces: what is counted is the processor time of its processes and that core's soft interrupts. What the same transfer
+costs without a proxy (routed by the kernel, or by hag) is subtracted. GSO off: frames leave the kernel's TCP one by one.
+GSO on: its segments are cut at the last moment (the generator reads frames), and received ones are merged by GRO.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..chain import calm
+from ..netns import Namespace
+from ..running import Running, program, start, stop
+from ..shell import Background, LabError, wait_until
+from ..topology import alone
+from .device import Run, await_measuring, cores, cpu_seconds
+from .results import Row
+
+WIRES = (("g1", "a1"), ("g2", "a2"), ("g3", "c1"))
+REPEATS = 5
+SECONDS = 3.0
+BULK = {"connections": 4, "response": "endless"}
+SHORT = {"connections": 400, "request": 64, "response": 64}
+SOFTIRQ = 6
+"""The column of soft interrupts in /proc/stat."""
+
+
+def softirq_seconds(core: int) -> float:
+    """Time that a core spent in soft interrupts."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        fields = line.split()
+        if fields[0] == f"cpu{core}":
+            return int(fields[1 + SOFTIRQ]) / os.sysconf("SC_CLK_TCK")
+    raise LabError(f"/proc/stat has no core {core}")
+
+
+@contextmanager
+def wires() -> Iterator[tuple[Namespace, Namespace]]:
+    """The two namespaces and their veths."""
+    prefix = os.environ.get("BRAID_LAB", "braid")
+    generator, box = Namespace(f"{prefix}-bench-gen"), Namespace(f"{prefix}-bench-box")
+    with alone(prefix):
+        try:
+            for space in (generator, box):
+                space.delete()
+                space.create()
+                calm(space)
+            for here, there in WIRES:
+                generator.ip(f"link add {here} type veth peer name {there} netns {box.name}", f"link set {here} arp off")
+                for space, device in ((generator, here), (box, there)):
+                    space.run("ethtool", "-K", device, "tx", "off", "rx", "off", "gro", "off", "gso", "off", "tso", "off")
+                    space.ip(f"link set {device} up")
+            # What flowgen's interfaces receive is flowgen's: the kernel there must not answer.
+            chains = "\n".join(f"  chain {here} {{ type filter hook ingress device {here} priority 0; policy drop; }}" for here, _ in WIRES)
+            generator.run("nft", "-f", "-", stdin=f"table netdev silence {{\n{chains}\n}}\n")
+            yield generator, box
+        finally:
+            for space in (generator, box):
+                space.delete()
+
+
+def _offload(box: Namespace, gso: bool) -> None:
+    for _, device in WIRES:
+        said = "on" if gso else "off"
+        box.run("ethtool", "-K", device, "gso", said, "gro", said, check=False)
+
+
+def _steer(box: Namespace, core: int) -> None:
+    """Has a core take the soft interrupts of the box's interfaces, whoever sends."""
+    for _, device in WIRES:
+        box.run("sh", "-c", f"echo {1 << core:x} >/sys/class/net/{device}/queues/rx-0/rps_cpus")
+
+
+HAPROXY = """
+global
+  nbthread 1
+  maxconn 8000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend access
+  bind {bind}
+  default_backend core
+backend core
+  server s 10.9.0.2:80
+"""
+
+
+@contextmanager
+def kernel_addresses(box: Namespace, *, mptcp: bool) -> Iterator[None]:
+    """The kernel as the box: addresses, routes between them, and an address to join announced if it is to bond."""
+    box.ip("addr add 10.1.0.1/24 dev a1", "addr add 10.2.0.1/24 dev a2", "addr add 10.9.0.1/24 dev c1")
+    box.sysctl(net__ipv4__ip_forward=1, net__mptcp__enabled=1, net__ipv4__tcp_tw_reuse=1, net__core__somaxconn=8192, net__ipv4__tcp_max_syn_backlog=16384)
+    box.sysctl(net__ipv4__ip_local_port_range="1024 65535")
+    if mptcp:
+        box.ip("mptcp limits set subflows 4 add_addr_accepted 0", "mptcp endpoint add 10.2.0.1 dev a2 signal")
+    try:
+        yield
+    finally:
+        box.ip("mptcp endpoint flush", *(f"addr flush dev {device}" for _, device in WIRES))
+
+
+@contextmanager
+def haproxy(box: Namespace, work: Path, core: int) -> Iterator[Background]:
+    """haproxy with Multipath TCP towards the clients."""
+    file = work / "haproxy.cfg"
+    # mptcpize turns its listening sockets, and with them what they accept, into Multipath TCP ones.
+    file.write_text(HAPROXY.format(bind=":80"))
+    process = box.start(["taskset", "-c", str(core), "mptcpize", "run", "haproxy", "-db", "-f", str(file)], work / "haproxy.log")
+    try:
+        wait_until("haproxy listens", lambda: ":80" in box.run("ss", "-Hltn") or not process.running())
+        if not process.running():
+            raise LabError(f"haproxy ended:\n{process.output()[-1000:]}")
+        yield process
+    finally:
+        process.stop()
+
+
+def _hag_file(work: Path, core: int) -> str:
+    def port(n: int, name: str, device: str, role: str, address: str) -> dict[str, Any]:
+        return {"name": name, "device": f"net_af_packet{n},iface={device}", "role": role, "addresses": [address]}
+
+    many = {"connections": 200000, "pending": 50000, "joining": 50000}
+    config = {
+        "worker": {"cores": [core], "polling": "adaptive", "hugepages": "no", "memory_mb": 384},
+        "ports": [port(0, "access1", "a1", "access", "10.1.0.1/24"), port(1, "access2", "a2", "access", "10.2.0.1/24"), port(2, "core", "c1", "core", "10.9.0.1/24")],
+        "subscribers": ["10.1.0.0/24"],
+        "mptcp": {"announce": ["10.99.0.2"]},
+        "policy": {"scheduler": "lowest-rtt"},
+        "limits": many | {"pending_per_source": 50000, "per_subscriber": many},
+        "control": {"socket": str(work / "hag.sock")},
+        "drain": {"grace": "0s"},
+    }
+    return json.dumps(config, indent=1)
+
+
+@contextmanager
+def hag(box: Namespace, work: Path, core: int) -> Iterator[Running]:
+    """Our box; the kernel keeps still where it lives."""
+    chains = "\n".join(f"  chain {there} {{ type filter hook ingress device {there} priority 0; policy drop; }}" for _, there in WIRES)
+    box.run("nft", "-f", "-", stdin=f"table netdev silence {{\n{chains}\n}}\n")
+    box.ip(*(f"link set {there} arp off" for _, there in WIRES))
+    running = start(box, "hag", _hag_file(work, core), work)
+    try:
+        yield running
+    finally:
+        stop(running)
+        box.run("nft", "delete", "table", "netdev", "silence")
+        box.ip(*(f"link set {there} arp on" for _, there in WIRES))
+
+
+def _generator_file(client: dict[str, Any], to: str) -> str:
+    def port(n: int, device: str, role: str, address: str, via: str, hosts: int) -> dict[str, Any]:
+        return {"name": device, "device": f"net_af_packet{n},iface={device}", "role": role, "addresses": [address], "hosts": hosts, "gateway": [via]}
+
+    whole = {
+        "worker": {"core": cores()[1], "spin": False, "hugepages": False, "memory_mb": 384},
+        "ports": [
+            port(0, "g1", "client", "10.1.0.2/24", "10.1.0.1", 20),
+            port(1, "g2", "client", "10.2.0.2/24", "10.2.0.1", 20),
+            port(2, "g3", "server", "10.9.0.2/24", "10.9.0.1", 1),
+        ],
+        "client": {"to": to, "warmup": "2s", "duration": f"{round(SECONDS * 1000)}ms"} | client,
+        "server": {"listen": [80]},
+    }
+    return json.dumps(whole, indent=1)
+
+
+def generated(generator: Namespace, work: Path, client: dict[str, Any], to: str, pid: int | None) -> Run:
+    """One run of flowgen; `pid` is the box's process, besides which the soft interrupts of its core count."""
+    file, result = work / "flowgen.yaml", work / "flowgen.json"
+    result.unlink(missing_ok=True)
+    file.write_text(_generator_file(client, to))
+    core = cores()[0]
+    process = generator.start([str(program("flowgen")), "run", "-c", str(file), "-o", str(result)], work / "flowgen.log")
+    try:
+        await_measuring(process, 30.0)
+        spent = lambda: (cpu_seconds(pid) if pid else 0.0) + softirq_seconds(core)  # noqa: E731
+        began, before = time.monotonic(), spent()
+        time.sleep(SECONDS - 1.3)
+        took, cpu = time.monotonic() - began, spent() - before
+        process.wait(SECONDS + 30)
+    finally:
+        process.stop()
+    if not result.exists():
+        raise LabError(f"flowgen ended:\n{process.output()[-1500:]}")
+    return Run(json.loads(result.read_text()), 0.0, cpu, took, process.output()).check()
+
+
+def _once(box: str, load: str, gso: bool, work: Path) -> Run:
+    """One run: `hag`, `hag-routed`, `haproxy` or `kernel-routed`, under `bulk` or `short`."""
+    work.mkdir(parents=True, exist_ok=True)
+    client = dict(BULK if load == "bulk" else SHORT)
+    bonded = box in ("hag", "haproxy")
+    client |= {"protocol": "mptcp", "subflows": 2} if bonded else {"protocol": "tcp"}
+    core = cores()[0]
+    with wires() as (generator, space):
+        _offload(space, gso)
+        _steer(space, core)
+        if box.startswith("hag"):
+            with hag(space, work, core) as running:
+                run = generated(generator, work, client, "10.9.0.2:80", running.process.pid)
+                run.counters = running.counters()
+        else:
+            with kernel_addresses(space, mptcp=bonded):
+                if bonded:
+                    with haproxy(space, work, core) as process:
+                        run = generated(generator, work, client, "10.1.0.1:80", process.pid)
+                        run.counters = space.nstat("MPTcpExt")
+                else:
+                    run = generated(generator, work, client, "10.9.0.2:80", None)
+    if bonded:
+        joined = run.counters.get("mpjoin_ack_rx", run.counters.get("MPTcpExtMPJoinAckRx", 0))
+        assert joined >= run.client["connections"]["established"] * 0.99, f"{box}: {joined} joins of {run.client['connections']}"
+    return run
+
+
+BOXES = ("hag", "hag-routed", "haproxy", "kernel-routed")
+
+
+def _compared(work: Path, progress, load: str, per) -> dict[bool, dict[str, list[float]]]:  # noqa: ANN001
+    """Processor seconds by octet or by connection, for each setting of GSO and each box, in turns."""
+    costs: dict[bool, dict[str, list[float]]] = {gso: {box: [] for box in BOXES} for gso in (False, True)}
+    for n in range(REPEATS):
+        for gso, boxes in costs.items():
+            for box, values in boxes.items():
+                progress(f"{box}, GSO {'on' if gso else 'off'}, {n + 1} of {REPEATS}")
+                run = _once(box, load, gso, work / f"{load}-{box}")
+                values.append(per(run))
+    return costs
+
+
+def _rows(id_: str, what: str, unit: str, scale: float, costs: dict[bool, dict[str, list[float]]], goal: str) -> list[Row]:
+    rows = []
+    for gso, boxes in costs.items():
+        ratios = [(theirs - routed) / max(ours - ours_routed, 1e-15) for theirs, routed, ours, ours_routed in zip(boxes["haproxy"], boxes["kernel-routed"], boxes["hag"], boxes["hag-routed"])]
+        name, goal_ = (f"{id_}/gso", "") if gso else (id_, goal)
+        rows.append(Row(name, f"{what}, GSO {'on' if gso else 'off'}", ratios, "x", "kernel Multipath TCP and haproxy, same veths", goal_))
+        for box, values in boxes.items():
+            rows.append(Row(f"{name}.{box}", f"processor time of {box}, soft interrupts included, before anything is subtracted", [scale * value for value in values], unit))
+    return rows
+
+
+def throughput(work: Path, progress) -> list[Row]:  # noqa: ANN001
+    """B3."""
+    costs = _compared(work, progress, "bulk", lambda run: (run.cpu_s / run.seconds) / (run.octets / run.client["seconds"]))
+    return _rows("B3", "processor time by relayed octet of the kernel's relay over ours", "ns/KiB", 1e9 * 1024, costs, ">= 3")
+
+
+def setups(work: Path, progress) -> list[Row]:  # noqa: ANN001
+    """B5."""
+    costs = _compared(work, progress, "short", lambda run: (run.cpu_s / run.seconds) / (run.client["connections"]["established"] / run.client["seconds"]))
+    return _rows("B5", "processor time by connection (a join, a request, a clean end) of the kernel's relay over ours", "us/connection", 1e6, costs, ">= 5")

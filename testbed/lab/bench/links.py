@@ -1,0 +1,77 @@
+"""B10 and B11: one connection over emulated access networks, our two boxes beside the kernel's Multipath TCP at both ends."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..bulk import carries, move
+from ..chain import Chain, chain
+from ..chainconfig import OVERFLOW, V4, Link, Setup
+from ..kernelrelay import announcing, joining, relaying
+from .results import Row
+
+RATES = (40.0, 20.0)
+LOSSES = (0.01, 0.1, 1.0)
+RTTS = (5.0, 50.0)
+SEEDS = (1, 2, 3)
+SECONDS = 4.0
+
+def _goodput(links: tuple[Link, ...], ours: bool, work: Path, seconds: float) -> dict[str, float]:
+    """Mbit/s of one connection, down and up."""
+    boxes = ("hcpe", "hag") if ours else ()
+    with ExitStack() as ends:
+        made = ends.enter_context(chain(Setup(links=links, boxes=boxes, hcpe=OVERFLOW, hag=OVERFLOW), work=work))
+        if not ours:
+            _kernels(made, ends)
+        return {way: _exact(made, way, seconds) for way in ("down", "up")}
+
+def _kernels(made: Chain, ends: ExitStack) -> None:
+    """The kernel's relay in the place of both boxes."""
+    hag, hcpe = made.spaces["hag"], made.spaces["hcpe"]
+    announcing(hag, V4.announced)
+    hcpe.ip(f"route add {V4.announced} via 10.2.0.1 dev w2")
+    joining(hcpe)
+    ends.enter_context(relaying(hag, "hag", "a1", made.work / "relay-hag.log"))
+    ends.enter_context(relaying(hcpe, "hcpe", "l0", made.work / "relay-hcpe.log"))
+
+def _exact(made: Chain, way: str, seconds: float) -> float:
+    moved = move(made, way, seconds)
+    assert moved.exact, "what arrived is not what was sent"
+    return moved.mbps
+
+def loss(work: Path, progress) -> list[Row]:  # noqa: ANN001
+    """B10."""
+    rows = []
+    for rtt in RTTS:
+        for percent in LOSSES:
+            ratios, told = [], {"ours_mbps": [], "kernel_mbps": []}
+            for seed in SEEDS:
+                progress(f"{percent} % at {rtt:.0f} ms, seed {seed}")
+                links = tuple(Link(rate, rtt, loss=percent, more=(f"--seed={seed}",)) for rate in RATES)
+                ours = _goodput(links, True, work / "ours", SECONDS)
+                theirs = _goodput(links, False, work / "kernel", SECONDS)
+                ratios += [ours[way] / theirs[way] for way in ours]
+                told["ours_mbps"] += [round(value, 1) for value in ours.values()]
+                told["kernel_mbps"] += [round(value, 1) for value in theirs.values()]
+            what = f"goodput of one connection over {RATES[0]:.0f} + {RATES[1]:.0f} Mbit/s, {percent} % lost each way at {rtt:.0f} ms, over the kernel's"
+            rows.append(Row(f"B10.{rtt:.0f}ms.{percent}", what, ratios, "ratio", "kernel Multipath TCP relays at both ends, same links and seeds", ">= 1.0", more=told))
+    return rows
+
+AGGREGATED = (Link(50, 20), Link(20, 60))
+REPEATS = 5
+
+def aggregation(work: Path, progress) -> list[Row]:  # noqa: ANN001
+    """B11."""
+    whole, best = carries(*(link.rate for link in AGGREGATED)), carries(max(link.rate for link in AGGREGATED))
+    shares, over_best = [], []
+    for n in range(REPEATS):
+        progress(f"{n + 1} of {REPEATS}")
+        links = tuple(Link(link.rate, link.rtt, more=(f"--seed={n + 1}",)) for link in AGGREGATED)
+        least = min(_goodput(links, True, work / "chain", 8.0).values())
+        shares.append(least / whole)
+        over_best.append(least / best)
+    return [
+        Row("B11", "goodput of one connection over 50 Mbit/s at 20 ms and 20 Mbit/s at 60 ms, of their sum, the lesser direction", shares, "ratio", "what the links carry, in full frames", ">= 0.9"),
+        Row("B11.best", "the same of the best path alone: the least run counts", [min(over_best)], "ratio", "the 50 Mbit/s link alone", ">= 1.0"),
+    ]

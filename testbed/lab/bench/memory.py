@@ -1,0 +1,62 @@
+"""What needs no second process: the in-memory benches, memory of idle connections, and a million flows."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from ..running import ROOT
+from ..shell import LabError, run
+from .results import FOLDER, Row
+
+CARGO = ["cargo", "run", "--release", "--quiet", "-p", "bench", "--example"]
+IDLE = (100_000, 1_000_000)
+
+
+def _example(*args: str, timeout: float) -> str:
+    return run([*CARGO, args[0], "--", *args[1:]], timeout=timeout)
+
+
+def quick(work: Path, progress) -> list[Row]:  # noqa: ANN001
+    """All rows of `make bench-quick`, under its own command."""
+    progress("cargo builds, then about a minute")
+    _example("quick", timeout=1500)
+    return [_row(row) for row in json.loads((FOLDER / "quick.json").read_text())["rows"]]
+
+
+def _row(row: dict) -> Row:
+    goal = ""
+    if row["goal"]:
+        (kind, bound), = row["goal"].items()
+        goal = f"{'>=' if kind == 'at_least' else '<='} {bound}"
+    made = Row(f"{row['id']}.mem", f"in memory: {row['what']}", [row["value"]], row["unit"], row["peer"], goal, row["command"])
+    made.more = {"range": f"{row['spread']['min']:.3f} .. {row['spread']['max']:.3f} of {row['spread']['repeats']}"}
+    return made
+
+
+def idle(work: Path, progress) -> list[Row]:  # noqa: ANN001
+    """B6: octets allocated by the box for each idle relayed connection with two subflows, its tables included."""
+    rows = []
+    for count in IDLE:
+        progress(f"{count} connections")
+        said = _example("idle", str(count), timeout=900)
+        found = re.search(r"idle for two minutes: (\d+) octets", said)
+        if not found:
+            raise LabError(f"the bench said: {said}")
+        command = f"cargo run --release -p bench --example idle -- {count}"
+        rows.append(Row(f"B6.{count // 1000}k", f"octets by idle relayed connection, 2 subflows, {count:,} of them", [float(found.group(1))], "octets", "", "<= 1024", command))
+    return rows
+
+
+def workers(work: Path, progress) -> list[Row]:  # noqa: ANN001
+    """B12: two workers over one, each on its core with an in-memory port."""
+    progress("two workers on two cores")
+    said = _example("workers", timeout=900)
+    found = re.search(r"B12 ([\d.]+) \(([\d.]+) to ([\d.]+)\)", said)
+    if not found:
+        raise LabError(f"the bench said: {said}")
+    median, least, most = (float(number) for number in found.groups())
+    command = "cargo run --release -p bench --example workers"
+    more = {"range": f"{least} .. {most}", "said": " / ".join(said.split("\n"))}
+    return [Row("B12", "throughput of two workers on two cores over one's, half of the joined subflows handed over", [median], "ratio", "one worker", ">= 1.8", command, more)]
