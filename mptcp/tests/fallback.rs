@@ -409,6 +409,27 @@ fn m22_a_data_fin_under_a_wrong_checksum_ends_nothing() {
     assert_eq!(world.ends[B].count(Counter::DssChecksumError), 1);
 }
 
+/// Gives each mapping from A on the second path the checksum that `checksum` makes of its own.
+fn with_checksums(world: &mut World, checksum: fn(Option<u16>) -> Option<u16>) {
+    world.middlebox = Some(Box::new(move |transit| {
+        if transit.from == A && transit.path == 1 && transit.segment.payload.len() > 100 {
+            let options: Vec<_> = parse(&transit.segment.options.mptcp).flatten().collect();
+            transit.segment.options.mptcp.clear();
+            for mut option in options {
+                if let MpOption::Dss(Dss {
+                    mapping: Some(mapping),
+                    ..
+                }) = &mut option
+                {
+                    mapping.checksum = checksum(mapping.checksum);
+                }
+                option.emit(&mut transit.segment.options.mptcp).unwrap();
+            }
+        }
+        true
+    }));
+}
+
 #[test]
 fn m14_a_mapping_without_the_negotiated_checksum_resets_the_subflow() {
     let mut world = World::new(
@@ -419,34 +440,37 @@ fn m14_a_mapping_without_the_negotiated_checksum_resets_the_subflow() {
         vec![Link::pair(0, 10, 0); 2],
     );
     world.join_all(&[1]);
-    world.middlebox = Some(Box::new(|transit| {
-        if transit.from == A && transit.path == 1 && transit.segment.payload.len() > 100 {
-            let options: Vec<_> = parse(&transit.segment.options.mptcp).flatten().collect();
-            transit.segment.options.mptcp.clear();
-            for option in options {
-                let option = match option {
-                    MpOption::Dss(Dss {
-                        data_ack,
-                        mapping: Some(mapping),
-                    }) => MpOption::Dss(Dss {
-                        data_ack,
-                        mapping: Some(mptcp::option::Mapping {
-                            checksum: None,
-                            ..mapping
-                        }),
-                    }),
-                    other => other,
-                };
-                option.emit(&mut transit.segment.options.mptcp).unwrap();
-            }
-        }
-        true
-    }));
+    with_checksums(&mut world, |_| None);
     world.ends[A].send(300_000, true);
     world.ends[B].send(1_000, true);
     world.run(MINUTE, World::is_complete);
     world.ends.iter().for_each(world::End::assert_intact);
     assert!(world.ends[B].count(Counter::DssChecksumForm) >= 1);
+    assert_eq!(world.ends[A].count(Counter::SubflowReset), 1);
+}
+
+/// RFC 8684 3.3: such a peer does not behave as negotiated. RFC 6824 3.3.1 has the checksum ignored.
+#[test]
+fn m14_a_checksum_that_was_not_negotiated_resets_the_subflow_in_version_1() {
+    for (version, resets) in [(Version::V1, 1), (Version::V0, 0)] {
+        let setup = Setup {
+            version,
+            ..Setup::default()
+        };
+        let mut world = World::new(setup, vec![Link::pair(0, 10, 0); 2]);
+        world.join_all(&[1]);
+        with_checksums(&mut world, |_| Some(0x1234));
+        world.ends[A].send(300_000, true);
+        world.ends[B].send(1_000, true);
+        world.run(MINUTE, World::is_complete);
+        world.ends.iter().for_each(world::End::assert_intact);
+        assert!(world.ends[B].count(Counter::DssChecksumForm) >= 1);
+        assert_eq!(
+            world.ends[A].count(Counter::SubflowReset),
+            resets,
+            "{version:?}"
+        );
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@ mod world;
 
 use mptcp::connection::Limits;
 use mptcp::option::parse;
-use mptcp::{Counter, MpOption};
+use mptcp::{Counter, DataSeq, MpOption, WireSeq};
 use stack::time::Duration;
+use std::cell::RefCell;
+use std::rc::Rc;
 use world::{A, B, Link, Setup, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -48,6 +50,57 @@ fn m15_a_reader_that_stops_bounds_memory_and_one_that_goes_on_gets_all() {
             world.ends[B].assert_intact();
         }
     }
+}
+
+/// RFC 8684 3.3.4: DATA_ACK plus window, over all subflows and in the order in which they leave, whatever its owner has room
+/// for in the end.
+#[test]
+fn m15_the_right_edge_of_the_connections_window_never_moves_back() {
+    let setup = small(1_000_000);
+    let shift = setup.wscale;
+    let paths = vec![Link::bad_pair(10, 50, 100), Link::bad_pair(40, 50, 100)];
+    let mut world = World::new(setup, paths);
+    world.join_all(&[1]);
+    let edges = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&edges);
+    world.middlebox = Some(Box::new(move |transit| {
+        let options = parse(&transit.segment.options.mptcp).flatten();
+        let ack = options.into_iter().find_map(|option| match option {
+            MpOption::Dss(dss) => dss.data_ack,
+            _ => None,
+        });
+        if let (B, Some(WireSeq::Full(ack))) = (transit.from, ack) {
+            let window = u64::from(transit.segment.wnd) << shift;
+            seen.borrow_mut().push(DataSeq(ack) + window);
+        }
+        true
+    }));
+    world.ends[A].send(5_000_000, true);
+    world.ends[B].send(0, true);
+    for room in [1_000_000, 200_000, 3_000, 0, 500_000, 0, 100_000].repeat(5) {
+        world.ends[B].room = room;
+        world.ends[B].reads = room % 200_000 == 0;
+        world.pass(Duration::from_millis(100));
+    }
+    world.ends[B].room = 1_000_000;
+    world.ends[B].reads = true;
+    world.run(10 * MINUTE, World::is_complete);
+    let edges = edges.borrow();
+    assert!(edges.len() > 100, "{}", edges.len());
+    // A window that is scaled is rounded down; a sender has to live with that (RFC 7323 2.4).
+    let rounded = 1 << shift;
+    let mut highest = edges[0];
+    for edge in edges.iter() {
+        assert!(*edge + rounded > highest, "{edge:?} after {highest:?}");
+        highest = highest.max(*edge);
+    }
+}
+
+/// RFC 8684 3.3.5: else the peer could never fill our window.
+#[test]
+fn the_send_buffer_is_as_large_as_the_receive_buffer() {
+    let limits = Limits::default();
+    assert!(limits.send_buffer >= limits.recv_buffer);
 }
 
 #[test]

@@ -173,8 +173,10 @@ impl<B: PacketBuf> Connection<B> {
         }
         let asked = self.subflows[at].failed.is_some();
         if !asked {
-            self.subflows[at].fail_due = Some(dsn);
-            self.fail_answered = true;
+            // Nothing of the peer's failed: what counts is that there is an answer. It names what we have not got.
+            let next = self.recv.next();
+            self.subflows[at].fail_due = Some(next);
+            self.fail_answer = Some(next);
         }
         self.fall_back(cx, Counter::FallbackFailRx, true);
     }
@@ -182,13 +184,13 @@ impl<B: PacketBuf> Connection<B> {
     /// After the fallback nothing counts but the peer's MP_FAIL once more: our answer, which stands for the infinite
     /// mapping where we have no data to put it on, was lost.
     pub(super) fn on_fail_again(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) {
-        if !self.fail_answered || seg.options.mptcp.is_empty() {
+        if self.fail_answer.is_none() || seg.options.mptcp.is_empty() {
             return;
         }
         for option in parse(&seg.options.mptcp).flatten() {
-            if let MpOption::Fail { dsn } = option {
+            if let MpOption::Fail { .. } = option {
                 cx.mptcp.count(Counter::MpFailRx);
-                self.subflows[at].fail_due = Some(DataSeq(dsn));
+                self.subflows[at].fail_due = self.fail_answer;
             }
         }
     }

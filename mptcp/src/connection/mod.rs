@@ -236,7 +236,7 @@ pub struct Connection<B> {
     /// Our first data since the fallback is to carry an infinite mapping (RFC 8684 3.7).
     infinite: Option<fallback::Infinite>,
     /// The fallback answered the peer's MP_FAIL, with one of our own.
-    fail_answered: bool,
+    fail_answer: Option<DataSeq>,
     /// An initiator repeats MP_CAPABLE until an option of the peer's shows that it arrived (RFC 8684 3.1).
     capable_due: bool,
     /// It is being cut off, and the peer's answer is waited for.
@@ -313,7 +313,7 @@ impl<B: PacketBuf> Connection<B> {
             events: VecDeque::new(),
             data_timer: timers::DataTimer::default(),
             infinite: None,
-            fail_answered: false,
+            fail_answer: None,
             capable_due: initiator,
             fastclose: None,
             close_at: None,

@@ -139,10 +139,11 @@ impl<B: PacketBuf> Connection<B> {
             self.on_infinite(cx, at, mapping.ssn, dsn);
             return;
         }
-        // A checksum that was negotiated must be there; one that was not is ignored (RFC 8684 3.3.1).
+        // A checksum is there if it was negotiated, and else not (RFC 8684 3.3); version 0 ignores one too many
+        // (RFC 6824 3.3.1).
         if self.params.checksum != mapping.checksum.is_some() {
             cx.mptcp.count(Counter::DssChecksumForm);
-            if self.params.checksum {
+            if self.params.checksum || self.params.version == Version::V1 {
                 self.reset_subflow(cx, at, ResetReason::MPTCP_SPECIFIC);
                 return;
             }

@@ -15,6 +15,7 @@ mod reset;
 mod rest;
 pub(super) mod rig;
 mod rto;
+mod signals;
 mod simultaneous_open;
 mod timestamps;
 mod tlp;

@@ -116,6 +116,23 @@ pub struct Options {
     pub fast_open: bool,
 }
 
+impl Options {
+    /// Whether there is an option of Multipath TCP that is no DSS. A duplicate ACK with one was sent for its sake, and says
+    /// nothing of losses (RFC 8684 3).
+    #[must_use]
+    pub fn is_signal(&self) -> bool {
+        const DSS: u8 = 2;
+        let mut rest: &[u8] = &self.mptcp;
+        while let [_, len, subtype, ..] = *rest {
+            if subtype >> 4 != DSS {
+                return true;
+            }
+            rest = rest.get(usize::from(len.max(2))..).unwrap_or_default();
+        }
+        false
+    }
+}
+
 /// A received segment, its checksum verified.
 #[derive(Clone, Debug)]
 pub struct Segment<B> {

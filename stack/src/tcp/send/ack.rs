@@ -63,7 +63,10 @@ impl<B: PacketBuf> Sender<B> {
         self.take_blocks(seg, &receipt, &mut news);
         self.measure(cx.now, advanced, &news, echoed);
         // RFC 5681 2: a duplicate ACK carries nothing, changes nothing, and something is outstanding.
-        let plain = seg.payload.is_empty() && !seg.flags.has(Flags::FIN) && self.wnd == wnd;
+        let plain = seg.payload.is_empty()
+            && !seg.flags.has(Flags::FIN)
+            && self.wnd == wnd
+            && !seg.options.is_signal();
         self.count_duplicates(advanced, flight > 0 && plain, &mut news);
         let duplicate = flight > 0 && !advanced && plain;
         let stands = self.judge_timeout(cx, &news, advanced, duplicate);
