@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Which of our crates each of our crates may use. Tests and benchmarks may use more, see `may_be_tested_with`.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("stack", &[]),
     ("mptcp", &["stack"]),
     ("dataplane", &["stack"]),
@@ -28,6 +28,10 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("braid-link", &["dataplane", "stack", "testbed"]),
     ("fuzz", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
     ("sim", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
+    (
+        "scripts",
+        &["apps", "dataplane", "mptcp", "sim", "stack", "testbed"],
+    ),
 ];
 
 /// Crates that only build where DPDK is installed.

@@ -1,6 +1,6 @@
 //! TCP segments in Ethernet frames, read and written without the stack under test.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
 pub use flag::{ACK, CWR, ECE, FIN, PSH, RST, SYN};
@@ -72,6 +72,34 @@ pub struct Tcp {
 }
 
 impl Tcp {
+    /// A segment with nothing in it, from one end to another: the station and the socket of each.
+    #[must_use]
+    pub fn between(from: ([u8; 6], SocketAddr), to: ([u8; 6], SocketAddr)) -> Self {
+        let (src, dst) = (from.1, to.1);
+        let mut head = [to.0, from.0].concat();
+        if src.is_ipv4() {
+            head.extend([8, 0, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, TCP]);
+            head.extend([0; 10]);
+        } else {
+            head.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, TCP, 64]);
+            head.extend([0; 32]);
+        }
+        Self {
+            head,
+            src: src.ip(),
+            dst: dst.ip(),
+            src_port: src.port(),
+            dst_port: dst.port(),
+            seq: 0,
+            ack: 0,
+            flags: 0,
+            wnd: 0,
+            urgent: 0,
+            options: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
+
     /// Reads a frame. `None` if it is anything but one whole TCP segment with right checksums behind a plain IP header.
     #[must_use]
     pub fn parse(frame: &[u8]) -> Option<Self> {
