@@ -28,7 +28,7 @@ interop: ## one row for each line of docs/requirements.md, over the whole chain 
 	@$(RELEASE)
 	@python3 -m testbed.lab.interop $(ROW)
 
-conformance: ## one row for each rule of docs/conformance.md, with the tests that show it; ROW=T9 runs one
+conformance: ## one row for each rule of docs/conformance.md, by the tests that show it, and rules taken out; ROW=T9 runs one
 	@testbed/setup.sh
 	@python3 -m testbed.lab.conformance $(ROW)
 

@@ -3,10 +3,12 @@
     python3 -m testbed.lab.conformance [ROW...]     a row is an id (T9); all without
     python3 -m testbed.lab.conformance --untested   the rows without a test
     python3 -m testbed.lab.conformance --page       writes tests that say their row (t9_k_is_exact) into the page
+    python3 -m testbed.lab.conformance --mutations  only takes rules out, see mutations.py
 
 A test is named by its package and path, `stack::tcp::tests::rto::backs_off`; that of a file in `tests/` has the file's name
 in between, `apps::engine::joins::eight_secondaries`. What ends in `::*` is a module, with at least one test. Names that
-begin with `lab.` are kernel-peer tests.
+begin with `lab.` are kernel-peer tests. Rows of an RFC's MUSTs also name the place in the code that obeys, a file and a name
+in it.
 """
 
 from __future__ import annotations
@@ -20,16 +22,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import mutations
 from .running import ROOT
 
 PAGE = ROOT / "docs" / "conformance.md"
 OUT = ROOT / "target" / "conformance"
-_LINE = re.compile(r"^\| ([A-Z0-9][A-Za-z0-9.-]*) \| (.*?) \| (.*?) \| (.*?) \|$")
-_RAN = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED)$", re.M)
+_LINE = re.compile(r"^\| ([A-Z0-9][A-Za-z0-9.-]*) \| (.*) \|$")
+_RAN = re.compile(r"^test (\S+)(?: - should panic)? +\.\.\. (ok|FAILED)$", re.M)
 _LAB = re.compile(r"^  (ok|FAILED|SKIP) .*? (test_\w+\.\w+\.\w+)", re.M)
 LAB = "lab."
 NOT_APPLICABLE = "n/a: "
 """How the last column begins where a rule asks nothing of a relay; the reason follows."""
+ONE_FILTER = {"scripts::relay"}
+"""Programs that take one filter at most (libtest-mimic): all of their tests run."""
+LISTS = {"MUST": "RFC 9293", "8684-MUST": "RFC 8684"}
+"""Rows whose id begins so are the MUSTs of that RFC, each with its code."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +46,45 @@ class Rule:
     id: str
     what: str
     source: str
+    code: str | None
     tests: tuple[str, ...]
     why_not: str
+
+    @property
+    def list(self) -> str:
+        """The RFC whose list of MUSTs it belongs to, if any."""
+        return LISTS.get(self.id.rpartition("-")[0], "")
+
+    def code_wrong(self) -> str:
+        """What is wrong with the place in the code that it names; nothing if that is there."""
+        if not self.list or self.why_not:
+            return ""
+        file, _, name = (self.code or "").strip("`").partition(": ")
+        path = ROOT / file
+        if not name or not path.is_file():
+            return "no code is named"
+        return "" if re.search(rf"\b{name}\b", path.read_text()) else f"{file} has no {name}"
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a row of the page: id, rule, source, code where the table has it, tests."""
+    match = _LINE.match(line)
+    return [match[1], *match[2].split(" | ")] if match else []
 
 
 def read(page: Path = PAGE) -> list[Rule]:
     """Every rule of the page; `ValueError` if an id stands twice."""
     rules: dict[str, Rule] = {}
     for line in page.read_text().splitlines():
-        match = _LINE.match(line)
-        if not match:
+        cells = _cells(line)
+        if not cells:
             continue
-        if match[1] in rules:
-            raise ValueError(f"{page.name}: {match[1]} stands twice")
-        why_not = match[4].removeprefix(NOT_APPLICABLE) if match[4].startswith(NOT_APPLICABLE) else ""
-        tests = () if why_not else tuple(re.findall(r"`([^`]+)`", match[4]))
-        rules[match[1]] = Rule(match[1], match[2], match[3], tests, why_not)
+        id, what, source, *code, last = cells
+        if id in rules:
+            raise ValueError(f"{page.name}: {id} stands twice")
+        why_not = last.removeprefix(NOT_APPLICABLE) if last.startswith(NOT_APPLICABLE) else ""
+        tests = () if why_not else tuple(re.findall(r"`([^`]+)`", last))
+        rules[id] = Rule(id, what, source, code[0] if code else None, tests, why_not)
     return list(rules.values())
 
 
@@ -73,6 +103,7 @@ class Program:
 
     def run(self, only: Iterable[str]) -> dict[str, bool]:
         """Runs the tests whose names contain one of `only`, all if there is none."""
+        only = [] if self.prefix in ONE_FILTER else only
         done = subprocess.run([self.path, *only], cwd=self.folder, text=True, errors="replace", capture_output=True, timeout=600, check=False)
         return {f"{self.prefix}::{name}": said == "ok" for name, said in _RAN.findall(done.stdout)}
 
@@ -118,26 +149,31 @@ def results(rules: list[Rule], say: Callable[[str], None]) -> dict[str, bool]:
     return found
 
 
-def rows_of(test: str) -> set[str]:
-    """The rows that a test's own name says it is for: `m1_m2_both_roles_agree` is for M1 and M2."""
-    words = test.rsplit("::", 1)[-1].split("_")
-    first = next((at for at, word in enumerate(words) if not re.fullmatch(r"(?:t|m|bug)[0-9]+", word)), len(words))
-    return {word.upper() for word in words[:first]}
+def rows_of(test: str, ids: Iterable[str]) -> set[str]:
+    """The rows that a test's own name says it is for: `m1_m2_both_roles_agree` is for M1 and M2, `i_sack_..` for I-SACK."""
+    words = {id.lower().replace("-", "_") + "_": id for id in ids}
+    name, rows = test.rsplit("::", 1)[-1], set()
+    while begin := max((word for word in words if name.startswith(word)), key=len, default=""):
+        rows.add(words[begin])
+        name = name.removeprefix(begin)
+    return rows
 
 
 def rewrite(page: Path = PAGE) -> int:
     """Adds to each row of the page the tests that say its id; the number of lines that changed."""
+    ids = [rule.id for rule in read(page)]
     said: dict[str, list[str]] = {}
     for program in programs():
         for test in program.names():
-            for id in rows_of(test):
+            for id in rows_of(test, ids):
                 said.setdefault(id, []).append(test)
     lines, changed = [], 0
     for line in page.read_text().splitlines():
-        match = _LINE.match(line)
-        if match and not match[4].startswith(NOT_APPLICABLE):
-            names = sorted({*re.findall(r"`([^`]+)`", match[4]), *said.get(match[1], [])})
-            new = f"| {match[1]} | {match[2]} | {match[3]} | {', '.join(f'`{name}`' for name in names) or '–'} |"
+        cells = _cells(line)
+        if cells and not cells[-1].startswith(NOT_APPLICABLE):
+            names = sorted({*re.findall(r"`([^`]+)`", cells[-1]), *said.get(cells[0], [])})
+            cells[-1] = ", ".join(f"`{name}`" for name in names) or "–"
+            new = f"| {' | '.join(cells)} |"
             changed += new != line
             line = new
         lines.append(line)
@@ -149,6 +185,8 @@ def judge(rule: Rule, found: dict[str, bool]) -> tuple[str, str]:
     """`pass`, `FAIL` or `n/a`, and why."""
     if rule.why_not:
         return "n/a", rule.why_not
+    if wrong := rule.code_wrong():
+        return "FAIL", wrong
     if not rule.tests:
         return "FAIL", "no test is named"
     count = 0
@@ -160,6 +198,26 @@ def judge(rule: Rule, found: dict[str, bool]) -> tuple[str, str]:
             return "FAIL", f"{wrong[0]} failed"
         count += len(ran)
     return "pass", f"{count} tests"
+
+
+def report_lists(picked: list[Rule], entries: list[dict[str, object]]) -> None:
+    """Of each RFC's MUSTs: how many there are, and how many have code and a test that passed."""
+    for rfc in LISTS.values():
+        mine = [entry["result"] for rule, entry in zip(picked, entries, strict=True) if rule.list == rfc]
+        if mine:
+            asked = len(mine) - mine.count("n/a")
+            print(f"{rfc}: {len(mine)} MUSTs, of which {asked} ask something of a relay; code and passing tests behind {mine.count('pass')} of these")
+
+
+def report_mutations(say: Callable[[str], None]) -> tuple[list[dict[str, str]], bool]:
+    """Takes rules out, and prints which tests noticed; whether all did."""
+    entries = []
+    lines = []
+    for mutation, why in mutations.results(say):
+        entries.append({"row": mutation.row, "rule": mutation.rule, "tests": list(mutation.fails), "why": why})
+        lines.append(f"{mutation.row:<12} {'FAIL' if why else 'noticed':<7} {mutation.rule}{': ' if why else ''}{why}")
+    print("\nrule taken out", *lines, sep="\n")
+    return entries, not any(entry["why"] for entry in entries)
 
 
 def main() -> int:
@@ -174,24 +232,35 @@ def main() -> int:
     if words == ["--page"]:
         print(f"{rewrite()} lines of {PAGE.relative_to(ROOT)} changed")
         return 0
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True)
+
+    if words == ["--mutations"]:
+        return 0 if report_mutations(say)[1] else 1
     if unknown := set(words) - {rule.id for rule in rules}:
         print(f"{PAGE.relative_to(ROOT)} has no row {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
     picked = [rule for rule in rules if not words or rule.id in words]
-    begin = time.monotonic()
-    found = results(picked, lambda text: print(f"[{time.monotonic() - begin:6.1f} s] {text}", flush=True))
-    entries = []
-    print("\nid         result  rule")
+    found = results(picked, say)
+    taken_out, noticed = ([], True) if words else report_mutations(say)
+    entries: list[dict[str, object]] = []
+    print("\nid            result  rule")
     for rule in picked:
         result, why = judge(rule, found)
-        entries.append({"id": rule.id, "result": result, "what": rule.what, "source": rule.source, "tests": list(rule.tests), "why": why})
-        print(f"{rule.id:<10} {result:<7} {rule.what} ({rule.source}): {why}")
+        entries.append({"id": rule.id, "result": result, "what": rule.what, "source": rule.source, "code": rule.code, "tests": list(rule.tests), "why": why})
+        print(f"{rule.id:<13} {result:<7} {rule.what} ({rule.source}): {why}")
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "report.json").write_text(json.dumps({"rows": entries, "seconds": round(time.monotonic() - begin, 1)}, indent=1) + "\n")
+    report = {"rows": entries, "taken_out": taken_out, "seconds": round(time.monotonic() - begin, 1)}
+    (OUT / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     count = {result: sum(entry["result"] == result for entry in entries) for result in ("pass", "FAIL", "n/a")}
     print(f"\n{OUT.relative_to(ROOT)}/report.json, {time.monotonic() - begin:.0f} s")
+    report_lists(picked, entries)
+    if taken_out:
+        print(f"{sum(not entry['why'] for entry in taken_out)} of {len(taken_out)} rules taken out were noticed")
     print(f"{count['pass']} pass, {count['FAIL']} FAIL, {count['n/a']} not applicable")
-    return 1 if count["FAIL"] else 0
+    return 1 if count["FAIL"] or not noticed else 0
 
 
 if __name__ == "__main__":
