@@ -9,13 +9,13 @@ use crate::connection::SUBFLOWS_MAX;
 use crate::subflow::Subflow;
 use arrayvec::ArrayVec;
 use stack::PacketBuf;
-use stack::tcp::congestion::Share;
+use stack::tcp::congestion::{Algorithm, Share};
 
 /// How the windows of a connection's subflows depend on each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coupling {
-    /// Not at all: each is that of a TCP connection of its own. For paths that share no bottleneck, as the lines of two
-    /// access networks do, and where each should be filled.
+    /// Not at all: each is that of a TCP connection of its own, with CUBIC. For paths that share no bottleneck, as the
+    /// lines of two access networks do, and where each should be filled.
     #[default]
     Uncoupled,
     /// Linked increases (RFC 6356).
@@ -64,6 +64,15 @@ impl Spans {
 }
 
 impl Coupling {
+    /// How a subflow's window grows while it has all to itself. What the coupled ones are told apart by are parts of Reno's
+    /// increase.
+    pub(crate) const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Uncoupled => Algorithm::Cubic,
+            Self::Lia | Self::Olia | Self::Balia => Algorithm::NewReno,
+        }
+    }
+
     /// What subflow `at` may take, if it is in congestion avoidance.
     pub(crate) fn share<B: PacketBuf>(self, subflows: &[Subflow<B>], at: usize) -> Option<Share> {
         let own = subflows.get(at)?;

@@ -46,7 +46,8 @@ fn beside_tcp(coupling: Coupling, seed: u64) -> f64 {
     let line = || Link::pair(0, 20, 0).map(|link| link.with_jitter(2));
     let mut worlds = [
         world(coupling, seed, vec![line(), line()]),
-        world(Coupling::Uncoupled, seed + 100, vec![line()]),
+        // Alone, a window that is coupled is Reno's.
+        world(Coupling::Lia, seed + 100, vec![line()]),
     ];
     // The first has joined by now: both begin at once.
     let now = worlds[0].now;
@@ -84,7 +85,7 @@ fn m28_two_paths_bring_no_less_than_the_best_alone() {
         ((1_250_000, 100), (250_000, 20)),
     ] {
         let (fast, slow) = (path(fast.0, fast.1), path(slow.0, slow.1));
-        let mut alone = [world(Coupling::Uncoupled, 1, vec![fast.clone()])];
+        let mut alone = [world(Coupling::Lia, 1, vec![fast.clone()])];
         let alone = received(&mut alone, 5, 40)[0] as f64;
         for coupling in COUPLED {
             let mut both = [world(coupling, 1, vec![fast.clone(), slow.clone()])];

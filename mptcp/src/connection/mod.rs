@@ -280,7 +280,9 @@ impl<B: PacketBuf> Connection<B> {
         let first_in = params.remote_key.idsn(version) + 1;
         let pieces = params.limits.pieces_max();
         let snd_wnd = tcb.snd_wnd_edge() - tcb.snd_una();
+        let coupling = Coupling::default();
         let mut first = Subflow::new(SubflowId::INITIAL, tuple, tcb, false, pieces);
+        first.tcb.set_congestion(coupling.algorithm());
         let initiator = params.role == Role::Initiator;
         if initiator {
             first.tcb.request_ack();
@@ -294,7 +296,7 @@ impl<B: PacketBuf> Connection<B> {
             joins_pending: 0,
             send: SendQueue::new(first_out),
             scheduler: Scheduler::default(),
-            coupling: Coupling::default(),
+            coupling,
             capped: false,
             send_edge: first_out + u64::from(snd_wnd),
             recv: RecvQueue::new(first_in, pieces),
@@ -492,7 +494,8 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Takes in a subflow whose handshake proved the keys: a connection with two can no longer fall back.
-    pub(crate) fn adopt(&mut self, subflow: Subflow<B>) {
+    pub(crate) fn adopt(&mut self, mut subflow: Subflow<B>) {
+        subflow.tcb.set_congestion(self.coupling.algorithm());
         self.mode = Mode::Verified;
         self.has_joined = true;
         self.close_at = None;

@@ -59,8 +59,11 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Decides how the subflows' congestion windows depend on each other: to be called before any has left slow start.
-    pub const fn set_coupling(&mut self, coupling: Coupling) {
+    pub fn set_coupling(&mut self, coupling: Coupling) {
         self.coupling = coupling;
+        for subflow in &mut self.subflows {
+            subflow.tcb.set_congestion(coupling.algorithm());
+        }
     }
 
     /// Says what subflow `id` costs. Unless told, the first costs 0 and each that joined 1.
