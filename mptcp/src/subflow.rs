@@ -305,6 +305,7 @@ impl<B: PacketBuf> Subflow<B> {
             srtt: self.srtt(),
             rttvar: tcb.rttvar(),
             cwnd: tcb.cwnd(),
+            ssthresh: tcb.ssthresh(),
             flight: tcb.flight_size(),
             starting: !capped && tcb.ssthresh() == u32::MAX,
             backup: self.backup,

@@ -17,10 +17,7 @@ pub struct Ecf {
 impl Ecf {
     /// Whether to wait for `fast` rather than to use `slow`.
     fn waits(&mut self, demand: &Demand, fast: &Candidate, slow: &Candidate) -> bool {
-        let rounds = |subflow: &Candidate| {
-            let trip = micros(subflow.srtt);
-            octets(demand.waiting).saturating_mul(trip) / u64::from(subflow.cwnd.max(1))
-        };
+        let rounds = |subflow: &Candidate| rounds(subflow, octets(demand.waiting));
         let margin = micros(fast.rttvar.max(slow.rttvar));
         let by_fast = micros(fast.srtt) + rounds(fast);
         let by_slow = micros(slow.srtt) + margin;
@@ -40,6 +37,19 @@ impl Ecf {
         self.waiting = true;
         true
     }
+}
+
+/// How long `subflow` takes to send `waiting` octets, in microseconds: a window each round trip. One in slow start, as
+/// after a pause, doubles meanwhile, or the paper's estimate would have the slow path take what is gone long before.
+fn rounds(subflow: &Candidate, waiting: u64) -> u64 {
+    let (trip, ssthresh) = (micros(subflow.srtt), u64::from(subflow.ssthresh));
+    let (mut window, mut left, mut took) = (u64::from(subflow.cwnd.max(1)), waiting, 0);
+    while window < ssthresh && left > window {
+        left -= window;
+        took += trip;
+        window = (window * 2).min(ssthresh);
+    }
+    left.saturating_mul(trip) / window + took
 }
 
 impl Schedule for Ecf {
@@ -64,6 +74,7 @@ mod tests {
             srtt: Duration::from_millis(ms),
             rttvar: Duration::from_millis(1),
             cwnd: 50_000,
+            ssthresh: 50_000,
             ..candidate(id, has_space)
         };
         let pair = [subflow(0, 10, false), subflow(1, slow_ms, true)];
@@ -82,6 +93,27 @@ mod tests {
         assert_eq!(picked(&mut ecf, 100, 582_000), Some(1));
         assert_eq!(picked(&mut ecf, 100, 456_000), Some(1));
         assert_eq!(picked(&mut ecf, 100, 1_400), None);
+    }
+
+    #[test]
+    fn m29_a_window_in_slow_start_doubles() {
+        let subflow = |cwnd, ssthresh| Candidate {
+            srtt: Duration::from_millis(10),
+            cwnd,
+            ssthresh,
+            ..candidate(0, true)
+        };
+        for (cwnd, ssthresh, waiting, micros) in [
+            (50_000, 50_000, 200_000, 40_000),
+            (10_000, 10_000, 200_000, 200_000),
+            // Windows of 10, 20, 40 kB, and then of 50 kB.
+            (10_000, 50_000, 170_000, 50_000),
+            (10_000, u32::MAX, 150_000, 40_000),
+            (10_000, 50_000, 5_000, 5_000),
+            (0, 1, 1, 10_000),
+        ] {
+            assert_eq!(rounds(&subflow(cwnd, ssthresh), waiting), micros);
+        }
     }
 
     #[test]

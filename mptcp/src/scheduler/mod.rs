@@ -33,6 +33,8 @@ pub struct Candidate {
     pub rttvar: Duration,
     /// Its congestion window in octets.
     pub cwnd: u32,
+    /// Its slow start threshold: a window below it doubles each round trip.
+    pub ssthresh: u32,
     /// Octets in flight on it.
     pub flight: u32,
     /// In slow start since it began: what its path carries is not known yet, and is found out within round trips.

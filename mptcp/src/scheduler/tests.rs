@@ -14,6 +14,7 @@ pub(super) fn candidate(id: u8, has_space: bool) -> Candidate {
         srtt: Duration::from_millis(50),
         rttvar: Duration::ZERO,
         cwnd: 100_000,
+        ssthresh: 100_000,
         flight: if has_space { 0 } else { 100_000 },
         starting: false,
         backup: false,

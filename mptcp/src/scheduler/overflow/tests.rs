@@ -9,6 +9,7 @@ fn candidate(id: u8, has_space: bool) -> Candidate {
         srtt: Duration::from_millis(50),
         rttvar: Duration::ZERO,
         cwnd: 100_000,
+        ssthresh: 100_000,
         flight: 100_000,
         starting: false,
         backup: false,
