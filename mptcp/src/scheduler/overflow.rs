@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PLENTY: Duration = Duration::from_millis(250);
 /// How long the dearest subflows in use must have been idle before they fall out of use.
 const QUIET: Duration = Duration::from_secs(1);
+/// This part of the window is kept for the time in which a cheaper subflow repairs a loss, and nothing is acknowledged.
+const REPAIRS: usize = 8;
 
 /// Fills the subflows of the least cost, by round-trip time where it is equal; dearer ones with what piles up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,7 +95,9 @@ impl Overflow {
         let meanwhile: u64 = cheaper()
             .map(|c| u64::from(c.cwnd) * micros(best.srtt).max(micros(c.srtt)) / micros(c.srtt))
             .sum();
-        u64::from(best.flight) + octets(demand.len) + meanwhile <= octets(demand.window)
+        // And what all send while a cheaper one repairs a loss: some round trips of its own, which are the shorter ones.
+        let repairs = demand.window / REPAIRS;
+        u64::from(best.flight) + octets(demand.len) + meanwhile <= octets(demand.window - repairs)
     }
 }
 

@@ -146,14 +146,14 @@ fn m29_a_piece_that_would_hold_the_window_up_stays_for_the_cheaper() {
         ..candidate(1, true)
     };
     let subflows = [candidate(0, false), slow];
-    // 100,000 in flight on the slow one, and ten windows of the other while its piece travels.
+    // 100,000 in flight on the slow one, and ten windows of the other while its piece travels, in seven eighths of all.
     let of = |window| Demand {
         window,
         ..demand(0, 600_000)
     };
-    assert_eq!(scheduler.pick(&of(1_101_399), &subflows), None);
+    assert_eq!(scheduler.pick(&of(1_258_741), &subflows), None);
     assert_eq!(
-        scheduler.pick(&of(1_101_400), &subflows),
+        scheduler.pick(&of(1_258_742), &subflows),
         Some(SubflowId(1))
     );
 }
