@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test interop conformance check fmt lint unit kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
+.PHONY: help setup build demo test interop conformance aggregation check fmt lint unit kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link -p flowgen
 
@@ -31,6 +31,9 @@ interop: ## one row for each line of docs/requirements.md, over the whole chain 
 conformance: ## one row for each rule of docs/conformance.md, by the tests that show it, and rules taken out; ROW=T9 runs one
 	@testbed/setup.sh
 	@python3 -m testbed.lab.conformance $(ROW)
+
+aggregation: ## what two access networks bring together, against testbed/sim/aggregation.md; CELLS="40/60 ecf" runs some
+	@cargo run --release --quiet -p sim --bin braid-aggregation -- $(CELLS)
 
 check: ## does it compile, quickly
 	@cargo check --workspace --all-targets

@@ -34,6 +34,9 @@ pub struct Habits {
     pub mtu: usize,
     /// Whether it understands congestion marks (RFC 3168).
     pub ecn: bool,
+    /// Whether it waits for a full segment while something is under way (RFC 1122 4.2.3.4), as hosts with much to send do;
+    /// else it sends whatever the window takes, however little.
+    pub nagle: bool,
     /// Whether it gives up on a peer that is silent for ten minutes. A host that does not waits for ever, so that nothing
     /// but the boxes can end a wait.
     pub gives_up: bool,
@@ -81,7 +84,7 @@ impl Host {
         if self.habits.timestamps {
             socket.set_tsval_generator(Some(|| MILLIS.with(Cell::get)));
         }
-        socket.set_nagle_enabled(false);
+        socket.set_nagle_enabled(self.habits.nagle);
         socket.set_congestion_control(if self.habits.reno {
             tcp::CongestionControl::Reno
         } else {

@@ -2,6 +2,7 @@
 //! card, links and middleboxes with every fault that the field has shown, and what must hold whatever they do.
 #![forbid(unsafe_code)]
 
+pub mod aggregation;
 pub mod app;
 pub mod cable;
 pub mod card;

@@ -6,6 +6,7 @@ use crate::host::Habits;
 use crate::middlebox::Kind;
 use crate::rules::Rule;
 use crate::seed::{self, Draw};
+use apps::engine::SchedulerKind;
 use mptcp::{Coupling, Versions};
 use stack::Rng;
 use stack::tcp::congestion::Algorithm;
@@ -28,6 +29,9 @@ pub enum Family {
 pub enum Chain {
     /// One box, which relays TCP to TCP.
     Plain,
+    /// Two boxes that relay TCP to TCP, and one access network between them: that of this number, with its losses, of those
+    /// that a bonded chain has.
+    Relayed(usize),
     /// The box at the customer's edge and the box in the network, and so many access networks between them: 2 or 3.
     Bonded(usize),
     /// The box in the network alone, and so many access networks between it and a client that speaks Multipath TCP itself.
@@ -40,6 +44,7 @@ impl Chain {
     pub const fn cables(self) -> usize {
         match self {
             Self::Plain => 2,
+            Self::Relayed(_) => 3,
             Self::Bonded(accesses) => accesses + 2,
             Self::Native(accesses) => accesses + 1,
         }
@@ -50,6 +55,7 @@ impl Chain {
     pub fn machines(self) -> Vec<usize> {
         match self {
             Self::Plain => vec![2],
+            Self::Relayed(_) => vec![2; 2],
             Self::Bonded(accesses) => vec![accesses + 1; 2],
             Self::Native(accesses) => vec![accesses + 1],
         }
@@ -59,6 +65,7 @@ impl Chain {
     #[must_use]
     pub const fn access(self, cable: usize) -> Option<usize> {
         match self {
+            Self::Relayed(access) if cable == 1 => Some(access),
             Self::Bonded(accesses) if cable >= 1 && cable <= accesses => Some(cable),
             Self::Native(accesses) if cable < accesses => Some(cable + 1),
             _ => None,
@@ -75,6 +82,15 @@ impl Chain {
     #[must_use]
     pub fn is_secondary(self, cable: usize) -> bool {
         self.access(cable).is_some_and(|access| access > 1)
+    }
+
+    /// What link `cable` draws its chances by: its own number, and that of the access network that it stands for.
+    #[must_use]
+    pub const fn number(self, cable: usize) -> usize {
+        match self {
+            Self::Relayed(access) if cable == 1 => access,
+            _ => cable,
+        }
     }
 
     /// What link `cable` is called.
@@ -99,8 +115,8 @@ pub struct Net {
     pub versions: [Versions; 2],
     /// Whether each asks for checksums.
     pub checksum: [bool; 2],
-    /// Whether dear accesses carry only what the cheap ones cannot.
-    pub overflow: bool,
+    /// Which access carries what.
+    pub scheduler: SchedulerKind,
     /// How the congestion windows of subflows depend on each other.
     pub congestion: Coupling,
     /// Congestion control of legs of TCP.
@@ -187,6 +203,7 @@ impl Plan {
             reno: true,
             mtu: 1500,
             ecn: false,
+            nagle: false,
             gives_up: false,
         };
         let shape = |cable| {
@@ -205,7 +222,7 @@ impl Plan {
                 family: Family::Both,
                 versions: [Versions::V1; 2],
                 checksum: [false; 2],
-                overflow: false,
+                scheduler: SchedulerKind::LowestRtt,
                 congestion: Coupling::Uncoupled,
                 tcp_congestion: Algorithm::Cubic,
                 tcp_pacing: false,
@@ -309,6 +326,7 @@ fn net(rng: &mut Rng) -> Net {
         reno: rng.percent(80),
         mtu: 1500,
         ecn: rng.percent(50),
+        nagle: false,
         gives_up: false,
     };
     Net {
@@ -316,7 +334,11 @@ fn net(rng: &mut Rng) -> Net {
         family: rng.pick(&[Family::V4, Family::V6, Family::Both]),
         versions: rng.pick(&versions),
         checksum: rng.pick(&[[false, false], [true, false], [false, true], [true, true]]),
-        overflow: rng.percent(50),
+        scheduler: if rng.percent(50) {
+            SchedulerKind::Overflow
+        } else {
+            SchedulerKind::LowestRtt
+        },
         congestion: rng.pick(&[
             Coupling::Uncoupled,
             Coupling::Uncoupled,

@@ -17,8 +17,7 @@ use crate::port;
 use crate::seed::derive;
 use crate::stream::Stream;
 use apps::engine::{
-    EdgeSettings, EngineConfig, Limits, PolicySettings, PortRole, PortSettings, SchedulerKind,
-    Timeouts,
+    EdgeSettings, EngineConfig, Limits, PolicySettings, PortRole, PortSettings, Timeouts,
 };
 use stack::ip::{InterfaceConfig, IsolatedConfig, NetConfig, RouteConfig};
 use stack::time::Duration;
@@ -50,6 +49,22 @@ pub fn build(plan: &Plan) -> Scene {
             nodes.push(Node::Machine(Machine::new(
                 "hag", config, net.pool, plan.seed,
             )));
+        },
+        Chain::Relayed(_) => {
+            let near = EngineConfig {
+                accept_plain: true,
+                edge: None,
+                ..edge(plan, 1)
+            };
+            let far = EngineConfig {
+                accept_plain: true,
+                ..hag(plan, 1, "10.11.0.0/24", "fd00:11::/64")
+            };
+            for (name, config) in [("near", near), ("far", far)] {
+                nodes.push(Node::Machine(Machine::new(
+                    name, config, net.pool, plan.seed,
+                )));
+            }
         },
         Chain::Bonded(accesses) => {
             let edge = edge(plan, accesses);
@@ -160,7 +175,7 @@ fn addr(text: &str) -> IpAddr {
 const fn client_net(chain: Chain) -> u8 {
     match chain {
         Chain::Plain | Chain::Native(_) => 1,
-        Chain::Bonded(_) => 11,
+        Chain::Relayed(_) | Chain::Bonded(_) => 11,
     }
 }
 
@@ -240,19 +255,20 @@ fn cables(plan: &Plan, nodes: usize) -> Vec<Cable> {
     let ends = |cable: usize| match chain {
         _ if cable + 1 == chain.cables() => {
             let card = match chain {
-                Chain::Plain => 1,
+                Chain::Plain | Chain::Relayed(_) => 1,
                 Chain::Bonded(accesses) | Chain::Native(accesses) => accesses,
             };
             [plug(nodes - 2, card), plug(nodes - 1, 0)]
         },
         Chain::Native(_) => [plug(0, cable), plug(1, cable)],
-        Chain::Plain | Chain::Bonded(_) if cable == 0 => [plug(0, 0), plug(1, 0)],
-        Chain::Plain | Chain::Bonded(_) => [plug(1, cable), plug(2, cable - 1)],
+        _ if cable == 0 => [plug(0, 0), plug(1, 0)],
+        Chain::Plain | Chain::Relayed(_) | Chain::Bonded(_) => [plug(1, cable), plug(2, cable - 1)],
     };
     let shapes = plan.net.shapes.iter().enumerate();
     let cable = shapes.map(|(cable, shape)| {
         let lane = |way: &str| {
-            let seed = derive(plan.seed, &format!("lane {cable} {way}"));
+            let number = chain.number(cable);
+            let seed = derive(plan.seed, &format!("lane {number} {way}"));
             Lane::new(*shape, seed)
         };
         Cable {
@@ -309,11 +325,7 @@ fn common(plan: &Plan, name: &str) -> EngineConfig {
     stack::Rng::from_u64(derive(plan.seed, name)).fill(&mut seed);
     EngineConfig {
         policy: PolicySettings {
-            scheduler: if plan.net.overflow {
-                SchedulerKind::Overflow
-            } else {
-                SchedulerKind::LowestRtt
-            },
+            scheduler: plan.net.scheduler,
             congestion: plan.net.congestion,
             tcp_congestion: plan.net.tcp_congestion,
             tcp_pacing: plan.net.tcp_pacing,

@@ -78,6 +78,44 @@ impl World {
         self.leave()
     }
 
+    /// Runs until `at`, whatever is over by then.
+    ///
+    /// # Errors
+    /// The first thing that must not be.
+    pub fn run_until(&mut self, at: Instant) -> Result<(), Failure> {
+        loop {
+            self.settle()?;
+            match self.next_event() {
+                Some(next) if next <= at => self.now = self.now.max(next),
+                _ => {
+                    self.now = at;
+                    return Ok(());
+                },
+            }
+        }
+    }
+
+    /// Octets of flow number `flow` that have come at the client (0) or at the server (1).
+    #[must_use]
+    pub fn received(&self, flow: usize, which: usize) -> u64 {
+        let mut ends = self.ends().filter(|end| end.flow == flow);
+        ends.nth(which).map_or(0, |end| end.expects.got())
+    }
+
+    /// Octets of frames that have passed lane `lane` of link `cable`.
+    #[must_use]
+    pub fn carried(&self, cable: usize, lane: usize) -> u64 {
+        self.cables[cable].lanes[lane].counts().passed_octets
+    }
+
+    /// Frames that lane `lane` of link `cable` has taken and not dropped, and how many of them have arrived.
+    #[must_use]
+    pub fn frames(&self, cable: usize, lane: usize) -> [u64; 2] {
+        let lane = &self.cables[cable].lanes[lane];
+        let taken = lane.counts().passed;
+        [taken, taken - lane.under_way() as u64]
+    }
+
     /// Lets all that is due at the present moment happen.
     fn settle(&mut self) -> Result<(), Failure> {
         for _ in 0..ROUNDS {
