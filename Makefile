@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test interop conformance aggregation check fmt lint unit kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
+.PHONY: help setup build demo test interop conformance aggregation check fmt lint unit instructions kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link -p flowgen
 
@@ -46,6 +46,9 @@ lint: ## formatting and clippy, as errors
 
 unit: ## unit, property and in-memory tests
 	@python3 -m testbed.lab.suite unit
+
+instructions: ## instructions of a segment on its way through the box, against those on record
+	@python3 -m testbed.lab.suite instructions
 
 kernel: ## kernel-peer tests in namespaces (root); NAME=part runs those whose name has it
 	@testbed/setup.sh

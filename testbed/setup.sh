@@ -6,7 +6,7 @@
 set -euo pipefail
 
 build="dpdk libdpdk-dev clang libclang-dev pkg-config build-essential"
-lab="iproute2 iputils-ping ethtool nftables iptables tcpdump tshark curl nginx-light mptcpize gnuplot-nox procps python3 iperf3 wget openssl openssh-server openssh-client netsniff-ng"
+lab="iproute2 iputils-ping ethtool nftables iptables tcpdump tshark curl nginx-light mptcpize gnuplot-nox procps python3 iperf3 wget openssl openssh-server openssh-client netsniff-ng valgrind"
 peers="dpdk-dev haproxy"
 wanted=$build
 [ "${1:-all}" = build ] || wanted="$build $lab"

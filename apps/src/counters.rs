@@ -16,6 +16,7 @@ stack::counters! {
         ClosedForgotten "relay_closed_forgotten" "Relays at hcpe ended because the hag had lost them, as after its restart.",
         ClosedIdle "relay_closed_idle" "Relays ended because nothing passed for the idle time.",
         ClosedByOperator "relay_closed_by_operator" "Relays reset on command.",
+        RelayedOctets "relayed_octets" "Octets of payload that crossed a relay, either way.",
         PendingOpened "pending_opened" "SYNs taken for splitting: forwarded, their answer awaited.",
         PendingRefused "pending_refused" "Pending flows that were answered with a reset, passed on to who opened.",
         PendingUnreachable "pending_unreachable" "Pending flows that an ICMP error ended, passed on to who opened.",

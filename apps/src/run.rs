@@ -75,7 +75,7 @@ impl Supervisor {
             .name("supervisor".to_owned())
             .spawn({
                 let socket = config.control.socket.clone();
-                let grace = config.drain.grace;
+                let grace = config.drain.grace.into();
                 let stopped = Arc::clone(&stopped);
                 move || {
                     // Dropped without a message if a port did not open.

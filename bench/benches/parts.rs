@@ -137,6 +137,7 @@ fn schedulers(c: &mut Criterion) {
         srtt: Duration::from_millis(20 + u64::from(id)),
         rttvar: Duration::from_millis(2),
         cwnd: 100_000,
+        ssthresh: 80_000,
         flight: 40_000,
         starting: false,
         backup: false,

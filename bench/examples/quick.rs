@@ -10,9 +10,10 @@ use bench::relays::{Direction, Relays};
 use bench::rig::{Done, Load, Rig, Role, Way};
 use bench::rows::{Goal, Rows};
 use bench::{clock, cores};
+use stack::time::Duration;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const COMMAND: &str = "make bench-quick";
 const REPEATS: usize = 7;
@@ -160,7 +161,7 @@ fn setups(rows: &mut Rows) {
     rig.run(|work| work(), |_, done| done.requests >= 10 * SETUPS);
     let rates = (0..REPEATS).map(|_| {
         let done = rig.run(|work| work(), window);
-        done.requests as f64 / done.busy.as_secs_f64() / 1e3
+        done.requests as f64 / (done.busy.as_nanos() as f64 / 1e9) / 1e3
     });
     rows.add(
         ("B5", "connections a second and core: set up with a join, one request and answer, closed cleanly"),

@@ -10,7 +10,7 @@ const FLOWS: usize = 16;
 const PIECES: usize = 400;
 
 fn segments_a_second(run: &Run) -> f64 {
-    run.segments as f64 / run.took.as_secs_f64()
+    run.segments as f64 / std::time::Duration::from(run.took).as_secs_f64()
 }
 
 fn siblings() -> String {

@@ -1,7 +1,7 @@
 //! The processor time of this thread.
 
 use nix::time::{ClockId, clock_gettime};
-use std::time::Duration;
+use stack::time::Duration;
 
 /// Processor time that this thread has spent: what others spend on the same core meanwhile is not in it.
 ///
@@ -10,7 +10,7 @@ use std::time::Duration;
 #[must_use]
 pub fn spent() -> Duration {
     let now = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock of this thread");
-    Duration::from(now)
+    std::time::Duration::from(now).into()
 }
 
 /// What a pair of readings takes by itself.

@@ -10,9 +10,10 @@ pub mod workers;
 
 #[cfg(test)]
 mod tests {
-    use super::relays::{Direction, Relays};
+    use super::relays::{Direction, Flows, Relays, SEGMENT};
+    use stack::buf::RxChecksum;
+    use stack::time::Duration;
     use std::cell::Cell;
-    use std::time::Duration;
 
     const BURST: usize = 8;
 
@@ -44,6 +45,30 @@ mod tests {
         let each = (held_for(4_000) - held_for(1_000)) / 3_000;
         println!("{each} octets each");
         assert!(each <= 1_024, "{each} octets each");
+    }
+
+    #[test]
+    fn payload_is_read_once_at_most_and_not_at_all_where_the_port_has_verified_it() {
+        for flows in [Flows::Multipath, Flows::Plain] {
+            for (checksum, reads) in [(RxChecksum::Good, 0), (RxChecksum::Unknown, 1)] {
+                let mut relays = Relays::of(flows, 1, checksum);
+                for direction in [Direction::Download, Direction::Upload] {
+                    for _ in 0..100 {
+                        relays.round(direction, BURST, |work| work());
+                    }
+                }
+                let core = &relays.runtime().cores[0];
+                assert!(core.explained_permille >= 900, "{core:?}");
+                let payload = &core.payload;
+                assert_eq!(payload.relayed, (200 * BURST * SEGMENT) as u64);
+                let touched = (payload.copied_in_stack, payload.summed);
+                assert_eq!(
+                    touched,
+                    (0, reads * payload.relayed),
+                    "{flows:?}, {checksum:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Transfers through a HAG in memory: hosts without a stack feed it pre-built frames, and only the box itself is metered.
 
-use apps::engine::{Engine, Limits, PerSubscriber};
+use apps::control::{Command, Reply, Runtime};
+use apps::engine::{Engine, EngineConfig, Limits, PerSubscriber};
 use dataplane::app::App;
-use dataplane::memory::MemBuf;
+use dataplane::memory::{MemBuf, linear};
 use dataplane::port::Received;
 use mptcp::WireSeq;
 use mptcp::handshake::join::{self, Keys};
@@ -11,7 +12,7 @@ use mptcp::{AddrId, Key, Version};
 use stack::buf::{RxChecksum, Slice};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes};
-use stack::{Frame, Instant, PortId, SeqNum, Tuple};
+use stack::{Frame, Instant, PortId, SeqNum, Step, Tuple};
 use std::net::IpAddr;
 use testbed::peer::{Peer, Wish};
 use testbed::scene;
@@ -22,10 +23,21 @@ pub const SEGMENT: usize = 1420;
 /// Which way the payload goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From the server's TCP to the client's two subflows.
+    /// From the server's TCP to the client: to its two subflows where it has them.
     Download,
-    /// From the client's two subflows, in turn, to the server's TCP.
+    /// From the client, by its two subflows in turn where it has them, to the server's TCP.
     Upload,
+}
+
+/// What the box makes of the client's flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flows {
+    /// Relays between Multipath TCP, two subflows each, and TCP.
+    Multipath,
+    /// Relays between TCP and TCP.
+    Plain,
+    /// None: their packets are routed on.
+    Forwarded,
 }
 
 /// An end of a TCP connection, and where its next segment starts: the box may acknowledge up to there with delay.
@@ -65,10 +77,10 @@ const PORTS: usize = 3;
 
 const SEGMENT_U32: u32 = SEGMENT as u32;
 
-/// One relayed flow: an MPTCP client with two subflows, and a plain server.
+/// One flow: a client, and a plain server.
 pub(crate) struct Flow {
-    /// The client's subflows: the first, and the one that joined.
-    pub(crate) subflows: [Host; 2],
+    /// The client's subflows: the first, and the one that joined; without Multipath TCP one.
+    pub(crate) subflows: Vec<Host>,
     pub(crate) server: Host,
     /// The next data sequence number that the client expects.
     pub(crate) data_ack: u64,
@@ -77,15 +89,15 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    const fn client(&mut self) -> &mut Peer {
+    fn client(&mut self) -> &mut Peer {
         &mut self.subflows[0].peer
     }
 
-    const fn joined(&mut self) -> &mut Peer {
+    fn joined(&mut self) -> &mut Peer {
         &mut self.subflows[1].peer
     }
 
-    const fn server(&mut self) -> &mut Peer {
+    fn server(&mut self) -> &mut Peer {
         &mut self.server.peer
     }
 
@@ -95,15 +107,26 @@ impl Flow {
         }
     }
 
+    fn is_multipath(&self) -> bool {
+        self.subflows.len() > 1
+    }
+
     /// A pure acknowledgment of everything seen on each subflow, and of all data.
     fn acknowledge(&self, data: &MemBuf) -> Vec<(u8, Vec<u8>)> {
-        let dss = || acknowledgment(self.data_ack, None);
+        let dss = || match self.is_multipath() {
+            true => acknowledgment(self.data_ack, None),
+            false => OptBytes::new(),
+        };
         let ack = |host: &Host| host.acknowledge(dss(), data);
         self.subflows.iter().map(ack).collect()
     }
 
-    /// The client's next segment of data, on subflow `at`.
-    pub(crate) fn upload(&mut self, at: usize, data: &MemBuf) -> (u8, Vec<u8>) {
+    /// The client's segment `n` of data: on its subflows in turn.
+    pub(crate) fn upload(&mut self, n: usize, data: &MemBuf) -> (u8, Vec<u8>) {
+        if !self.is_multipath() {
+            return self.subflows[0].segment(OptBytes::new(), data);
+        }
+        let at = n % self.subflows.len();
         let host = &mut self.subflows[at];
         let mapping = Mapping {
             dsn: WireSeq::Full(self.dsn),
@@ -128,14 +151,18 @@ impl<M: FnMut(&mut dyn FnMut())> Meter for M {}
 /// Client ports of a client address.
 const PORTS_OF_CLIENT: u32 = 50_000;
 
-/// A HAG with a number of established relays.
+/// A HAG with a number of established flows.
 pub struct Relays {
     engine: Box<Engine<MemBuf>>,
+    /// What its ports say of the checksums of received frames.
+    checksum: RxChecksum,
     flows: Vec<Flow>,
     data: MemBuf,
     now: Instant,
     out: Vec<Frame<MemBuf>>,
     turn: usize,
+    /// Frames that left in the last turn of the box.
+    moved: usize,
     /// Buffers of the ports: freed between rounds, outside of the box.
     pool: Vec<MemBuf>,
 }
@@ -180,8 +207,15 @@ pub(crate) fn tuple(src: [u8; 4], dst: [u8; 4], src_port: u16, dst_port: u16) ->
     }
 }
 
+/// The last octet of client `number`'s address, and its port.
+fn client_of(number: u32) -> (u8, u16) {
+    let host = u8::try_from(2 + number / PORTS_OF_CLIENT).expect("a host of the network");
+    let port = u16::try_from(number % PORTS_OF_CLIENT).expect("a port");
+    (host, 10_000 + port)
+}
+
 impl Relays {
-    /// A HAG with `count` established relays, at most ten million.
+    /// A HAG with `count` established relays of Multipath TCP, at most ten million, whose ports verify no checksums.
     ///
     /// # Panics
     /// A handshake did not go through: the engine is broken.
@@ -194,37 +228,64 @@ impl Relays {
     ///
     /// # Panics
     /// A handshake did not go through: the engine is broken.
-    pub fn metered(count: u32, mut meter: impl Meter) -> Self {
-        let relays = count as usize;
+    pub fn metered(count: u32, meter: impl Meter) -> Self {
+        Self::build((Flows::Multipath, RxChecksum::Unknown), count, meter)
+    }
+
+    /// A HAG with `count` established flows, at most ten million; its ports say `checksum` of what they receive.
+    ///
+    /// # Panics
+    /// A handshake did not go through: the engine is broken.
+    #[must_use]
+    pub fn of(kind: Flows, count: u32, checksum: RxChecksum) -> Self {
+        Self::build((kind, checksum), count, |work| work())
+    }
+
+    fn build((kind, checksum): (Flows, RxChecksum), count: u32, mut meter: impl Meter) -> Self {
+        let flows = count as usize;
         let limits = Limits {
-            relays,
+            relays: flows,
             pending: 64,
             joining: 64,
             per_subscriber: PerSubscriber {
-                connections: relays,
+                connections: flows,
                 ..PerSubscriber::default()
             },
             ..Limits::default()
         };
+        let config = EngineConfig {
+            accept_plain: kind == Flows::Plain,
+            ..scene::config(limits)
+        };
         let mut engine = None;
-        meter(&mut || engine = Some(Box::new(scene::engine(limits))));
+        meter(&mut || {
+            let made = Engine::new(config.clone()).expect("the scene resolves");
+            engine = Some(Box::new(made));
+        });
         let mut relayed = Self {
             engine: engine.expect("the meter runs the work"),
-            flows: Vec::with_capacity(relays),
+            checksum,
+            flows: Vec::with_capacity(flows),
             data: MemBuf::from(vec![0x55; SEGMENT]),
             now: Instant::from_millis(1),
             out: Vec::new(),
             turn: 0,
+            moved: 0,
             pool: Vec::new(),
         };
         for number in 0..count {
-            relayed.open(number, &mut meter);
+            match kind {
+                Flows::Multipath => relayed.open(number, &mut meter),
+                Flows::Plain | Flows::Forwarded => relayed.open_plain(number, &mut meter),
+            }
         }
-        assert_eq!(
-            relayed.engine.occupancy().relays,
-            relays,
-            "every flow is relayed"
-        );
+        let relays = if kind == Flows::Forwarded { 0 } else { flows };
+        let found = relayed.engine.occupancy().relays;
+        assert_eq!(found, relays, "of {flows} {kind:?}");
+        // A few keys are drawn each turn until there are enough.
+        for _ in 0..1_000 {
+            relayed.engine.flush(relayed.now, &mut relayed.out);
+        }
         relayed
     }
 
@@ -268,13 +329,12 @@ impl Relays {
     }
 
     fn open(&mut self, number: u32, meter: &mut impl Meter) {
-        let client = u8::try_from(2 + number / PORTS_OF_CLIENT).expect("a host of the network");
-        let port = 10_000 + u16::try_from(number % PORTS_OF_CLIENT).expect("a port");
+        let (client, port) = client_of(number);
         let (h, x) = ([10, 1, 0, client], [10, 2, 0, client]);
         let (hag, s) = ([10, 99, 0, 2], [10, 9, 0, 2]);
         let [first, second] = SUBFLOW_ISS;
         let mut flow = Flow {
-            subflows: [
+            subflows: vec![
                 Host::new(0, tuple(h, s, port, 80), first.0),
                 Host::new(1, tuple(x, hag, port, 80), second.0),
             ],
@@ -328,6 +388,22 @@ impl Relays {
         self.flows.push(flow);
     }
 
+    fn open_plain(&mut self, number: u32, meter: &mut impl Meter) {
+        let (client, port) = client_of(number);
+        let (h, s) = ([10, 1, 0, client], [10, 9, 0, 2]);
+        let mut flow = Flow {
+            subflows: vec![Host::new(0, tuple(h, s, port, 80), SUBFLOW_ISS[0].0)],
+            server: Host::new(2, tuple(s, h, 80, port), 3_000),
+            data_ack: 0,
+            dsn: 0,
+        };
+        let (syn, ack) = (Flags::SYN, Flags::ACK);
+        self.exchange(&mut flow, Flow::client, &plain(syn), meter);
+        self.exchange(&mut flow, Flow::server, &plain(syn.with(ack)), meter);
+        self.exchange(&mut flow, Flow::client, &plain(ack), meter);
+        self.flows.push(flow);
+    }
+
     fn join(&mut self, flow: &mut Flow, keys: &Keys, meter: &mut impl Meter) {
         let nonce = 0x0102_0304;
         let mut wish = plain(Flags::SYN);
@@ -357,14 +433,14 @@ impl Relays {
             Direction::Download => (0..burst)
                 .map(|_| flow.server.segment(OptBytes::new(), data))
                 .collect(),
-            Direction::Upload => (0..burst).map(|n| flow.upload(n % 2, data)).collect(),
+            Direction::Upload => (0..burst).map(|n| flow.upload(n, data)).collect(),
         };
         self.run(frames, &mut meter);
 
         let (mut reached, mut copied, mut reread) = (0, 0, 0);
         let flow = &mut self.flows[turn];
         for frame in self.out.drain(..) {
-            reached += stack::buf::chain_len(&frame.payload);
+            reached += payload_len(&frame);
             copied += dataplane::port::tcp_payload_in_header(frame.header.bytes());
             let unknown = frame.payload.iter().filter(|p| p.known_sum().is_none());
             reread += unknown.map(Slice::len).sum::<usize>();
@@ -395,22 +471,49 @@ impl Relays {
             let buffer = MemBuf::from(frame);
             // A second reference, so that the box neither turns the buffer into a counted one nor frees it.
             self.pool.push(buffer.clone());
-            let (frame, checksum) = (Slice::new(buffer), RxChecksum::Unknown);
+            let (frame, checksum) = (Slice::new(buffer), self.checksum);
             bursts[usize::from(port)].push(Received { frame, checksum });
         }
         meter(&mut || self.through_the_box(&mut bursts));
     }
 
+    /// What the cycles of the box went to: those of the hosts between its turns count as idle.
+    ///
+    /// # Panics
+    /// The box answers something else.
+    pub fn runtime(&mut self) -> Runtime {
+        let (engine, out) = (&mut self.engine, &mut self.out);
+        match engine.command(self.now, Command::ShowRuntime, out) {
+            Reply::Runtime(runtime) => runtime,
+            other => panic!("to show runtime the box answered {other:?}"),
+        }
+    }
+
     /// All of the box's work: instruction counters look for this name.
     #[inline(never)]
     fn through_the_box(&mut self, bursts: &mut [Vec<Received<MemBuf>>; PORTS]) {
+        if let Some(ledger) = self.engine.ledger() {
+            ledger.begin_turn(self.moved);
+        }
         for (port, burst) in (0..).map(PortId).zip(bursts) {
             if !burst.is_empty() {
                 self.engine.input(self.now, port, burst, &mut self.out);
             }
         }
         self.engine.flush(self.now, &mut self.out);
+        self.moved = self.out.len();
+        if let Some(ledger) = self.engine.ledger() {
+            ledger.enter(Step::Idle);
+        }
     }
+}
+
+/// Octets of TCP payload in a frame of IPv4 without options: what is routed on has its TCP header by reference, too.
+fn payload_len(frame: &Frame<MemBuf>) -> usize {
+    let bytes = linear(frame);
+    let tcp = bytes.get(34..).unwrap_or(&[]);
+    let header = tcp.get(12).map_or(0, |octet| usize::from(octet >> 4) * 4);
+    tcp.len().saturating_sub(header)
 }
 
 /// A DSS that acknowledges all data before `data_ack`.

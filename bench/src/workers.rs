@@ -13,6 +13,7 @@ use dataplane::{
 use mptcp::handshake::join::{self, Keys};
 use mptcp::option::{Capable, CapableFlags, CapableForm, MpOption};
 use mptcp::{AddrId, Key, Version};
+use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes};
 use stack::{Frame, Instant, Slice, rss};
 use std::collections::VecDeque;
@@ -20,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::thread;
-use std::time::Duration;
 use testbed::peer::{Peer, Wish};
 use testbed::scene;
 
@@ -334,7 +334,7 @@ impl Bed {
         // Where there are several cores each takes joins at a port of its own; alone it takes them at any.
         let join_port = 8_684 + 2 * u16::from(core);
         let mut flow = Flow {
-            subflows: [
+            subflows: vec![
                 Host::new(0, tuple(h, s, port, 80), first.0),
                 Host::new(1, tuple(x, hag, port, join_port), second.0),
             ],

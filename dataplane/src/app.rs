@@ -2,7 +2,7 @@
 
 use crate::port::{BufferUse, PortReport, Received};
 use crate::worker::WorkerStats;
-use stack::{Frame, Instant, PacketBuf, PortId};
+use stack::{Frame, Instant, Ledger, PacketBuf, PortId};
 
 /// A worker core, counted from 0 in the order of the configuration (not the machine's number of the core).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +87,11 @@ pub trait App<B: PacketBuf> {
 
     /// Told before every command: what the worker itself has counted.
     fn worker(&mut self, _stats: WorkerStats) {}
+
+    /// Where the app books its steps, for the worker to book its own beside them.
+    fn ledger(&mut self) -> Option<&mut Ledger> {
+        None
+    }
 
     /// Told every turn: the receive buffers of the fullest port. Above some share of them the app stops opening windows.
     fn buffers(&mut self, _fullest: BufferUse) {}

@@ -61,7 +61,7 @@ impl Idler {
             self.empty += 1;
             return None;
         }
-        let left = deadline.map_or(nap, |at| at.since(now));
+        let left = deadline.map_or(nap, |at| at.since(now).into());
         Some(left.min(nap)).filter(|sleep| !sleep.is_zero())
     }
 }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn adaptive_never_sleeps_past_a_deadline() {
-        let in_nanos = |n| Some(NOW + Duration::from_nanos(n));
+        let in_nanos = |n| Some(NOW + stack::time::Duration::from_nanos(n));
         for (deadline, sleep) in [
             (in_nanos(1), Some(Duration::from_nanos(1))),
             (in_nanos(99_999), Some(Duration::from_nanos(99_999))),
@@ -139,7 +139,7 @@ mod tests {
     fn an_adaptive_worker_sleeps_and_wakes_at_the_deadline() {
         let due = Instant::from_millis(60);
         let app = Echo {
-            timer: Some((due, Duration::from_secs(3600))),
+            timer: Some((due, stack::time::Duration::from_secs(3600))),
             ..Echo::default()
         };
         let (port, _wire) = MemPort::with_wire(port_info("a"));

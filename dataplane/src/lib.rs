@@ -4,10 +4,11 @@
 //! [`App::flush`], transmit. It is generic over [`Port`], so the very loop that runs on a NIC also runs a whole
 //! network in virtual time over [`memory`]. This crate reads the clock in one place ([`clock`]), sleeps in one place
 //! ([`idle`]), and knows nothing of DPDK.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod app;
 pub mod clock;
+pub mod cycles;
 pub mod idle;
 pub mod mailbox;
 pub mod memory;

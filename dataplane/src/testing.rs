@@ -4,8 +4,8 @@ use crate::app::{App, CoreId, Owner};
 use crate::memory::MemBuf;
 use crate::port::{BufferUse, PortInfo, PortReport, Received};
 use crate::worker::WorkerStats;
-use core::time::Duration;
 use stack::buf::{Chain, Header};
+use stack::time::Duration;
 use stack::{Frame, Instant, PortId};
 
 /// Frames that begin with this octet belong to the core that the next one names.

@@ -4,7 +4,7 @@ use crate::app::{App, CoreId, Owner};
 use crate::mailbox::Inbox;
 use crate::port::{BURST, BufferUse, Port, PortReport, Received};
 use crate::siblings::{HandOver, Handed, Siblings};
-use stack::{Frame, Instant, PortId};
+use stack::{Frame, Instant, PortId, Step};
 
 /// Most ports of one worker: a [`PortId`] is one octet.
 pub const MAX_PORTS: usize = 256;
@@ -37,6 +37,8 @@ pub struct Worker<P: Port, A: App<P::Buf>> {
     /// None if it is the only worker: then every frame is its own.
     siblings: Option<Siblings<P::Buf, A::Word>>,
     stats: WorkerStats,
+    /// What moved in the last turn.
+    moved: usize,
     received: Vec<Received<P::Buf>>,
     /// Empty between turns, as the others are.
     own: Vec<Received<P::Buf>>,
@@ -56,6 +58,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             inbox,
             siblings: None,
             stats: WorkerStats::default(),
+            moved: 0,
             received: Vec::new(),
             own: Vec::new(),
             out: Vec::new(),
@@ -75,15 +78,30 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
     ///
     /// `now` must not go back. A turn with nothing to do changes nothing.
     pub fn poll(&mut self, now: Instant) -> usize {
+        let before = core::mem::take(&mut self.moved);
+        if let Some(ledger) = self.app.ledger() {
+            ledger.begin_turn(before);
+        }
         let mut moved = self.commands(now);
         moved += self.receive(now);
         self.app.buffers(self.fullest());
         self.app.flush(now, &mut self.out);
+        self.enter(Step::Loop);
         self.tell();
+        self.enter(Step::Transmit);
         moved += self.transmit();
         self.stats.polls += 1;
         self.stats.idle_polls += u64::from(moved == 0);
+        self.moved = moved;
+        self.enter(Step::Loop);
         moved
+    }
+
+    /// Books what follows to `step`.
+    fn enter(&mut self, step: Step) {
+        if let Some(ledger) = self.app.ledger() {
+            ledger.enter(step);
+        }
     }
 
     /// When [`poll`](Self::poll) has something to do even if nothing is received; `None` if never.
@@ -96,6 +114,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
         if !self.inbox.has_mail() {
             return 0;
         }
+        self.enter(Step::Control);
         let reports: Vec<PortReport> = self.ports.iter().map(report).collect();
         self.app.ports(&reports);
         self.app.worker(self.stats);
@@ -111,6 +130,9 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             let Some(port) = self.ports.get_mut(at) else {
                 break;
             };
+            if let Some(ledger) = self.app.ledger() {
+                ledger.enter(Step::Receive);
+            }
             port.receive(&mut self.received);
             count += self.received.len();
             let id = PortId(u8::try_from(at).unwrap_or(u8::MAX));

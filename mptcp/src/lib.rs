@@ -33,7 +33,7 @@ pub use option::MpOption;
 pub use token::{KeyPool, KeyPools, TokenTable};
 pub use types::{AddrId, DataSeq, Role, Token, Version, WireSeq};
 
-use stack::{Instant, Rng, Tally};
+use stack::{Instant, Ledger, Rng, Tally};
 
 /// What every entry point of this crate is lent: the burst's time, randomness, and where both layers count.
 pub struct Cx<'a> {
@@ -45,6 +45,8 @@ pub struct Cx<'a> {
     pub tcp: &'a mut Tally<stack::Counter>,
     /// The core's named counters of this crate.
     pub mptcp: &'a mut Tally<Counter>,
+    /// Where the core books its cycles.
+    pub ledger: &'a mut Ledger,
 }
 
 impl Cx<'_> {

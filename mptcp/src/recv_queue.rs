@@ -78,7 +78,7 @@ impl<B: PacketBuf> RecvQueue<B> {
     }
 
     /// Takes in `slice`, whose first octet is `at`; only what lies before `edge`.
-    pub(crate) fn insert(&mut self, at: DataSeq, slice: &Slice<B>, edge: DataSeq) -> Received {
+    pub(crate) fn insert(&mut self, at: DataSeq, slice: Slice<B>, edge: DataSeq) -> Received {
         let skip = dsn::octets(self.next, at);
         let within = dsn::octets(edge, at).min(slice.len());
         if skip >= slice.len() {
@@ -88,7 +88,7 @@ impl<B: PacketBuf> RecvQueue<B> {
             return Received::Refused;
         }
         let at = dsn::plus(at, skip);
-        let slice = slice.slice(skip..within);
+        let slice = slice.narrow(skip..within);
         let full = self.ready.len() + self.ahead.len() >= self.pieces_max;
         if at == self.next {
             // What fills the gap goes before what lies beyond it: that was not DATA_ACKed and comes again.

@@ -105,6 +105,11 @@ impl<B: PacketBuf> SendQueue<B> {
         self.pending_len
     }
 
+    /// Pieces that no subflow has carried yet.
+    pub(crate) fn waiting_pieces(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Octets given to a subflow and not DATA_ACKed.
     pub(crate) const fn in_flight(&self) -> usize {
         self.sent_len

@@ -293,11 +293,7 @@ impl<B: PacketBuf> Subflow<B> {
     /// its path's cap is all that keeps it from sending that.
     pub(crate) fn candidate(&self, len: usize, option_len: usize) -> (Candidate, bool) {
         let tcb = &self.tcb;
-        let len = len.min(tcb.max_payload(option_len));
-        let space = tcb.send_space() as usize;
-        let has_space = space >= len || tcb.queued() == 0 && space > 0;
-        let packet = self.packet_len(len, option_len);
-        let capped = has_space && self.allowance.is_some_and(|left| left < packet);
+        let (has_space, capped) = self.has_space(len, option_len);
         let candidate = Candidate {
             id: self.id,
             cost: self.cost,
@@ -309,16 +305,27 @@ impl<B: PacketBuf> Subflow<B> {
             flight: tcb.flight_size(),
             starting: !capped && tcb.ssthresh() == u32::MAX,
             backup: self.backup,
-            has_space: has_space && !capped,
+            has_space,
         };
         (candidate, capped)
     }
 
+    /// Whether a piece of `len` octets with options of `option_len` would leave at once; and whether its path's cap is all
+    /// that keeps it from that.
+    pub(crate) fn has_space(&self, len: usize, option_len: usize) -> (bool, bool) {
+        let tcb = &self.tcb;
+        let len = len.min(tcb.max_payload(option_len));
+        let space = tcb.send_space() as usize;
+        let fits = space >= len || tcb.queued() == 0 && space > 0;
+        let packet = || self.packet_len(len, option_len);
+        let capped = fits && self.allowance.is_some_and(|left| left < packet());
+        (fits && !capped, capped)
+    }
+
     /// Takes a piece of `len` octets with options of `option_len` off the allowance.
     pub(crate) fn spend(&mut self, len: usize, option_len: usize) {
-        let packet = self.packet_len(len, option_len);
-        if let Some(left) = &mut self.allowance {
-            *left = left.saturating_sub(packet);
+        if let Some(left) = self.allowance {
+            self.allowance = Some(left.saturating_sub(self.packet_len(len, option_len)));
         }
     }
 
@@ -384,7 +391,10 @@ impl<B: PacketBuf> Subflow<B> {
 
     /// The RTO without the doublings of timeouts in a row.
     pub(crate) fn base_rto(&self) -> Duration {
-        self.tcb.rto() / (1 << self.tcb.consecutive_rtos().min(6))
+        match self.tcb.consecutive_rtos() {
+            0 => self.tcb.rto(),
+            doublings => self.tcb.rto() / (1 << doublings.min(6)),
+        }
     }
 
     /// Smoothed round-trip time, or a guess before the first measurement.

@@ -181,6 +181,24 @@ impl Header {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// Octets written so far.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether nothing was written yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The octets behind what was written so far, for who knows their number only afterwards: [`reserve`](Self::reserve)
+    /// then takes them in. Whatever it does not take must stay zero.
+    pub fn spare(&mut self) -> &mut [u8] {
+        &mut self.bytes[usize::from(self.len)..]
+    }
+
     /// What was written so far, to be patched.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..usize::from(self.len)]

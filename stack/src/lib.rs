@@ -2,8 +2,8 @@
 //!
 //! This crate knows no device, socket, thread, clock or global. It reads in the order of a packet's walk:
 //! [`wire`] parses, [`ip`] decides whether a packet is ours, [`flow`] names its connection, [`tcp`] runs it, and
-//! [`ip`] turns what comes down into frames. [`buf`], [`time`], [`rng`], [`slab`], [`wheel`] and [`tally`] are
-//! what all of it stands on.
+//! [`ip`] turns what comes down into frames. [`buf`], [`time`], [`rng`], [`slab`], [`wheel`], [`tally`] and [`ledger`]
+//! are what all of it stands on.
 #![deny(unsafe_code)]
 
 pub mod buf;
@@ -14,6 +14,7 @@ pub mod flow;
 pub mod flow_index;
 pub mod flow_table;
 pub mod ip;
+pub mod ledger;
 pub mod prefetch;
 pub mod rng;
 pub mod rss;
@@ -30,6 +31,7 @@ pub use counters::Counter;
 pub use flow::{FlowKey, PackedTuple, Side, Tuple};
 pub use flow_index::{FlowHash, FlowIndex};
 pub use flow_table::FlowTable;
+pub use ledger::{Ledger, Step};
 pub use prefetch::prefetch;
 pub use rng::Rng;
 pub use seq::SeqNum;

@@ -1,7 +1,9 @@
 //! Time as an argument: a monotonic instant that only the worker reads from a clock.
 
+mod duration;
+
 use core::ops::{Add, Sub};
-pub use core::time::Duration;
+pub use duration::Duration;
 
 /// Nanoseconds since an arbitrary start (the process's, or zero in virtual time). Wraps after 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,20 +47,14 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(rhs.nanos()))
     }
 }
 
 impl Sub<Duration> for Instant {
     type Output = Self;
     fn sub(self, rhs: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_sub(rhs.nanos()))
     }
 }
 

@@ -105,6 +105,7 @@ PARTS = (
     Part("format", lambda: [["cargo", "fmt", "--all", "--check"]]),
     Part("clippy", lambda: [["cargo", "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]]),
     Part("unit", _unit),
+    Part("instructions", lambda: [[sys.executable, "-m", "testbed.lab.instructions"]]),
     Part("sim", _sim),
     Part("judge", _judge),
     Part("kernel", _kernel),
@@ -127,11 +128,11 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    print("\npart        seconds   passed   failed")
+    print("\npart           seconds   passed   failed")
     for part in chosen:
-        print(f"{part.name:<10}{part.seconds:>9.1f}{part.passed:>9}{part.failed:>9}")
+        print(f"{part.name:<13}{part.seconds:>9.1f}{part.passed:>9}{part.failed:>9}")
     passed, failed = sum(part.passed for part in chosen), sum(part.failed for part in chosen)
-    print(f"{'all':<10}{sum(part.seconds for part in chosen):>9.1f}")
+    print(f"{'all':<13}{sum(part.seconds for part in chosen):>9.1f}")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use apps::control::client::ask;
 use apps::control::wire::Request;
-use apps::control::{Accounts, Connections, Counters, Paths, Ports, Rules, Status};
+use apps::control::{Accounts, Connections, Counters, Paths, Ports, Rules, Runtime, Status};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
         braidctl show connections\n  \
         braidctl show paths\n  \
         braidctl show counters --all --explain\n  \
+        braidctl show runtime\n  \
         braidctl --socket /run/hcpe/hcpe.sock show ports --json\n  \
         braidctl drain\n\n\
         The socket is control.socket in the configuration of hag or hcpe; its group may use it too.\n\n\
@@ -120,6 +121,12 @@ enum Show {
         #[arg(long)]
         explain: bool,
     },
+    /// What each core's cycles go to, by step of a packet's walk, and how often payload is touched.
+    Runtime {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// How many relays there are, and whether the box is draining.
     Status {
         /// Print JSON.
@@ -189,6 +196,12 @@ fn show(arguments: &Arguments, what: &Show) -> anyhow::Result<String> {
         Show::Rules { json } => {
             fetch::<Rules>(arguments, &Request::new("show rules"), *json, table::rules)
         },
+        Show::Runtime { json } => fetch::<Runtime>(
+            arguments,
+            &Request::new("show runtime"),
+            *json,
+            table::runtime,
+        ),
         Show::Accounts { json, limit } => {
             let request = Request {
                 limit: *limit,

@@ -199,7 +199,7 @@ impl Progress {
     }
 
     fn show(&mut self, app: &Flowgen<Mbuf>) {
-        let seconds = app.now().since(self.last.now).as_secs_f64();
+        let seconds = std::time::Duration::from(app.now().since(self.last.now)).as_secs_f64();
         if self.quiet || seconds < 1.0 {
             return;
         }

@@ -1,8 +1,8 @@
 //! The clients: when a connection is opened and a request begun, and what one of them does on its connection.
 
 use core::net::IpAddr;
-use core::time::Duration;
 use stack::slab::Handle;
+use stack::time::Duration;
 use stack::{Instant, PacketBuf};
 
 use crate::config::{Client, Config, Role};

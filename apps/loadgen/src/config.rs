@@ -1,11 +1,11 @@
 //! What is to be done: the YAML file, read and checked.
 
 use core::net::IpAddr;
-use core::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 use stack::PortId;
 use stack::ip::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig};
+use stack::time::Duration;
 
 use crate::link::WINDOW;
 use crate::pattern::{HEADER, PIECE, SEEDS};

@@ -1,9 +1,9 @@
 //! What was measured.
 
-use core::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use stack::Instant;
+use stack::time::Duration;
 
 /// Longest time that a histogram tells apart.
 const LONGEST: u64 = 60_000_000_000;
@@ -74,7 +74,9 @@ impl Stats {
 
     /// The same in the words of the result, for the time until `until`.
     pub(crate) fn report(&self, until: Instant, live: usize) -> Measured {
-        let seconds = until.since(self.since).as_secs_f64().max(1e-9);
+        let seconds = core::time::Duration::from(until.since(self.since))
+            .as_secs_f64()
+            .max(1e-9);
         Measured {
             seconds,
             connections: Connections {

@@ -64,7 +64,7 @@ impl Searching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
+    use stack::time::Duration;
 
     fn search(limit: u64, high: u64) -> Searching {
         let mut searching = Searching::new(Search {

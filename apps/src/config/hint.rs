@@ -1,6 +1,6 @@
 //! Units as people write them, and guesses at what was meant.
 
-use core::time::Duration;
+use stack::time::Duration;
 
 /// The one of `known` that `written` most likely was meant to be, if any is near enough.
 pub(super) fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {

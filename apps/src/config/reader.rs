@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
-use core::time::Duration;
+use stack::time::Duration;
 
 use ipnet::IpNet;
 

@@ -1,8 +1,8 @@
 //! The sections of the file: each key once, with its range and its default.
 
 use core::net::IpAddr;
-use core::time::Duration;
 use stack::tcp::congestion::Algorithm;
+use stack::time::Duration;
 use std::path::PathBuf;
 
 use ipnet::IpNet;

@@ -61,7 +61,7 @@ impl Config {
     }
 
     /// How long a subflow by each port may be silent, where that is given.
-    fn keepalives(&self) -> Vec<(PortId, core::time::Duration)> {
+    fn keepalives(&self) -> Vec<(PortId, stack::time::Duration)> {
         let ports = (0..=u8::MAX).map(PortId).zip(&self.ports);
         let kept = ports.filter_map(|(id, port)| Some((id, port.keepalive?)));
         kept.collect()

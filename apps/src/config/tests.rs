@@ -1,4 +1,4 @@
-use core::time::Duration;
+use stack::time::Duration;
 
 use proptest::prelude::*;
 

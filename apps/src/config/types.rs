@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::net::IpAddr;
-use core::time::Duration;
+use stack::time::Duration;
 use std::path::PathBuf;
 
 use ipnet::IpNet;

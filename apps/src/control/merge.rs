@@ -38,6 +38,10 @@ fn both(one: Reply, other: Reply) -> Reply {
             Reply::Rules(one)
         },
         (Reply::Accounts(one), Reply::Accounts(other)) => Reply::Accounts(accounts(one, other)),
+        (Reply::Runtime(mut one), Reply::Runtime(other)) => {
+            one.cores.extend(other.cores);
+            Reply::Runtime(one)
+        },
         (Reply::Counters(one), Reply::Counters(other)) => {
             Reply::Counters(counters(one, other.counters))
         },

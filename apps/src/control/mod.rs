@@ -11,6 +11,7 @@ use std::net::IpAddr;
 pub mod client;
 mod merge;
 mod reply;
+mod runtime;
 pub mod server;
 pub mod wire;
 mod workers;
@@ -23,6 +24,7 @@ pub use reply::{
     Account, Accounts, Connection, ConnectionState, Connections, Counters, Path, PathTraffic,
     Paths, Port, Ports, Reply, Rule, Rules, Status, Subflow,
 };
+pub use runtime::{Core, Payload, Runtime, StepCycles};
 pub use workers::Workers;
 
 /// The largest number of connections in one answer to [`Command::ShowConnections`]: the worker makes that answer
@@ -49,6 +51,8 @@ pub enum Command {
         /// How many rows at most; never above [`CONNECTIONS_SHOWN_MAX`].
         limit: usize,
     },
+    /// What the cores' cycles go to. Answered by [`Reply::Runtime`].
+    ShowRuntime,
     /// Every named counter of every layer. Answered by [`Reply::Counters`].
     ShowCounters,
     /// How many relays there are, and whether the box is draining. Cheap: a stopping box asks every few
@@ -72,7 +76,11 @@ pub enum Command {
 }
 
 /// What an engine shows among its counters and no table of counters declares.
-const BESIDE: [(&str, &str); 12] = [
+const BESIDE: [(&str, &str); 13] = [
+    (
+        "copied_at_port",
+        "Octets of payload that ports copied, as their devices cannot send from several buffers.",
+    ),
     (
         "copied_in_stack",
         "Octets of TCP payload that left as a copy instead of by reference: always 0.",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Runtime;
 use serde::{Deserialize, Serialize};
 
 /// What a worker answers. Serialises as its content alone: the question says which it is.
@@ -18,6 +19,8 @@ pub enum Reply {
     Rules(Rules),
     /// To `show accounts`.
     Accounts(Accounts),
+    /// To `show runtime`.
+    Runtime(Runtime),
     /// To `show counters`.
     Counters(Counters),
     /// To `show status`, `drain` and a reset of all.

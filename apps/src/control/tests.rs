@@ -64,6 +64,7 @@ fn answer(command: Command) -> Reply {
             counters: [("relays".to_owned(), u64::MAX)].into(),
         }),
         Command::ShowRules => Reply::Rules(Rules::default()),
+        Command::ShowRuntime => Reply::Runtime(Runtime::default()),
         Command::ShowPaths => Reply::Paths(Paths::default()),
         Command::ShowAccounts { limit } => Reply::Accounts(Accounts {
             total: u64::try_from(limit).unwrap(),
@@ -128,7 +129,7 @@ fn the_lines_are_what_is_documented() {
         (
             b"{\"command\":\"show me\"}\n",
             "{\"status\":\"error\",\"message\":\"unknown command \\\"show me\\\"; there are show ports, show \
-             connections, show paths, show accounts, show rules, show counters, show status, drain, set address\"}\n",
+             connections, show paths, show accounts, show rules, show runtime, show counters, show status, drain, set address\"}\n",
         ),
         (
             b"\xff\n",

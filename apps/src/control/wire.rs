@@ -30,12 +30,13 @@ pub struct Request {
 }
 
 /// Every command that can be asked for by name.
-pub const COMMANDS: [&str; 9] = [
+pub const COMMANDS: [&str; 10] = [
     "show ports",
     "show connections",
     "show paths",
     "show accounts",
     "show rules",
+    "show runtime",
     "show counters",
     "show status",
     "drain",
@@ -70,6 +71,7 @@ impl Request {
                 limit: limit.min(CONNECTIONS_SHOWN_MAX),
             }),
             "show rules" => Ok(Command::ShowRules),
+            "show runtime" => Ok(Command::ShowRuntime),
             "show paths" => Ok(Command::ShowPaths),
             "show accounts" => Ok(Command::ShowAccounts {
                 limit: limit.min(CONNECTIONS_SHOWN_MAX),

@@ -374,7 +374,7 @@ impl EngineConfig {
     /// Whether `address` is a subscriber's.
     #[must_use]
     pub fn is_subscriber(&self, address: IpAddr) -> bool {
-        self.subscribers.iter().any(|net| net.contains(&address))
+        self.subscribers.iter().any(|net| covers(net, address))
     }
 
     /// Whether Multipath TCP runs towards `address`, of a host that is not our own: subscribers in the network, everyone
@@ -396,6 +396,21 @@ impl EngineConfig {
     #[must_use]
     pub fn is_access_network(&self, port: PortId) -> bool {
         (self.role(port) == PortRole::Access) != self.edge.is_some()
+    }
+}
+
+/// Whether `address` is of network `net`, by its leading bits: asked of every packet.
+fn covers(net: &IpNet, address: IpAddr) -> bool {
+    match (net, address) {
+        (IpNet::V4(net), IpAddr::V4(address)) => {
+            let differs = net.addr().to_bits() ^ address.to_bits();
+            differs.leading_zeros() >= net.prefix_len().into()
+        },
+        (IpNet::V6(net), IpAddr::V6(address)) => {
+            let differs = net.addr().to_bits() ^ address.to_bits();
+            differs.leading_zeros() >= net.prefix_len().into()
+        },
+        _ => false,
     }
 }
 

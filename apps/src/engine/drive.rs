@@ -11,7 +11,7 @@ use stack::buf::chain_len;
 use stack::ip::IpOut;
 use stack::slab::Handle;
 use stack::wheel::Alarm;
-use stack::{Frame, Instant, PacketBuf};
+use stack::{Frame, Instant, PacketBuf, Step};
 
 /// Octets that a relay may hold in each direction however little is left.
 const ROOM_MIN: u32 = 64 << 10;
@@ -36,6 +36,7 @@ const LEGS: [Which; 2] = [
 
 impl<B: PacketBuf> Engine<B> {
     pub(super) fn run_timers(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        self.tools.ledger.enter(Step::Timers);
         if self.net.next_deadline().is_some_and(|at| at <= now) {
             self.net.advance(&mut self.tools.cx(now), out);
         }
@@ -130,6 +131,7 @@ impl<B: PacketBuf> Engine<B> {
     /// Runs every relay that something arrived for, or whose time has come. What a run wakes, itself included, is run in
     /// the next turn, which is due at once.
     pub(super) fn run_woken(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
+        self.tools.ledger.enter(Step::Relay);
         let mut woken = core::mem::take(&mut self.woken);
         for handle in woken.drain(..) {
             self.run_relay(now, handle, out);
@@ -198,7 +200,8 @@ impl<B: PacketBuf> Engine<B> {
             });
         }
         relay.starved = short || over;
-        relay.run(&mut self.tools.leg(now), room, &self.config.timeouts);
+        let moved = relay.run(&mut self.tools.leg(now), room, &self.config.timeouts);
+        self.tools.apps.add(Counter::RelayedOctets, moved);
         loop {
             self.emit(now, handle, out);
             let Some(relay) = self.relays.get_mut(handle) else {
@@ -264,6 +267,7 @@ impl<B: PacketBuf> Engine<B> {
             let metered = leg.multipath().is_some();
             while let Some(out) = leg.output(&mut tools.leg(now)) {
                 let before = frames.len();
+                tools.ledger.enter(Step::IpOut);
                 net.send_tcp(&mut tools.cx(now), &out.tuple, ip, out.segment, frames);
                 if counts && let Some(sent) = frames.get(before..) {
                     charge((&mut *caps, &capped), now, out.subflow, sent);
@@ -280,6 +284,7 @@ impl<B: PacketBuf> Engine<B> {
                 }
             }
         }
+        tools.ledger.enter(Step::Relay);
         relay.capped = capped;
         relay.await_caps(now, caps);
     }

@@ -42,9 +42,13 @@ impl Meter {
     /// Closes the window if it is over. A port on which nothing moved since has no rate.
     fn roll(&mut self, now: Instant) {
         let elapsed = now.since(self.since);
-        if elapsed < WINDOW {
-            return;
+        if elapsed >= WINDOW {
+            self.close(now, elapsed);
         }
+    }
+
+    #[cold]
+    fn close(&mut self, now: Instant, elapsed: Duration) {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let per_second = |octets: u64| octets.saturating_mul(1_000_000) / micros.max(1);
         self.rate = Octets {
@@ -110,6 +114,7 @@ impl Metering {
         account
     }
 
+    #[inline]
     fn add(&mut self, now: Instant, (account, port): (u32, PortId), carried: Carried, sent: bool) {
         let wide = |octets| u64::try_from(octets).unwrap_or(0);
         let (payload, frame) = (wide(carried.payload), wide(carried.frame));

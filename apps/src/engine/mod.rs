@@ -21,6 +21,7 @@ mod passage;
 mod policy;
 mod renumber;
 mod report;
+mod runtime;
 mod select;
 mod setup;
 mod split;
@@ -59,7 +60,7 @@ use stack::tcp::isn::IsnGenerator;
 use stack::tcp::time_wait::TimeWait;
 use stack::time::earlier;
 use stack::wheel::{Alarm, Wheel};
-use stack::{FlowIndex, Frame, Instant, PacketBuf, PortId, Rng, Tuple};
+use stack::{FlowIndex, Frame, Instant, Ledger, PacketBuf, PortId, Rng, Tuple};
 use std::net::IpAddr;
 use steer::{Steering, core_bits};
 use subscribers::Subscribers;
@@ -386,6 +387,10 @@ impl<B: PacketBuf> App<B> for Engine<B> {
 
     fn command(&mut self, now: Instant, command: Command, out: &mut Vec<Frame<B>>) -> Reply {
         self.answer(now, command, out)
+    }
+
+    fn ledger(&mut self) -> Option<&mut Ledger> {
+        Some(&mut self.tools.ledger)
     }
 
     fn ports(&mut self, ports: &[PortReport]) {

@@ -27,6 +27,7 @@ impl<B: PacketBuf> Engine<B> {
                 Reply::Connections(self.show_connections(now, limit))
             },
             Command::ShowRules => Reply::Rules(self.show_rules()),
+            Command::ShowRuntime => Reply::Runtime(self.show_runtime()),
             Command::ShowPaths => Reply::Paths(self.show_paths(now)),
             Command::ShowAccounts { limit } => {
                 Reply::Accounts(self.show_accounts(limit.min(CONNECTIONS_SHOWN_MAX)))
@@ -103,8 +104,9 @@ impl<B: PacketBuf> Engine<B> {
         name_all(&self.tools.stack, &mut counters);
         name_all(&self.tools.mptcp, &mut counters);
         name_all(&self.tools.apps, &mut counters);
-        let copied = self.ports.iter().map(|port| port.stats.copied_in_stack);
-        counters.insert("copied_in_stack".into(), copied.sum());
+        let payload = self.payload();
+        counters.insert("copied_in_stack".into(), payload.copied_in_stack);
+        counters.insert("copied_at_port".into(), payload.copied_at_port);
         counters.insert("drop_no_core".into(), self.worker.drop_no_core);
         counters.insert("drop_no_port".into(), self.worker.drop_no_port);
         counters.insert("handed_over".into(), self.worker.handed_over);

@@ -1,7 +1,7 @@
 //! What the engine lends to every layer below it: randomness, and where to count.
 
 use crate::Counter;
-use stack::{Cx, Instant, Rng, Tally};
+use stack::{Cx, Instant, Ledger, Rng, Tally};
 
 /// The core's generator and its counters, apart from the engine's tables so that both can be borrowed at once.
 pub(super) struct Tools {
@@ -9,6 +9,7 @@ pub(super) struct Tools {
     pub(super) stack: Tally<stack::Counter>,
     pub(super) mptcp: Tally<mptcp::Counter>,
     pub(super) apps: Tally<Counter>,
+    pub(super) ledger: Ledger,
 }
 
 impl Tools {
@@ -18,6 +19,7 @@ impl Tools {
             stack: Tally::default(),
             mptcp: Tally::default(),
             apps: Tally::default(),
+            ledger: Ledger::new(dataplane::cycles::now),
         }
     }
 
@@ -37,6 +39,7 @@ impl Tools {
             rng: &mut self.rng,
             tcp: &mut self.stack,
             mptcp: &mut self.mptcp,
+            ledger: &mut self.ledger,
         }
     }
 }

@@ -12,7 +12,7 @@ use mptcp::option::{MpOption, ResetReason, parse};
 use stack::ip::{Gathered, Ingress, IpOut, Opaque, Packet, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, OutSegment, Segment};
-use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Tuple};
+use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Step, Tuple};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes one frame: answered, forwarded, or given to its leg, whose relay then runs at the end of the burst.
@@ -24,6 +24,7 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         let Received { frame, checksum } = received;
+        self.tools.ledger.enter(Step::Parse);
         let cx = &mut self.tools.cx(now);
         let ingress = self.net.input(cx, port, frame, checksum, out);
         match ingress {
@@ -95,14 +96,31 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
+    #[inline]
     fn on_segment(&mut self, now: Instant, arrival: TcpArrival<B>, out: &mut Vec<Frame<B>>) {
+        self.tools.ledger.enter(Step::Lookup);
         let key = self.key_of(&arrival.segment.tuple);
         let flow = self.flow(&key);
         if flow.is_some() {
             self.net.learn_way(&arrival.packet, &key.tuple);
         }
+        if let Some(FlowRef::Leg(handle, which)) = flow
+            && self.on_leg(now, handle, which, &arrival)
+        {
+            return;
+        }
+        self.on_other_segment(now, (key, flow), arrival, out);
+    }
+
+    /// Takes a segment that is not of a leg.
+    fn on_other_segment(
+        &mut self,
+        now: Instant,
+        (key, flow): (FlowKey, Option<FlowRef>),
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
         match flow {
-            Some(FlowRef::Leg(handle, which)) if self.on_leg(now, handle, which, &arrival) => {},
             Some(FlowRef::Pending(handle)) => {
                 self.on_pending(now, handle, key.side, arrival, out);
             },

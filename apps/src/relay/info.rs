@@ -29,7 +29,7 @@ pub(crate) struct SubflowInfo {
 impl SubflowInfo {
     /// What `tcb` tells of itself.
     pub(crate) fn of<B: PacketBuf>(id: u32, tuple: Tuple, backup: bool, tcb: &Tcb<B>) -> Self {
-        let micros = |rtt: core::time::Duration| u64::try_from(rtt.as_micros()).unwrap_or(0);
+        let micros = |rtt: stack::time::Duration| u64::try_from(rtt.as_micros()).unwrap_or(0);
         Self {
             id,
             tuple,

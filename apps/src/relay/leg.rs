@@ -7,7 +7,7 @@ use stack::ip::IcmpKind;
 use stack::tcp::time_wait::TimeWait;
 use stack::tcp::{Resting, State, Tcb, Verdict};
 use stack::wire::tcp::{OutSegment, Segment};
-use stack::{Instant, PacketBuf, SeqNum, Slice, Tuple};
+use stack::{Instant, PacketBuf, SeqNum, Slice, Step, Tuple};
 
 /// How a leg ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +122,12 @@ impl<B: PacketBuf> Leg<B> {
     /// acceptable, as far as that is known.
     pub(crate) fn input(&mut self, cx: &mut Cx<'_>, id: SubflowId, segment: &Segment<B>) -> bool {
         match self {
-            Self::Plain(leg) => leg.input(cx, segment),
+            Self::Plain(leg) => {
+                cx.ledger.enter(Step::TcpIn);
+                leg.input(cx, segment)
+            },
             Self::Multipath(leg) => {
+                cx.ledger.enter(Step::MptcpIn);
                 leg.input(cx, id, segment);
                 true
             },
@@ -251,8 +255,14 @@ impl<B: PacketBuf> Leg<B> {
     /// The next segment to send, with its addresses and ports; call until `None`.
     pub(crate) fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
         match self {
-            Self::Plain(leg) => leg.output(cx),
-            Self::Multipath(leg) => leg.output(cx),
+            Self::Plain(leg) => {
+                cx.ledger.enter(Step::TcpOut);
+                leg.output(cx)
+            },
+            Self::Multipath(leg) => {
+                cx.ledger.enter(Step::MptcpOut);
+                leg.output(cx)
+            },
         }
     }
 

@@ -217,20 +217,26 @@ impl<B: PacketBuf> Relay<B> {
         }
     }
 
-    /// Runs due timers, passes the end of one leg to the other, moves data. Each direction may hold `room` octets.
-    pub(crate) fn run(&mut self, cx: &mut Cx<'_>, room: Room, timeouts: &Timeouts) {
+    /// Runs due timers, passes the end of one leg to the other, moves data: how many octets. Each direction may hold `room`
+    /// octets.
+    pub(crate) fn run(&mut self, cx: &mut Cx<'_>, room: Room, timeouts: &Timeouts) -> u64 {
         self.ran = cx.now;
-        for leg in [&mut self.client, &mut self.server] {
-            if leg.next_deadline().is_some_and(|at| at <= cx.now) {
-                leg.advance(cx);
+        // Nothing is due before its entry in the wheel has fired.
+        let due = !self.alarm.is_set();
+        if due {
+            for leg in [&mut self.client, &mut self.server] {
+                if leg.next_deadline().is_some_and(|at| at <= cx.now) {
+                    leg.advance(cx);
+                }
             }
         }
         self.cross_ends(cx);
-        if self.ending.is_none() && self.times_out_at(timeouts) <= cx.now {
+        if due && self.ending.is_none() && self.times_out_at(timeouts) <= cx.now {
             self.reset(cx, Counter::ClosedIdle);
         }
-        move_data(&mut self.up, &mut self.client, &mut self.server, room);
-        move_data(&mut self.down, &mut self.server, &mut self.client, room);
+        let up = move_data(&mut self.up, &mut self.client, &mut self.server, room);
+        let down = move_data(&mut self.down, &mut self.server, &mut self.client, room);
+        up + down
     }
 
     /// A leg that was reset or lost takes the other with it.

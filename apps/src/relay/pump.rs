@@ -65,12 +65,14 @@ pub(crate) fn held<B: PacketBuf>(to: &Leg<B>) -> usize {
 }
 
 /// Moves all that has arrived in order on `from` to `to`, then lets `from` receive what makes `to` hold `room` at most.
+/// Returns how many octets moved.
 pub(crate) fn move_data<B: PacketBuf>(
     pump: &mut Pump,
     from: &mut Leg<B>,
     to: &mut Leg<B>,
     room: Room,
-) {
+) -> u64 {
+    let before = pump.bytes;
     while let Some(payload) = from.take() {
         pump.bytes += octets(payload.len());
         to.send(payload);
@@ -84,6 +86,7 @@ pub(crate) fn move_data<B: PacketBuf>(
     let room = u32::try_from(grown).unwrap_or(u32::MAX).min(room.most);
     let held = u32::try_from(held(to)).unwrap_or(u32::MAX);
     from.set_recv_room(room.saturating_sub(held));
+    pump.bytes - before
 }
 
 fn octets(len: usize) -> u64 {

@@ -3,7 +3,7 @@
 use apps::config::{self, Config};
 use apps::control::client::{ClientError, ask};
 use apps::control::wire::Request;
-use apps::control::{Connections, Counters, Ports, Status, explain};
+use apps::control::{Connections, Counters, Ports, Runtime, Status, explain};
 use apps::engine::Engine;
 use apps::run::Supervisor;
 use crossbeam::channel::{Sender, bounded};
@@ -130,6 +130,23 @@ fn what_a_port_receives_is_counted() {
     });
     assert_eq!(ports.ports[0].rx_bytes, 13);
     assert_eq!(counters.counters["drop_malformed"], 1);
+}
+
+#[test]
+fn a_box_shows_what_its_cycles_go_to() {
+    let runtime: Runtime = run_box("runtime", |socket, _, _stop| {
+        loop {
+            let runtime: Runtime = show(socket, "show runtime");
+            if runtime.cores[0].watched_cycles > 0 {
+                break runtime;
+            }
+        }
+    });
+    let core = &runtime.cores[0];
+    assert!(core.turns > 0 && core.idle_cycles > 0);
+    assert!((900..=1000).contains(&core.explained_permille), "{core:?}");
+    let steps: Vec<_> = core.steps.iter().map(|step| step.step.as_str()).collect();
+    assert_eq!(steps, stack::Step::ALL.map(stack::Step::name));
 }
 
 #[test]

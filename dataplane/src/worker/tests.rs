@@ -2,7 +2,7 @@ use super::*;
 use crate::mailbox::{Mailbox, mailbox};
 use crate::memory::{MemBuf, MemPort, MemWire, linear};
 use crate::testing::{Echo, FOREIGN, frame, port_info};
-use core::time::Duration;
+use stack::time::Duration;
 use stack::time::earlier;
 
 type EchoWorker = Worker<MemPort, Echo>;

@@ -11,7 +11,7 @@ use crate::recv_queue::Received;
 use crate::{Cx, DataSeq};
 use stack::tcp::Verdict;
 use stack::wire::tcp::Segment;
-use stack::{PacketBuf, Slice};
+use stack::{PacketBuf, Slice, Step};
 
 /// The longest mapping, and a segment that ends it and begins the next.
 const MAPPING_MAX: u32 = 2 * 65_535;
@@ -30,7 +30,9 @@ impl<B: PacketBuf> Connection<B> {
         self.dirty = true;
         self.couple(at);
         let subflow = &mut self.subflows[at];
+        let outer = cx.ledger.enter(Step::TcpIn);
         let verdict = subflow.tcb.input(&mut cx.stack(), seg);
+        cx.ledger.enter(outer);
         subflow.rate.on_ack(cx.now, &subflow.tcb);
         match verdict {
             Verdict::Dropped => {},
@@ -113,16 +115,26 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Moves what TCP has in order up to the connection.
     pub(super) fn receive(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let mut came = false;
         while let Some((_, slice)) = self.subflows[at].tcb.take() {
+            came = true;
             if self.mode == Mode::Fallback {
                 self.recv.append(slice);
             } else {
                 self.subflows[at].held.push(slice);
             }
         }
+        if !came && self.subflows[at].held.len == 0 {
+            self.subflows[at].uncovered_since = None;
+            return;
+        }
         self.place_held(cx, at);
         self.bound_held(cx, at);
-        self.renew_windows();
+        // The others' follow when the owner has taken what came.
+        let window = self.window();
+        if let Some(subflow) = self.subflows.get_mut(at) {
+            subflow.tcb.set_recv_room(window);
+        }
     }
 
     /// Gives the data held on a subflow its place in the connection, as far as mappings are known.
@@ -161,7 +173,7 @@ impl<B: PacketBuf> Connection<B> {
         let end = mapping.seq + mapping.len;
         while let Some((seq, slice)) = self.subflows[at].held.pop_before(end) {
             let dsn = crate::dsn::offset(mapping.dsn, i64::from(seq.distance(mapping.seq)));
-            self.place(cx, at, dsn, &slice);
+            self.place(cx, at, dsn, slice);
         }
         let subflow = &mut self.subflows[at];
         subflow.mappings.consume(subflow.held.start);
@@ -174,7 +186,7 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    fn place(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, slice: &Slice<B>) {
+    fn place(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, slice: Slice<B>) {
         // Nothing can follow the peer's DATA_FIN (RFC 8684 3.3.3).
         let edge = self
             .remote_fin

@@ -3,8 +3,8 @@
 use super::controls::Control;
 use super::{Connection, Mode, Output};
 use crate::Cx;
-use stack::PacketBuf;
 use stack::wire::tcp::{Flags, OptBytes, OutSegment};
+use stack::{PacketBuf, Step};
 
 impl<B: PacketBuf> Connection<B> {
     /// The next segment to send now; call until `None`.
@@ -28,7 +28,9 @@ impl<B: PacketBuf> Connection<B> {
         }
         let count = self.subflows.len();
         for step in 0..count {
-            let at = (self.turn + step) % count;
+            // The turn is one of the subflows', so this goes round once at most.
+            let at = self.turn + step;
+            let at = if at < count { at } else { at - count };
             let out = self.output_of(cx, at);
             if out.is_some() {
                 self.turn = at;
@@ -42,8 +44,10 @@ impl<B: PacketBuf> Connection<B> {
     fn output_of(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<Output<B>> {
         let mut control = self.next_control(at);
         let mut space = self.control_len(at, control);
+        let outer = cx.ledger.enter(Step::TcpOut);
         let tcb = &mut self.subflows[at].tcb;
         let mut segment = tcb.output(&mut cx.stack(), space);
+        cx.ledger.enter(outer);
         if segment.is_none() && control == Control::Handshake && self.is_ending_early(at) {
             control = Control::DataFin;
             space = self.control_len(at, control);

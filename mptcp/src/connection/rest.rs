@@ -166,7 +166,8 @@ impl<B: PacketBuf> Connection<B> {
         let is_open = is_open && *local_fin == LocalFin::Open && remote_fin.is_none();
         let closes = *remote_fin_accepted || close_at.is_some() || closed_at.is_some();
         let holds = send.len() > 0 || recv.held() > 0 || *joins_pending > 0 || *capped;
-        let owes = !outbox.is_empty() || !events.is_empty() || *capable_due || fail_answer.is_some();
+        let owes =
+            !outbox.is_empty() || !events.is_empty() || *capable_due || fail_answer.is_some();
         let rests = is_open && !closes && !holds && !owes && infinite.is_none();
         if !rests || !data_timer.is_idle() || subflows.is_empty() {
             return None;

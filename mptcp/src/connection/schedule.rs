@@ -190,15 +190,31 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// Sends the next piece of new data, if the peer's window holds it.
+    /// Sends the next piece of new data, if the peer's window holds it; and what follows, while the scheduler would choose
+    /// the same subflow for each. It is asked anew for the last that waits, so that it sees what was taken.
     fn give_new(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(len) = self.send.head_len() else {
             return false;
         };
-        let window = dsn::octets(self.send_edge, self.send.nxt());
         let Some(at) = self.pick(cx.now, Purpose::New, len, SlotSet::default()) else {
             return false;
         };
+        let option_len = self.data_option_len();
+        let mut given = self.give_next(cx, at, len);
+        while given
+            && self.scheduler.stays()
+            && self.send.waiting_pieces() > 1
+            && let Some(len) = self.send.head_len()
+            && self.subflows[at].has_space(len, option_len).0
+        {
+            given = self.give_next(cx, at, len);
+        }
+        given
+    }
+
+    /// Gives subflow `at` the next piece of new data, `len` octets, or what of it fits one segment and the peer's window.
+    fn give_next(&mut self, cx: &mut Cx<'_>, at: usize, len: usize) -> bool {
+        let window = dsn::octets(self.send_edge, self.send.nxt());
         let mut len = len.min(self.piece_max(at));
         if len > window {
             // A window that holds less than the piece is waited for, unless nothing else would open it.

@@ -116,13 +116,6 @@ impl Writer<'_> {
         }
     }
 
-    fn seq(&mut self, seq: WireSeq) {
-        match seq {
-            WireSeq::Low(low) => self.put(&low.to_be_bytes()),
-            WireSeq::Full(full) => self.put(&full.to_be_bytes()),
-        }
-    }
-
     fn capable(&mut self, needed: usize, capable: &Capable) {
         self.head(needed, Subtype::Capable, capable.version);
         self.put(&[capable.flags.0]);
@@ -200,8 +193,8 @@ impl Writer<'_> {
         }
     }
 
+    /// All data carries one: its octets are put together before they are appended.
     fn dss(&mut self, len: usize, dss: &Dss) {
-        self.head(len, Subtype::Dss, 0);
         let mut flags = match dss.data_ack {
             None => 0,
             Some(WireSeq::Low(_)) => DSS_ACK,
@@ -215,18 +208,35 @@ impl Writer<'_> {
                 }
                 | if mapping.data_fin { DSS_FIN } else { 0 };
         }
-        self.put(&[flags]);
+        let mut octets = [0; DSS_MAX];
+        let wire_len = u8::try_from(len).unwrap_or(0);
+        octets[..4].copy_from_slice(&[KIND_MPTCP, wire_len, (Subtype::Dss as u8) << 4, flags]);
+        let mut at = 4;
+        let mut put = |part: &[u8]| {
+            octets[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        };
+        let mut put_seq = |seq| match seq {
+            WireSeq::Low(low) => put(&low.to_be_bytes()),
+            WireSeq::Full(full) => put(&full.to_be_bytes()),
+        };
         if let Some(ack) = dss.data_ack {
-            self.seq(ack);
+            put_seq(ack);
         }
         if let Some(mapping) = dss.mapping {
-            self.seq(mapping.dsn);
-            self.put(&mapping.ssn.to_be_bytes());
-            self.put(&mapping.len.to_be_bytes());
-            self.checksum(mapping.checksum);
+            put_seq(mapping.dsn);
+            put(&mapping.ssn.to_be_bytes());
+            put(&mapping.len.to_be_bytes());
+            if let Some(checksum) = mapping.checksum {
+                put(&checksum.to_be_bytes());
+            }
         }
+        self.put(&octets[..len]);
     }
 }
+
+/// Octets of the longest DSS: with a checksum and both numbers whole.
+const DSS_MAX: usize = 28;
 
 /// A: a DATA_ACK is there.
 pub(super) const DSS_ACK: u8 = 0x01;

@@ -21,16 +21,16 @@ fn what_fills_the_gap_is_never_refused_for_what_lies_beyond_it() {
     let edge = start + 1000;
     for i in 1..5 {
         assert_eq!(
-            queue.insert(start + i * 10, &slice(vec![0; 5]), edge),
+            queue.insert(start + i * 10, slice(vec![0; 5]), edge),
             Received::OutOfOrder
         );
     }
     assert_eq!(
-        queue.insert(start + 60, &slice(vec![0; 5]), edge),
+        queue.insert(start + 60, slice(vec![0; 5]), edge),
         Received::Refused
     );
     assert_eq!(
-        queue.insert(start, &slice(vec![0; 10]), edge),
+        queue.insert(start, slice(vec![0; 10]), edge),
         Received::InOrder
     );
     assert_eq!(queue.next(), start + 15);
@@ -42,16 +42,16 @@ fn m15_nothing_beyond_the_window_is_taken() {
     let start = DataSeq(u64::MAX - 20);
     let mut queue = RecvQueue::new(start, 100);
     assert_eq!(
-        queue.insert(start, &slice(octets(0, 50)), start + 30),
+        queue.insert(start, slice(octets(0, 50)), start + 30),
         Received::InOrder
     );
     assert_eq!(queue.next(), start + 30);
     assert_eq!(
-        queue.insert(start + 30, &slice(octets(30, 50)), start + 30),
+        queue.insert(start + 30, slice(octets(30, 50)), start + 30),
         Received::Refused
     );
     assert_eq!(
-        queue.insert(start, &slice(octets(0, 30)), start + 30),
+        queue.insert(start, slice(octets(0, 30)), start + 30),
         Received::Duplicate
     );
     assert_eq!(drain(&mut queue), octets(0, 30));
@@ -74,7 +74,7 @@ proptest! {
         let all = (0..300).step_by(50).map(|at| (at, 50));
         for (i, (at, len)) in parts.into_iter().chain(all).enumerate() {
             let end = (at + len).min(300);
-            queue.insert(start + at as u64, &slice(octets(at, end)), edge);
+            queue.insert(start + at as u64, slice(octets(at, end)), edge);
             let held: usize = queue.ahead.iter().map(|(_, piece)| piece.len()).sum();
             prop_assert_eq!(held, queue.ahead_len);
             if takes.get(i).copied().unwrap_or(true) {

@@ -119,6 +119,17 @@ impl Scheduler {
         }
     }
 
+    /// Whether the subflow that was picked last for new data would be picked again as long as it has space, whatever else
+    /// changes.
+    #[must_use]
+    pub const fn stays(&self) -> bool {
+        match self {
+            Self::LowestRtt(_) => true,
+            Self::Overflow(scheduler) => scheduler.stays(),
+            _ => false,
+        }
+    }
+
     /// Whether each piece goes out on every subflow.
     #[must_use]
     pub const fn is_redundant(&self) -> bool {

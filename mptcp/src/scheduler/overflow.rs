@@ -34,6 +34,8 @@ pub struct Overflow {
     /// When those at the limit were last needed.
     needed_at: Instant,
     activations: u64,
+    /// The last piece was new and went to one of the cheapest: no other is preferred to that while it has space.
+    stays: bool,
 }
 
 impl Overflow {
@@ -49,6 +51,10 @@ impl Overflow {
     #[must_use]
     pub const fn activations(&self) -> u64 {
         self.activations
+    }
+
+    pub(super) const fn stays(&self) -> bool {
+        self.stays
     }
 
     /// Moves the limit up or down.
@@ -105,6 +111,7 @@ impl Schedule for Overflow {
     fn pick(&mut self, demand: &Demand, candidates: &[Candidate]) -> Option<SubflowId> {
         let eligible = || eligible(candidates);
         let base = eligible().map(|candidate| candidate.cost).min()?;
+        self.stays = false;
         if demand.purpose == Purpose::New {
             self.renew(demand, candidates, base);
         }
@@ -124,6 +131,7 @@ impl Schedule for Overflow {
         if best.cost == self.limit {
             self.needed_at = demand.now;
         }
+        self.stays = demand.purpose == Purpose::New && best.cost == base;
         Some(best.id)
     }
 }

@@ -219,6 +219,7 @@ impl Player {
             rng: &mut self.rng,
             tcp: &mut self.tcp,
             mptcp: &mut self.mptcp,
+            ledger: &mut stack::Ledger::default(),
         };
         act(self.conn.as_mut().expect("a connection"), &mut cx)
     }
@@ -405,6 +406,7 @@ impl Player {
             rng: &mut self.rng,
             tcp: &mut self.tcp,
             mptcp: &mut self.mptcp,
+            ledger: &mut stack::Ledger::default(),
         };
         let tcb = Tcb::new(agreed, self.now);
         let mut conn = Connection::new(&mut cx, &params, tcb, seg.tuple);

@@ -59,6 +59,7 @@ impl End {
             rng,
             tcp: &mut tcp,
             mptcp: &mut mptcp,
+            ledger: &mut stack::Ledger::default(),
         };
         let conn = Connection::new(&mut cx, &params, tcb, tuple);
         Self {
@@ -91,6 +92,7 @@ impl End {
             rng,
             tcp: &mut self.tcp,
             mptcp: &mut self.mptcp,
+            ledger: &mut stack::Ledger::default(),
         };
         act(&mut self.conn, &mut cx)
     }

@@ -80,7 +80,7 @@ impl<B: PacketBuf> Net<B> {
             ttl: 64,
         };
         let mut header = Header::default();
-        self.push_ip(&mut header, &hop, src, packet.src, protocol, l4_len, ip);
+        self.push_ip(&mut header, &hop, (src, packet.src), protocol, l4_len, ip);
         header.push(&icmp);
         let frame = Frame {
             port: hop.port,

@@ -106,7 +106,7 @@ impl<B: PacketBuf> Net<B> {
             ttl: 64,
         };
         let mut header = Header::default();
-        self.push_ip(&mut header, &hop, src, dst, protocol, l4.len(), ip);
+        self.push_ip(&mut header, &hop, (src, dst), protocol, l4.len(), ip);
         header.push(&icmp);
         let frame = Frame {
             port: hop.port,

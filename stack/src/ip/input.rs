@@ -2,6 +2,7 @@
 
 use super::address::{is_group, is_host, is_routed_group};
 use super::link::{Tags, link_len};
+use super::output::place_of;
 use super::packet::{Ingress, Opaque, Packet, TcpArrival};
 use super::sight::{Sight, sight};
 use super::{Net, RxChecksum};
@@ -15,11 +16,22 @@ use crate::{Counter, Cx, Tally};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whom a packet is for.
+#[derive(Clone, Copy, Debug)]
 enum Whose {
     /// One of our addresses.
     Ours,
     /// A host that we route to.
     Transit,
+}
+
+/// What was found of TCP packets between two addresses. It holds until the configuration changes, and with it the whole
+/// [`Net`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    port: PortId,
+    src: IpAddr,
+    dst: IpAddr,
+    whose: Whose,
 }
 
 impl<B: PacketBuf> Net<B> {
@@ -122,7 +134,11 @@ impl<B: PacketBuf> Net<B> {
             self.input_ndp(cx, &packet, out);
             return Ingress::Done;
         }
-        let whose = match self.whose(&packet, group) {
+        let judged = match packet.protocol {
+            TCP if !group => self.whose_segment(&packet),
+            _ => self.whose(&packet, group),
+        };
+        let whose = match judged {
             Ok(whose) => whose,
             Err(counter) => return drop_as(cx, counter),
         };
@@ -140,6 +156,25 @@ impl<B: PacketBuf> Net<B> {
             },
             _ => opaque(packet, Counter::DropUnread),
         }
+    }
+
+    /// [`whose`](Self::whose) of TCP to one station. Most packets are like one before.
+    fn whose_segment(&mut self, packet: &Packet<B>) -> Result<Whose, Counter> {
+        let Packet { port, src, dst, .. } = *packet;
+        let place = place_of(src, None) ^ place_of(dst, None);
+        if let Some(judged) = &self.judged[place]
+            && (judged.port, judged.src, judged.dst) == (port, src, dst)
+        {
+            return Ok(judged.whose);
+        }
+        let whose = self.whose(packet, false)?;
+        self.judged[place] = Some(Judged {
+            port,
+            src,
+            dst,
+            whose,
+        });
+        Ok(whose)
     }
 
     /// RFC 1812 5.2.3, 5.3.4 to 5.3.7: who may send, what stays on its link, what is for a group.
@@ -214,7 +249,14 @@ impl<B: PacketBuf> Net<B> {
         local: bool,
     ) -> Ingress<B> {
         let l4 = packet.l4_slice();
-        match tcp::parse(l4, packet.src, packet.dst, packet.tos, checksum) {
+        let parsed = tcp::parse(l4, packet.src, packet.dst, packet.tos, checksum);
+        if checksum == RxChecksum::Unknown
+            && let Ok(segment) = &parsed
+        {
+            let read = u64::try_from(segment.payload.len()).unwrap_or(u64::MAX);
+            cx.counters.add(Counter::PayloadSummed, read);
+        }
+        match parsed {
             Ok(segment) => Ingress::Tcp(TcpArrival {
                 segment,
                 packet,
@@ -268,7 +310,11 @@ fn parse_ipv4<B: PacketBuf>(
     if fixed[0] >> 4 != 4 || header_len < IPV4_MIN || total < header_len || total > bytes.len() {
         return Err(Counter::DropMalformed);
     }
-    if !Sum::of(&bytes[..header_len]).is_intact() {
+    let sum = match header_len {
+        IPV4_MIN => Sum::of_ipv4(fixed),
+        len => Sum::of(&bytes[..len]),
+    };
+    if !sum.is_intact() {
         return Err(Counter::DropChecksum);
     }
     let addr = |at: usize| Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);

@@ -45,6 +45,7 @@ use crate::{Counter, Cx};
 use address::{AddressSet, Interface};
 use bridge::Bridge;
 use core::net::IpAddr;
+use input::Judged;
 use ipnet::IpNet;
 use isolated::Isolated;
 use limit::TokenBucket;
@@ -80,6 +81,8 @@ pub struct Net<B> {
     neighbors: Neighbors<B>,
     /// Direct-mapped: where the last packets to each destination went.
     cache: Box<[Cached]>,
+    /// Direct-mapped: for whom the last TCP packets between two addresses were.
+    judged: Box<[Option<Judged>]>,
     errors: TokenBucket,
     answers: TokenBucket,
     /// The identification of the next IPv4 packet of our own.
@@ -101,6 +104,7 @@ impl<B: PacketBuf> Net<B> {
             bridge: None,
             neighbors: Neighbors::new(),
             cache: vec![Cached::EMPTY; output::CACHE_LEN].into_boxed_slice(),
+            judged: vec![None; output::CACHE_LEN].into_boxed_slice(),
             errors: TokenBucket::new(ERRORS.0, ERRORS.1),
             answers: TokenBucket::new(ANSWERS.0, ANSWERS.1),
             next_id: 0,

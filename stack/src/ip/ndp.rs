@@ -269,7 +269,7 @@ fn emit<B: PacketBuf>(
         tos: 0,
         ttl: HOP_LIMIT,
     };
-    push_ipv6(&mut header, src, dst, ICMPV6, body.len(), ip);
+    push_ipv6(&mut header, (src, dst), ICMPV6, body.len(), ip);
     header.push(&body);
     Frame {
         port: interface.port,

@@ -7,11 +7,11 @@ use super::link::{Tags, link_len};
 use super::neighbor::{Held, Resolution, Solicit};
 use super::packet::{IpOut, Packet};
 use super::route::Target;
-use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice};
+use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice, chain_len};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::time::Instant;
-use crate::wire::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
+use crate::wire::ip::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
 use crate::wire::tcp::{self, OutSegment};
 use crate::{Counter, Cx};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -108,25 +108,45 @@ impl<B: PacketBuf> Net<B> {
             cx.counters.count(Counter::DropNoRoute);
             return;
         };
-        let l4_len = tcp::header_len(&segment.options) + crate::buf::chain_len(&segment.payload);
-        let mut frame = Frame {
+        let unread = segment.payload.iter().filter(|s| s.known_sum().is_none());
+        let unread: usize = unread.map(Slice::len).sum();
+        if unread > 0 {
+            let read = u64::try_from(unread).unwrap_or(u64::MAX);
+            cx.counters.add(Counter::PayloadSummed, read);
+        }
+        // The frame is built where it will lie.
+        out.push(Frame {
             port: hop.port,
             header: Header::default(),
             payload: Chain::new(),
+        });
+        let Some(frame) = out.last_mut() else {
+            return;
         };
         let header = &mut frame.header;
+        push_link(header, &hop, tuple.dst);
+        let l3 = header.len();
+        header.reserve(ip_len(tuple.dst));
+        let l4 = header.len();
+        tcp::emit(&segment, tuple, header);
+        let l4_len = header.len() - l4 + chain_len(&segment.payload);
+        if l4 - l3 + l4_len > usize::from(hop.mtu) {
+            out.pop();
+            cx.counters.count(Counter::DropTooBig);
+            return;
+        }
         let ip = IpOut {
             tos: ip.tos | if segment.ect { ECT0 } else { 0 },
             ..ip
         };
-        self.push_ip(header, &hop, tuple.src, tuple.dst, TCP, l4_len, ip);
-        tcp::emit(&segment, tuple, header);
+        let bytes = &mut header.bytes_mut()[l3..l4];
+        self.write_ip(bytes, (tuple.src, tuple.dst), TCP, l4_len, ip);
         frame.payload = segment.payload;
-        if frame.len() > hop.link_len() + usize::from(hop.mtu) {
-            cx.counters.count(Counter::DropTooBig);
-            return;
+        if hop.dst_mac.is_none()
+            && let Some(frame) = out.pop()
+        {
+            self.hold(cx, &hop, frame, None);
         }
-        self.transmit(cx, &hop, frame, None, out);
     }
 
     /// The way of a packet from `src` to `dst`; asks for the neighbor if need be. `None` if there is no route.
@@ -218,6 +238,7 @@ impl<B: PacketBuf> Net<B> {
 
     /// Sends `frame`, whose header begins as [`push_link`] wrote it, or keeps it until the neighbor answers.
     /// `original` is quoted to its sender if the neighbor does not.
+    #[inline]
     pub(super) fn transmit(
         &mut self,
         cx: &mut Cx<'_>,
@@ -228,8 +249,13 @@ impl<B: PacketBuf> Net<B> {
     ) {
         if hop.dst_mac.is_some() {
             out.push(frame);
-            return;
+        } else {
+            self.hold(cx, hop, frame, original);
         }
+    }
+
+    /// Keeps `frame` until the neighbor answers.
+    fn hold(&mut self, cx: &mut Cx<'_>, hop: &Hop, frame: Frame<B>, original: Option<Packet<B>>) {
         let dropped = self.neighbors.hold(Held {
             key: (hop.port, hop.next),
             frame,
@@ -239,32 +265,55 @@ impl<B: PacketBuf> Net<B> {
     }
 
     /// Begins a packet of our own: Ethernet and IP headers for `l4_len` octets of `protocol`.
-    #[expect(clippy::too_many_arguments, reason = "the fields of an IP header")]
     pub(super) fn push_ip(
         &mut self,
         header: &mut Header,
         hop: &Hop,
-        src: IpAddr,
-        dst: IpAddr,
+        (src, dst): (IpAddr, IpAddr),
         protocol: u8,
         l4_len: usize,
         ip: IpOut,
     ) {
         push_link(header, hop, dst);
+        let bytes = header.reserve(ip_len(dst));
+        self.write_ip(bytes, (src, dst), protocol, l4_len, ip);
+    }
+
+    /// Writes the IP header of a packet of our own into `bytes`, which are zero and [`ip_len`] many.
+    fn write_ip(
+        &mut self,
+        bytes: &mut [u8],
+        (src, dst): (IpAddr, IpAddr),
+        protocol: u8,
+        l4_len: usize,
+        ip: IpOut,
+    ) {
         match (src, dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 self.next_id = self.next_id.wrapping_add(1);
-                push_ipv4(header, src, dst, protocol, l4_len, ip, self.next_id);
+                if let Some(bytes) = bytes.first_chunk_mut() {
+                    write_ipv4(bytes, (src, dst), protocol, l4_len, ip, self.next_id);
+                }
             },
-            (IpAddr::V6(src), IpAddr::V6(dst)) => push_ipv6(header, src, dst, protocol, l4_len, ip),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                write_ipv6(bytes, (src, dst), protocol, l4_len, ip);
+            },
             // A tuple is of one family: this packet would be no use to anybody.
             _ => {},
         }
     }
 }
 
+/// Octets of the IP header of a packet of our own to `dst`.
+const fn ip_len(dst: IpAddr) -> usize {
+    match dst {
+        IpAddr::V4(_) => IPV4_MIN,
+        IpAddr::V6(_) => IPV6,
+    }
+}
+
 /// The place of `dst` in the route cache: each domain has its own, so that paths to one address do not displace each other.
-fn place_of(dst: IpAddr, domain: Domain) -> usize {
+pub(super) fn place_of(dst: IpAddr, domain: Domain) -> usize {
     let bits = match dst {
         IpAddr::V4(addr) => u64::from(addr.to_bits()),
         IpAddr::V6(addr) => {
@@ -299,23 +348,25 @@ pub(super) fn push_ethernet(
     tags: Tags,
     ethertype: u16,
 ) {
-    header.push(&to);
-    header.push(&from);
-    header.push(tags.octets());
+    let mut stations = [0; ETHERNET - 2];
+    stations[..6].copy_from_slice(&to);
+    stations[6..].copy_from_slice(&from);
+    header.push(&stations);
+    if tags.len() > 0 {
+        header.push(tags.octets());
+    }
     header.push(&ethertype.to_be_bytes());
 }
 
 /// RFC 791 3.1, with DF set: nothing of ours is fragmented on its way.
-fn push_ipv4(
-    header: &mut Header,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+fn write_ipv4(
+    bytes: &mut [u8; IPV4_MIN],
+    (src, dst): (Ipv4Addr, Ipv4Addr),
     protocol: u8,
     l4_len: usize,
     ip: IpOut,
     id: u16,
 ) {
-    let bytes = header.reserve(IPV4_MIN);
     bytes[0] = 0x45;
     bytes[1] = ip.tos;
     bytes[2..4].copy_from_slice(&length(IPV4_MIN + l4_len));
@@ -325,20 +376,29 @@ fn push_ipv4(
     bytes[9] = protocol;
     bytes[12..16].copy_from_slice(&src.octets());
     bytes[16..20].copy_from_slice(&dst.octets());
-    let checksum = Sum::of(bytes).checksum();
+    let checksum = Sum::of_ipv4(bytes).checksum();
     bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
-/// RFC 8200 3.
+/// The same of IPv6.
 pub(super) fn push_ipv6(
     header: &mut Header,
-    src: Ipv6Addr,
-    dst: Ipv6Addr,
+    addrs: (Ipv6Addr, Ipv6Addr),
     next_header: u8,
     l4_len: usize,
     ip: IpOut,
 ) {
-    let bytes = header.reserve(IPV6);
+    write_ipv6(header.reserve(IPV6), addrs, next_header, l4_len, ip);
+}
+
+/// RFC 8200 3.
+fn write_ipv6(
+    bytes: &mut [u8],
+    (src, dst): (Ipv6Addr, Ipv6Addr),
+    next_header: u8,
+    l4_len: usize,
+    ip: IpOut,
+) {
     bytes[0] = 0x60 | (ip.tos >> 4);
     bytes[1] = ip.tos << 4;
     bytes[4..6].copy_from_slice(&length(l4_len));

@@ -292,7 +292,12 @@ impl<B: PacketBuf> Tcb<B> {
                 seg.payload.slice(0..(len - cut) as usize)
             };
             self.rcv.mss = self.rcv.mss.max(u16::try_from(len).unwrap_or(u16::MAX));
-            let held_max = self.rcv.held_max();
+            // What is in order is never refused for it.
+            let held_max = if seg.seq > nxt {
+                self.rcv.held_max()
+            } else {
+                0
+            };
             let arrival = self.rcv.queue.insert(seg.seq, payload, held_max);
             self.rcv.octets += u64::from(self.rcv.queue.nxt() - nxt);
             self.on_arrival(cx, arrival);

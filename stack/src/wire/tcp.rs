@@ -6,7 +6,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use emit::{emit, header_len, options_len};
+pub use emit::{emit, options_len};
 pub use opt_bytes::{OptBytes, OptionsFull};
 pub(crate) use parse::HEADER_MIN;
 pub use parse::{ParseError, parse, parse_options};

@@ -11,8 +11,8 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::prctl::set_timerslack;
 use nix::sys::time::TimeSpec;
 use stack::Instant;
+use stack::time::Duration;
 use stack::time::earlier;
-use std::time::Duration;
 use testbed::link::Link;
 
 /// Frames read from an interface before those due are sent.
@@ -88,7 +88,7 @@ impl Bridge {
             let Some(received) = self.interfaces[way].receive()? else {
                 return Ok(count);
             };
-            let arrival = self.clock.now() - received.age;
+            let arrival = self.clock.now() - received.age.into();
             direction.last_arrival = direction.last_arrival.max(arrival);
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.clear();
@@ -135,7 +135,11 @@ impl Bridge {
         }
         let mut wait =
             [0, 1].map(|way| PollFd::new(self.interfaces[way].descriptor(), PollFlags::POLLIN));
-        match ppoll(&mut wait, Some(TimeSpec::from(time)), None) {
+        match ppoll(
+            &mut wait,
+            Some(TimeSpec::from(std::time::Duration::from(time))),
+            None,
+        ) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(error).context("waiting for frames"),
         }
@@ -166,7 +170,7 @@ impl Bridge {
             }
         };
         Report {
-            seconds: self.elapsed().as_secs_f64(),
+            seconds: std::time::Duration::from(self.elapsed()).as_secs_f64(),
             ways: [way(0), way(1)],
         }
     }

@@ -1,6 +1,6 @@
 //! How late frames left: counted in buckets a sixteenth wide, so that a percentile is right within 7 %.
 
-use std::time::Duration;
+use stack::time::Duration;
 
 /// Buckets to the doubling.
 const FINE: usize = 16;

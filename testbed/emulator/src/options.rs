@@ -1,8 +1,8 @@
 //! The command line.
 
 use clap::Parser;
+use stack::time::Duration;
 use std::str::FromStr;
-use std::time::Duration;
 use testbed::link::{MILLION, Shape};
 
 /// Emulates a link between two network interfaces: what comes in by one leaves by the other, as the options say.

@@ -2,8 +2,8 @@
 
 use crate::histogram::Histogram;
 use serde::Serialize;
+use stack::time::Duration;
 use std::io::{self, Write};
-use std::time::Duration;
 
 /// Both directions since the start.
 #[derive(Serialize)]

@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         let len = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());
         let (frame, tail) = tail.split_at(len);
         rest = tail;
-        now = now + core::time::Duration::from_millis(u64::from(*millis) * 10);
+        now = now + stack::time::Duration::from_millis(u64::from(*millis) * 10);
         let mut cx = Cx {
             now,
             rng: &mut rng,

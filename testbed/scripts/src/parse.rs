@@ -4,6 +4,7 @@ mod line;
 mod options;
 
 use crate::script::{Event, Flow, Script, Settings};
+use stack::time::Duration;
 use std::fmt;
 use winnow::ModalResult;
 use winnow::ascii::{dec_int, dec_uint, hex_digit1, space0};
@@ -117,7 +118,7 @@ fn setting(input: &mut &str) -> ModalResult<Head> {
         "join" => |settings, value| settings.join = value != 0,
         "inbound" => |settings, value| settings.inbound = value != 0,
         "tolerance-ms" => {
-            |settings, value| settings.tolerance = std::time::Duration::from_millis(value.into())
+            |settings, value| settings.tolerance = Duration::from_millis(value.into())
         },
         _ => {
             return needs(

@@ -133,7 +133,7 @@ fn one(options: &Options) -> Result<bool> {
         println!("{name:<8} {}", list.join(", "));
     }
     let path = write(options, &format!("seed-{seed}.pcapng"), outcome.file)?;
-    let seconds = outcome.lasted.as_secs_f64();
+    let seconds = std::time::Duration::from(outcome.lasted).as_secs_f64();
     println!(
         "{} frames seen in {seconds:.3} s of virtual time, trace {:016x}: {}",
         outcome.frames,

@@ -244,7 +244,7 @@ impl World {
             .filter(|end| end.flow == flow)
             .map(one)
             .collect();
-        let seconds = self.now.since(START).as_secs_f64();
+        let seconds = core::time::Duration::from(self.now.since(START)).as_secs_f64();
         format!("client {}; server {}; at {seconds:.3} s", ends[0], ends[1])
     }
 

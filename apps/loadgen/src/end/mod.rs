@@ -19,8 +19,8 @@ use stack::tcp::{Agreed, Tcb};
 use stack::time::earlier;
 use stack::wire::tcp::{OptBytes, OutSegment, Segment};
 use stack::{
-    Alarm, FlowKey, FlowTable, Frame, Instant, PacketBuf, PortId, Rng, Side, Slab, Tally, Tuple,
-    Wheel,
+    Alarm, FlowKey, FlowTable, Frame, Instant, Ledger, PacketBuf, PortId, Rng, Side, Slab, Tally,
+    Tuple, Wheel,
 };
 use std::rc::Rc;
 
@@ -83,6 +83,7 @@ struct Tools {
     rng: Rng,
     tcp: Tally<stack::Counter>,
     mptcp: Tally<mptcp::Counter>,
+    ledger: Ledger,
 }
 
 impl Tools {
@@ -92,6 +93,7 @@ impl Tools {
             rng: &mut self.rng,
             tcp: &mut self.tcp,
             mptcp: &mut self.mptcp,
+            ledger: &mut self.ledger,
         }
     }
 }
@@ -154,6 +156,7 @@ impl<B: PacketBuf> End<B> {
                 rng,
                 tcp: Tally::default(),
                 mptcp: Tally::default(),
+                ledger: Ledger::default(),
             },
         })
     }

@@ -1,7 +1,7 @@
 //! When requests begin, and how everything is closed at the end.
 
-use core::time::Duration;
 use stack::slab::Handle;
+use stack::time::Duration;
 use stack::{Frame, Instant, PacketBuf};
 
 use super::{Conn, End, Hosts, Stage, Work};

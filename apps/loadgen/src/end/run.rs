@@ -1,8 +1,8 @@
 //! One connection's turn: timers, what the hosts do, what leaves, and whether it is over.
 
-use core::time::Duration;
 use stack::ip::IpOut;
 use stack::slab::Handle;
+use stack::time::Duration;
 use stack::time::earlier;
 use stack::wire::tcp::OptBytes;
 use stack::{Frame, Instant, PacketBuf};

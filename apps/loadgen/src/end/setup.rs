@@ -1,11 +1,11 @@
 //! How a connection begins: SYN and SYN+ACK, at either end.
 
-use core::time::Duration;
 use mptcp::connection::{Connection, Limits, Params, SubflowId};
 use mptcp::handshake::capable::{self, Terms};
 use mptcp::{Key, MpOption, Role as MpRole, Version};
 use stack::slab::Handle;
 use stack::tcp::handshake::{Accepting, Offer, Opening};
+use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes, Segment, Timestamps};
 use stack::{Frame, Instant, PacketBuf, Tuple};
 

@@ -1,7 +1,7 @@
 //! What stands between the hosts and the Internet, at the customer's edge: translation and the firewall.
 
 use core::net::{IpAddr, SocketAddrV4};
-use core::time::Duration;
+use stack::time::Duration;
 
 use ipnet::IpNet;
 use stack::ip::Endpoint;

@@ -1,7 +1,7 @@
 //! The ports: names, devices, roles and addresses.
 
 use core::net::IpAddr;
-use core::time::Duration;
+use stack::time::Duration;
 
 use ipnet::IpNet;
 

@@ -163,6 +163,7 @@ impl MpHost {
             rng,
             tcp,
             mptcp,
+            ledger: &mut stack::Ledger::default(),
         };
         connection.as_mut().unwrap().abort(cx);
     }
@@ -207,6 +208,7 @@ impl MpHost {
                 rng,
                 tcp,
                 mptcp,
+                ledger: &mut stack::Ledger::default(),
             };
             connection.as_mut().unwrap().input(cx, id, segment);
         } else if let Some(at) = self
@@ -231,6 +233,7 @@ impl MpHost {
             rng: &mut self.rng,
             tcp: &mut self.tcp,
             mptcp: &mut self.mptcp,
+            ledger: &mut stack::Ledger::default(),
         };
         match first.opening.input(&mut cx.stack(), segment) {
             OpenVerdict::Answered(_) if self.silent => {},
@@ -268,6 +271,7 @@ impl MpHost {
             rng: &mut self.rng,
             tcp: &mut self.tcp,
             mptcp: &mut self.mptcp,
+            ledger: &mut stack::Ledger::default(),
         };
         let connection = self.connection.as_mut().unwrap();
         if segment.flags.has(Flags::RST) {
@@ -308,6 +312,7 @@ impl MpHost {
             rng: &mut self.rng,
             tcp: &mut self.tcp,
             mptcp: &mut self.mptcp,
+            ledger: &mut stack::Ledger::default(),
         };
         let connection = self.connection.as_mut().unwrap();
         let Ok(open) = connection.open_join(&mut cx, opening, (dst, dst_port), AddrId(1), false)
@@ -424,6 +429,7 @@ impl Node for MpHost {
                     rng,
                     tcp,
                     mptcp,
+                    ledger: &mut stack::Ledger::default(),
                 };
                 let connection = connection.as_mut().unwrap();
                 if connection.next_deadline().is_some_and(|at| at <= now) {

@@ -34,6 +34,11 @@ impl<B: PacketBuf> Sender<B> {
         let flight = self.queue.flight();
         let wnd = self.wnd;
         let advanced = seg.ack > una;
+        if !advanced && seg.ack == una && self.is_at_rest() && seg.options.sack.is_empty() {
+            // Most data of a peer whom we send nothing.
+            self.take_window(seg);
+            return Acked::default();
+        }
         let mut receipt = Receipt {
             now: cx.now,
             answers: None,
@@ -54,12 +59,7 @@ impl<B: PacketBuf> Sender<B> {
             self.octets_acked += u64::from(news.acked);
             self.renew_marks();
         }
-        self.update_window(seg);
-        self.unanswered_probes = 0;
-        if self.wnd == 0 {
-            // RFC 9293 3.8.6.1: who answers with a closed window is alive.
-            self.consecutive_rtos = 0;
-        }
+        self.take_window(seg);
         self.take_blocks(seg, &receipt, &mut news);
         self.measure(cx.now, advanced, &news, echoed);
         // RFC 5681 2: a duplicate ACK carries nothing, changes nothing, and something is outstanding.
@@ -85,6 +85,22 @@ impl<B: PacketBuf> Sender<B> {
             payload: news.acked,
             advanced,
             reorder_at,
+        }
+    }
+
+    /// Whether nothing is outstanding, repaired or asked for, so that an acknowledgment of what is acknowledged already is
+    /// about the window alone.
+    fn is_at_rest(&self) -> bool {
+        self.queue.flight() == 0 && self.recovery.mode == Mode::Open && self.tlp.end.is_none()
+    }
+
+    /// The window of an acknowledgment that is not an old one.
+    fn take_window(&mut self, seg: &Segment<B>) {
+        self.update_window(seg);
+        self.unanswered_probes = 0;
+        if self.wnd == 0 {
+            // RFC 9293 3.8.6.1: who answers with a closed window is alive.
+            self.consecutive_rtos = 0;
         }
     }
 

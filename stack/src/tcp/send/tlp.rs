@@ -23,7 +23,7 @@ const PTO_MIN: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug)]
 pub(in crate::tcp) struct Tlp {
     /// TLP.end_seq: SND.NXT after the probe whose answer is not complete.
-    end: Option<SeqNum>,
+    pub(super) end: Option<SeqNum>,
     /// FlightSize when it was sent, in octets.
     flight: u32,
     /// TLP.is_retrans.
@@ -73,7 +73,7 @@ impl<B: PacketBuf> Sender<B> {
     /// When to probe if nothing happens until then (7.2), where the retransmission timer expires at `rto_at`. There is no
     /// row for a connection without SRTT: it has not met the second condition of 7.3.
     pub(in crate::tcp) fn probe_at(&self, now: Instant, rto_at: Instant) -> Option<Instant> {
-        let srtt = self.rtt.srtt().filter(|_| self.may_probe())?;
+        let srtt = self.may_probe().then(|| self.rtt.srtt())??;
         let mut pto = (srtt * 2).max(PTO_MIN);
         if self.queue.sent() == 1 {
             pto += MAX_ACK_DELAY;

@@ -1,6 +1,6 @@
 //! From an [`OutSegment`] to octets.
 
-use super::{OPTIONS_MAX, OptBytes, Options, OutSegment, kind};
+use super::{OPTIONS_MAX, Options, OutSegment, kind};
 use crate::buf::{Header, PacketBuf, Slice, chain_len};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
@@ -19,27 +19,14 @@ pub fn options_len(options: &Options) -> usize {
     }
 }
 
-/// Octets of the TCP header that [`emit`] writes for `options`.
-#[must_use]
-pub fn header_len(options: &Options) -> usize {
-    let len = options_len(options);
-    // What does not fit is left out: only the layout itself tells what.
-    HEADER_MIN
-        + if len > OPTIONS_MAX {
-            layout(options).len()
-        } else {
-            len
-        }
-}
-
 /// Appends the TCP header of `segment` with options and checksum. Does not read the payload where its sum is known.
 ///
 /// Options are padded with NOPs to multiples of four as everybody does; where they do not fit so, they stand
 /// unpadded (timestamps 10 + ADD_ADDR with an IPv6 address and port 30 = 40). Those that do not fit even so are left
 /// out: callers ask [`options_len`] before.
 pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut Header) {
-    let options = layout(&segment.options);
-    let len = HEADER_MIN + options.len();
+    let room = &mut header.spare()[HEADER_MIN..HEADER_MIN + OPTIONS_MAX];
+    let len = HEADER_MIN + lay_out(&segment.options, room);
     let payload_len = chain_len(&segment.payload);
     let bytes = header.reserve(len);
     bytes[0..2].copy_from_slice(&tuple.src_port.to_be_bytes());
@@ -49,42 +36,41 @@ pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut H
     bytes[12] = u8::try_from(len / 4).unwrap_or(0) << 4;
     bytes[13] = segment.flags.0;
     bytes[14..16].copy_from_slice(&segment.wnd.to_be_bytes());
-    bytes[HEADER_MIN..].copy_from_slice(&options);
     let head = pseudo_header(tuple.src, tuple.dst, TCP, len + payload_len).then(Sum::of(bytes));
     let sum = segment.payload.iter().map(Slice::sum).fold(head, Sum::then);
     bytes[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
 }
 
-/// The option octets as they go onto the wire, a multiple of four.
-fn layout(options: &Options) -> OptBytes {
+/// Writes the option octets as they go onto the wire to the front of `room`: how many, a multiple of four.
+fn lay_out(options: &Options, room: &mut [u8]) -> usize {
     let aligned = layout_len(options, true) <= OPTIONS_MAX;
     debug_assert!(
         aligned || layout_len(options, false) <= OPTIONS_MAX,
         "{options:?} do not fit"
     );
     let mut out = Layout {
-        bytes: OptBytes::new(),
+        room,
+        len: 0,
         aligned,
     };
     if let Some(mss) = options.mss {
         let [a, b] = mss.to_be_bytes();
         out.put(0, &[kind::MSS, 4, a, b]);
     }
-    let mut ts = [0; 10];
+    // SACK-permitted takes the place of the timestamps' two NOPs, as every stack lays out its SYN.
+    let before_ts = if options.sack_permitted {
+        let nops = if options.ts.is_some() { 0 } else { 2 };
+        out.put(nops, &[kind::SACK_PERMITTED, 2]);
+        0
+    } else {
+        2
+    };
     if let Some(stamps) = options.ts {
+        let mut ts = [0; 10];
         ts[..2].copy_from_slice(&[kind::TIMESTAMPS, 10]);
         ts[2..6].copy_from_slice(&stamps.val.to_be_bytes());
         ts[6..].copy_from_slice(&stamps.ecr.to_be_bytes());
-    }
-    // SACK-permitted takes the place of the timestamps' two NOPs, as every stack lays out its SYN.
-    match (options.sack_permitted, options.ts.is_some()) {
-        (true, true) => {
-            out.put(0, &[kind::SACK_PERMITTED, 2]);
-            out.put(0, &ts);
-        },
-        (true, false) => out.put(2, &[kind::SACK_PERMITTED, 2]),
-        (false, true) => out.put(2, &ts),
-        (false, false) => {},
+        out.put(before_ts, &ts);
     }
     if let Some(shift) = options.wscale {
         out.put(1, &[kind::WSCALE, 3, shift]);
@@ -101,30 +87,32 @@ fn layout(options: &Options) -> OptBytes {
         out.put(2, &sack[..len]);
     }
     out.put(0, &options.mptcp);
-    let padding = out.bytes.len().next_multiple_of(4) - out.bytes.len();
+    let padding = out.len.next_multiple_of(4) - out.len;
     out.put(0, &[kind::NOP; 3][..padding]);
-    out.bytes
+    out.len
 }
 
-struct Layout {
-    bytes: OptBytes,
+struct Layout<'a> {
+    room: &'a mut [u8],
+    len: usize,
     aligned: bool,
 }
 
-impl Layout {
+impl Layout<'_> {
     /// Appends `option` after `nops` NOPs, which are left out where alignment is; nothing if it does not fit.
     fn put(&mut self, nops: usize, option: &[u8]) {
         let nops = if self.aligned { nops } else { 0 };
-        if nops + option.len() <= self.bytes.remaining_capacity() {
-            for octets in [&[kind::NOP; 2][..nops], option] {
-                let fits = self.bytes.try_extend_from_slice(octets);
-                debug_assert!(fits.is_ok(), "there is room");
-            }
+        let end = self.len + nops + option.len();
+        if let Some(place) = self.room.get_mut(self.len..end) {
+            let (before, place) = place.split_at_mut(nops);
+            before.fill(kind::NOP);
+            place.copy_from_slice(option);
+            self.len = end;
         }
     }
 }
 
-/// What [`layout`] needs for all of `options`.
+/// What [`lay_out`] needs for all of `options`.
 fn layout_len(options: &Options, aligned: bool) -> usize {
     let nops = |n: usize| if aligned { n } else { 0 };
     let mut len = 0;

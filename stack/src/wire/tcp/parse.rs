@@ -39,7 +39,10 @@ pub fn parse<B: PacketBuf>(
     let option_bytes = bytes
         .get(HEADER_MIN..header_len)
         .ok_or(ParseError::Malformed)?;
-    let options = parse_options(option_bytes).ok_or(ParseError::Malformed)?;
+    let mut options = Options::default();
+    if !option_bytes.is_empty() {
+        read_options(option_bytes, &mut options).ok_or(ParseError::Malformed)?;
+    }
     let head = pseudo_header(src, dst, crate::wire::ip::TCP, bytes.len())
         .then(Sum::of(&bytes[..header_len]));
     let fixed = *fixed;
@@ -90,11 +93,16 @@ const fn be32(bytes: [u8; 4]) -> u32 {
 /// RFC 9293 3.2 and MUST-7: every kind but 0 and 1 has a length, and a length that cannot be is an error of the
 /// whole segment. `None` for such.
 #[must_use]
-pub fn parse_options(mut rest: &[u8]) -> Option<Options> {
+pub fn parse_options(octets: &[u8]) -> Option<Options> {
     let mut options = Options::default();
+    read_options(octets, &mut options)?;
+    Some(options)
+}
+
+fn read_options(mut rest: &[u8], options: &mut Options) -> Option<()> {
     loop {
         let (kind, len) = match *rest {
-            [] | [kind::END, ..] => return Some(options),
+            [] | [kind::END, ..] => return Some(()),
             [kind::NOP, ref after @ ..] => {
                 rest = after;
                 continue;

@@ -200,7 +200,7 @@ fn emitted(segment: &OutSegment<Buf>, src: IpAddr, dst: IpAddr) -> Vec<u8> {
     };
     let mut header = Header::default();
     emit(segment, &tuple, &mut header);
-    assert_eq!(header.bytes().len(), header_len(&segment.options));
+    assert_eq!(header.len(), HEADER_MIN + options_len(&segment.options));
     let mut bytes = header.bytes().to_vec();
     for part in &segment.payload {
         bytes.extend_from_slice(part.bytes());

@@ -39,7 +39,8 @@ fn when(input: &mut &str) -> ModalResult<When> {
 
 fn seconds(input: &mut &str) -> ModalResult<Duration> {
     float
-        .verify_map(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
+        .verify_map(|seconds: f64| std::time::Duration::try_from_secs_f64(seconds).ok())
+        .map(Duration::from)
         .context(expects("seconds"))
         .parse_next(input)
 }

@@ -274,7 +274,8 @@ impl Network {
 
 /// A moment, for messages.
 pub(super) fn clock(at: Instant) -> String {
-    format!("{:.3}", at.since(START).as_secs_f64())
+    let seconds = std::time::Duration::from(at.since(START)).as_secs_f64();
+    format!("{seconds:.3}")
 }
 
 fn is_icmpv6(frame: &[u8]) -> bool {

@@ -54,7 +54,7 @@ impl Run {
 
     /// Mbit/s between two moments.
     fn goodput(&self, [from, to]: [Duration; 2]) -> f64 {
-        (self.by(to) - self.by(from)) as f64 * 8.0 / (to - from).as_secs_f64() / 1e6
+        (self.by(to) - self.by(from)) as f64 * 8.0 / seconds(to - from) / 1e6
     }
 
     /// Seconds after step number `step` until a second's goodput is near `level`, of what was sent after it: what was under
@@ -65,7 +65,7 @@ impl Run {
         while then < end && self.goodput([then - second, then]) < LEVEL * level {
             then += TICK;
         }
-        (then - STEPS[step].0).as_secs_f64()
+        seconds(then - STEPS[step].0)
     }
 }
 
@@ -393,6 +393,10 @@ fn faults_of(cable: usize, line: &Line) -> Vec<Fault> {
         }
     }
     faults
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e9
 }
 
 #[cfg(test)]

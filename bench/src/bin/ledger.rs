@@ -1,0 +1,65 @@
+//! What a segment costs on its way through the box, in instructions by function:
+//!
+//! ```text
+//! CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --release -p bench --bin ledger
+//! valgrind --tool=callgrind --toggle-collect='*through_the_box*' target/release/ledger download 8000
+//! callgrind_annotate callgrind.out.*
+//! ```
+//!
+//! Divide what callgrind collected by the segments printed; `python3 -m testbed.lab.instructions` does both for all of
+//! them. Without valgrind the nanoseconds say something too.
+
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+use bench::relays::{Direction, Flows, Relays};
+use stack::buf::RxChecksum;
+use std::time::{Duration, Instant};
+
+const BURST: usize = 8;
+
+/// What can be asked for: the flow, where its payload goes, and what the ports say of checksums.
+const TRANSFERS: [(&str, Flows, Direction, RxChecksum); 5] = {
+    use Direction::{Download, Upload};
+    use RxChecksum::{Good, Unknown};
+    [
+        ("download", Flows::Multipath, Download, Good),
+        ("upload", Flows::Multipath, Upload, Good),
+        ("download-unverified", Flows::Multipath, Download, Unknown),
+        ("plain", Flows::Plain, Download, Good),
+        ("forward", Flows::Forwarded, Download, Good),
+    ]
+};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let asked = args.next().unwrap_or_default();
+    let Some((name, flows, direction, checksum)) = TRANSFERS.iter().find(|row| row.0 == asked)
+    else {
+        let known = TRANSFERS.map(|row| row.0).join(" | ");
+        eprintln!("usage: ledger {known} [SEGMENTS [CONNECTIONS]]");
+        std::process::exit(2);
+    };
+    let segments: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(8_000);
+    let connections = args.next().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let mut relays = Relays::of(*flows, connections, *checksum);
+    let (mut done, mut busy) = (0, Duration::ZERO);
+    while done < segments {
+        let round = relays.round(*direction, BURST, |work| {
+            let start = Instant::now();
+            work();
+            busy += start.elapsed();
+        });
+        done += round.segments;
+    }
+    let nanos = busy.as_nanos() / u128::from(done.max(1));
+    println!("{name}, {connections} flows: {done} segments, {nanos} ns each");
+    for core in relays.runtime().cores {
+        let busy = core.steps.iter().filter(|step| step.step != "idle");
+        let all: u64 = busy.clone().map(|step| step.cycles).sum();
+        println!("step        cycles a frame sent   share");
+        for step in busy {
+            let share = step.cycles * 100 / all.max(1);
+            println!("{:<12}{:>19}{share:>6} %", step.step, step.cycles_per_frame);
+        }
+    }
+}
