@@ -118,3 +118,17 @@ fn t8_a_burst_after_a_pause_overflows_no_short_queue() {
     assert!(burst >= 10, "{burst}");
     assert_eq!(spread, 0);
 }
+
+/// Recovery may leave a window of nothing; the simulator had an end of stream wait for minutes behind the segment that was sent
+/// then.
+#[test]
+fn t8_a_window_of_nothing_does_not_hold_the_next_segment_for_minutes() {
+    let mut rig = paced(2);
+    crate::tcp::congestion::CongestionControl::set_cwnd(&mut rig.tcb.snd.cc, 0);
+    assert_eq!(rig.sent(), [(0, 1000)]);
+    rig.at(100);
+    rig.input(&ack(1000));
+    let mut sent: Vec<_> = rig.sent().iter().map(|(seq, _)| (100, *seq)).collect();
+    sent.extend(until(&mut rig, 200));
+    assert_eq!(sent.first().map(|(_, seq)| *seq), Some(1000), "{sent:?}");
+}
