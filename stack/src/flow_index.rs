@@ -19,6 +19,9 @@ const MOVES_MAX: usize = 64;
 /// Of ten places nine are used at most: up to there, moving a few entries always made room.
 const FILLED: (usize, usize) = (9, 10);
 
+/// Buckets beyond that: of a few alone one is easily both buckets of more keys than it has places.
+const SPARE: usize = 8;
+
 /// Tags of 0 are vacant places.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -61,7 +64,7 @@ impl FlowIndex {
     /// An empty index for at most `capacity` flows; `seed` is the secret. All memory is taken now.
     #[must_use]
     pub fn new(capacity: usize, seed: u64) -> Self {
-        let buckets = (capacity * FILLED.1).div_ceil(FILLED.0 * WAYS).max(2);
+        let buckets = (capacity * FILLED.1).div_ceil(FILLED.0 * WAYS) + SPARE;
         Self {
             buckets: vec![EMPTY; buckets],
             secrets: RapidSecrets::seed(seed),
