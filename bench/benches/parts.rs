@@ -43,7 +43,7 @@ fn lookup(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(count), |b| {
             b.iter(|| {
                 let n = rng.below(count);
-                index.get(index.hash(&key(n)), |other| other == n)
+                index.get(index.hash(&key(n))).find(|&other| other == n)
             });
         });
     }

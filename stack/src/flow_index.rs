@@ -36,7 +36,7 @@ const EMPTY: Bucket = Bucket {
 };
 
 /// The hash of a key under the secret of one index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowHash(u64);
 
 impl FlowHash {
@@ -87,16 +87,18 @@ impl FlowIndex {
         }
     }
 
-    /// The value under `hash` of which `is` holds: that it names the very key.
-    pub fn get(&self, hash: FlowHash, is: impl FnMut(u32) -> bool) -> Option<u32> {
-        let (bucket, way) = self.find(hash, is)?;
-        Some(self.buckets[bucket].values[way])
-    }
-
-    /// The first value under `hash`: most likely what [`Self::get`] finds, for who wants to fetch it ahead.
+    /// What may be the value under `hash`: nearly always that one alone, but only the owner can tell.
     #[must_use]
-    pub fn guess(&self, hash: FlowHash) -> Option<u32> {
-        self.get(hash, |_| true)
+    #[inline]
+    pub fn get(&self, hash: FlowHash) -> Candidates<'_> {
+        let first = self.first(hash);
+        Candidates {
+            index: self,
+            tag: hash.tag(),
+            first,
+            at: first,
+            ways: self.ways(first, hash.tag()),
+        }
     }
 
     /// Enters `value` in place of the one of which `is` holds. `Err` if there is none and no room.
@@ -143,26 +145,20 @@ impl FlowIndex {
     }
 
     fn find(&self, hash: FlowHash, mut is: impl FnMut(u32) -> bool) -> Option<Place> {
-        let (tag, first) = (hash.tag(), self.first(hash));
-        let mut at = first;
+        let mut candidates = self.get(hash);
         loop {
-            let bucket = self.buckets.get(at)?;
-            let mut ways = same(&bucket.tags, tag);
-            while ways != 0 {
-                let way = ways.trailing_zeros() as usize;
-                if is(bucket.values[way]) {
-                    return Some((at, way));
-                }
-                ways &= ways - 1;
-            }
-            if at != first {
-                return None;
-            }
-            at = self.other(first, tag);
-            if at == first {
-                return None;
+            let place = candidates.next_place()?;
+            if is(self.buckets[place.0].values[place.1]) {
+                return Some(place);
             }
         }
+    }
+
+    #[inline]
+    fn ways(&self, bucket: usize, tag: u32) -> u64 {
+        self.buckets
+            .get(bucket)
+            .map_or(0, |bucket| same(&bucket.tags, tag))
     }
 
     /// The bucket that an entry goes to unless it is full.
@@ -189,7 +185,7 @@ impl FlowIndex {
 
     fn vacant(&self, bucket: usize) -> Option<Place> {
         let ways = same(&self.buckets.get(bucket)?.tags, 0);
-        (ways != 0).then(|| (bucket, ways.trailing_zeros() as usize))
+        (ways != 0).then(|| (bucket, first_way(ways)))
     }
 
     fn put(&mut self, (bucket, way): Place, (tag, value): (u32, u32)) -> (u32, u32) {
@@ -220,12 +216,67 @@ impl FlowIndex {
     }
 }
 
-/// A bit for each of `tags` that is `tag`.
-fn same(tags: &[u32; WAYS], tag: u32) -> u32 {
-    let bits = tags.iter().enumerate();
-    bits.fold(0, |bits, (way, &other)| {
-        bits | u32::from(other == tag) << way
+/// Values whose tag is that of a key, one after another.
+#[derive(Debug)]
+pub struct Candidates<'a> {
+    index: &'a FlowIndex,
+    tag: u32,
+    first: usize,
+    /// The bucket that is looked at, and which of its ways are left.
+    at: usize,
+    ways: u64,
+}
+
+impl Candidates<'_> {
+    #[inline]
+    fn next_place(&mut self) -> Option<Place> {
+        if self.ways == 0 {
+            if self.at != self.first {
+                return None;
+            }
+            self.at = self.index.other(self.first, self.tag);
+            if self.at == self.first {
+                return None;
+            }
+            self.ways = self.index.ways(self.at, self.tag);
+            if self.ways == 0 {
+                return None;
+            }
+        }
+        let way = first_way(self.ways);
+        self.ways &= self.ways - 1;
+        Some((self.at, way))
+    }
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = u32;
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        let (bucket, way) = self.next_place()?;
+        Some(self.index.buckets.get(bucket)?.values[way])
+    }
+}
+
+/// A bit for each of `tags` that is `tag`: bit n for the lower ones of four pairs, bit 32 + n for the higher ones. No branch
+/// depends on which it is.
+#[inline]
+fn same(tags: &[u32; WAYS], tag: u32) -> u64 {
+    const LOW: u64 = 0x7fff_ffff_7fff_ffff;
+    let both = u64::from(tag) << 32 | u64::from(tag);
+    let pairs = tags.as_chunks::<2>().0.iter();
+    pairs.rev().fold(0, |ways, &[low, high]| {
+        let differ = (u64::from(high) << 32 | u64::from(low)) ^ both;
+        // The topmost bit of each half is set unless that is zero.
+        let differ = ((differ & LOW) + LOW) | differ;
+        ways << 1 | (!differ & !LOW) >> 31
     })
+}
+
+/// The first way that [`same`] found.
+const fn first_way(ways: u64) -> usize {
+    let bit = ways.trailing_zeros() as usize;
+    bit % 32 * 2 + bit / 32
 }
 
 impl core::fmt::Debug for FlowIndex {

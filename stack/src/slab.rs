@@ -68,14 +68,15 @@ impl<T> Slab<T> {
         })
     }
 
-    /// The handle of whatever is at `index` now.
+    /// Whatever is at `index` now, with its handle.
     #[must_use]
-    pub fn at(&self, index: u32) -> Option<Handle> {
+    pub fn at(&self, index: u32) -> Option<(Handle, &T)> {
         let entry = self.entries.get(index as usize)?;
-        entry.value.as_ref().map(|_| Handle {
+        let handle = Handle {
             index,
             generation: entry.generation,
-        })
+        };
+        entry.value.as_ref().map(|value| (handle, value))
     }
 
     /// The value that `handle` names, if it is still there.

@@ -68,12 +68,9 @@ impl<B: PacketBuf> Engine<B> {
 
     /// The same, where the hash is known already.
     pub(super) fn flow_by(&self, hash: FlowHash, key: &FlowKey) -> Option<FlowRef> {
-        let mut found = None;
-        self.flows.get(hash, |number| {
-            found = self.flow_at(number).filter(|flow| self.has(*flow, key));
-            found.is_some()
-        })?;
-        found
+        self.flows
+            .get(hash)
+            .find_map(|number| self.flow_at(number, key))
     }
 
     /// Enters a flow, in place of what was known under its key. `Err` if there is no room.
@@ -106,42 +103,42 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// What `number` names.
-    fn flow_at(&self, number: u32) -> Option<FlowRef> {
+    /// What `number` names, if `key` is one of its keys. Apart from the search, so that this stays short.
+    #[inline(never)]
+    fn flow_at(&self, number: u32, key: &FlowKey) -> Option<FlowRef> {
         let place = number & (PLACES_MAX as u32 - 1);
         let id = SubflowId(u8::try_from(number >> PLACE_BITS & 0xf).ok()?);
-        let relay = || self.relays.at(place);
-        Some(match number >> 28 {
-            PENDING => FlowRef::Pending(self.pendings.at(place)?),
-            CLIENT => FlowRef::Leg(relay()?, Which::Client(id)),
-            SERVER => FlowRef::Leg(relay()?, Which::Server(id)),
-            JOINING => FlowRef::Joining(self.joinings.at(place)?),
-            OPEN_JOIN => FlowRef::OpenJoin(self.open_joins.at(place)?),
-            GONE => FlowRef::Gone(relay()?),
-            TIME_WAIT => FlowRef::TimeWait(self.remains.at(place)?),
-            _ => return None,
-        })
-    }
-
-    /// Whether `key` is one of the flow's.
-    fn has(&self, flow: FlowRef, key: &FlowKey) -> bool {
-        let own = match flow {
-            FlowRef::Pending(handle) => {
-                let pending = self.pendings.get(handle);
-                return pending.is_some_and(|pending| pending.ends().keys().contains(key));
-            },
-            FlowRef::Leg(handle, which) => return self.relays.has(handle, which, key),
-            FlowRef::Gone(handle) => return self.relays.has_end(handle, key),
-            FlowRef::Joining(handle) => self.joinings.get(handle).map(|joining| joining.tuple),
-            FlowRef::OpenJoin(handle) => {
-                let join = self.open_joins.get(handle);
-                join.map(|join| join.tuple.reversed())
-            },
-            FlowRef::TimeWait(handle) => {
-                let remains = self.remains.get(handle);
-                remains.map(|remains| remains.tuple.reversed())
-            },
+        let leg = |which| {
+            let handle = self.relays.at_with(place, which, key)?;
+            Some(FlowRef::Leg(handle, which))
         };
-        own == Some(key.tuple)
+        let (flow, own) = match number >> 28 {
+            CLIENT => return leg(Which::Client(id)),
+            SERVER => return leg(Which::Server(id)),
+            PENDING => {
+                let (handle, pending) = self.pendings.at(place)?;
+                let has = pending.ends().keys().contains(key);
+                return has.then_some(FlowRef::Pending(handle));
+            },
+            GONE => {
+                let handle = self.relays.at(place)?;
+                let has = self.relays.has_end(handle, key);
+                return has.then_some(FlowRef::Gone(handle));
+            },
+            JOINING => {
+                let (handle, joining) = self.joinings.at(place)?;
+                (FlowRef::Joining(handle), joining.tuple)
+            },
+            OPEN_JOIN => {
+                let (handle, join) = self.open_joins.at(place)?;
+                (FlowRef::OpenJoin(handle), join.tuple.reversed())
+            },
+            TIME_WAIT => {
+                let (handle, remains) = self.remains.at(place)?;
+                (FlowRef::TimeWait(handle), remains.tuple.reversed())
+            },
+            _ => return None,
+        };
+        (own == key.tuple).then_some(flow)
     }
 }

@@ -10,7 +10,7 @@ use mptcp::option::{MpOption, ResetReason, TcpRst};
 use stack::ip::{SynEdit, TcpArrival};
 use stack::tcp::reset_for;
 use stack::wire::tcp::{Flags, OptBytes, Segment};
-use stack::{Frame, Instant, PacketBuf, Side, Tuple};
+use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Side, Tuple};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes a segment that belongs to no flow.
@@ -153,26 +153,26 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// Whether the other box speaks MPTCP on a flow that we do not know: we split it in a former life, or have ended it.
-    /// In the network that is a subscriber's segment, at the customer's edge one for a host.
     fn is_mid_stream(&self, arrival: &TcpArrival<B>) -> bool {
-        let TcpArrival {
-            segment, packet, ..
-        } = arrival;
-        let role = self.config.role(packet.port);
-        let (from, to) = (segment.tuple.src, segment.tuple.dst);
-        let ours = match &self.config.edge {
-            None => {
-                side_of(&self.config, &segment.tuple) == Side::Access && role == PortRole::Access
-            },
+        let segment = &arrival.segment;
+        !segment.options.mptcp.is_empty()
+            && self.may_be_split(arrival.packet.port, &self.key_of(&segment.tuple))
+    }
+
+    /// Whether segments like this, from `port`, come from the other box if they speak MPTCP. In the network that is a
+    /// subscriber's segment, at the customer's edge one for a host.
+    pub(super) fn may_be_split(&self, port: PortId, key: &FlowKey) -> bool {
+        let role = self.config.role(port);
+        match &self.config.edge {
+            None => key.side == Side::Access && role == PortRole::Access,
             // Hosts that are let through speak it themselves, with whomever they like.
             Some(_) => {
                 self.config.select.native != Native::Pass
                     && role == PortRole::Core
-                    && self.config.is_subscriber(to)
-                    && !self.config.is_subscriber(from)
+                    && self.config.is_subscriber(key.tuple.dst)
+                    && !self.config.is_subscriber(key.tuple.src)
             },
-        };
-        ours && !segment.options.mptcp.is_empty()
+        }
     }
 
     /// Answers a segment of a flow that we may once have split: its client must not take the server for its peer. A plain one

@@ -5,6 +5,7 @@
 //! A segment without a flow goes to `policy`, and further subflows to `joins`. `report` answers the operator.
 
 mod addresses;
+mod burst;
 mod caps;
 mod config;
 mod drive;
@@ -42,6 +43,7 @@ use crate::control::{Command, Reply};
 use crate::nat::{Gate, Share};
 use crate::relay::{Pending, Relays};
 use addresses::OwnAddresses;
+use burst::Seen;
 pub(crate) use caps::Capped;
 use caps::Caps;
 use dataplane::{App, BufferUse, CoreId, Owner, PortReport, Received, WorkerStats};
@@ -143,6 +145,8 @@ pub struct Engine<B> {
     peer_versions: PeerVersions,
     timers: Wheel<Timer>,
     due: Vec<Timer>,
+    /// What was read of the frames of a burst.
+    seen: Vec<Seen>,
     /// Relays to run at the end of this burst, each once.
     woken: Vec<Handle>,
     /// Octets that all relays hold.
@@ -213,6 +217,7 @@ impl<B: PacketBuf> Engine<B> {
             rule_hits: RuleHits::new(&config.select),
             timers: Wheel::new(),
             due: Vec::new(),
+            seen: Vec::new(),
             woken: Vec::new(),
             held: 0,
             buffers_used: 0,
@@ -340,9 +345,7 @@ impl<B: PacketBuf> App<B> for Engine<B> {
         burst: &mut Vec<Received<B>>,
         out: &mut Vec<Frame<B>>,
     ) {
-        for received in burst.drain(..) {
-            self.walk(now, port, received, out);
-        }
+        self.take_burst(now, port, burst, out);
     }
 
     fn overhear(

@@ -87,7 +87,7 @@ impl<B: PacketBuf> Engine<B> {
 
     /// TCP that is no segment to us passes as through any router, unless its flow is split here: the one end must not
     /// hear the other behind the relay's back.
-    fn on_opaque(&mut self, now: Instant, opaque: Opaque<B>, out: &mut Vec<Frame<B>>) {
+    pub(super) fn on_opaque(&mut self, now: Instant, opaque: Opaque<B>, out: &mut Vec<Frame<B>>) {
         let split = self.flow(&self.key_of(&opaque.tuple)).is_some();
         if split {
             self.tools.stack.count(opaque.why);
@@ -96,7 +96,6 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    #[inline]
     fn on_segment(&mut self, now: Instant, arrival: TcpArrival<B>, out: &mut Vec<Frame<B>>) {
         self.tools.ledger.enter(Step::Lookup);
         let key = self.key_of(&arrival.segment.tuple);
@@ -104,16 +103,15 @@ impl<B: PacketBuf> Engine<B> {
         if flow.is_some() {
             self.net.learn_way(&arrival.packet, &key.tuple);
         }
-        if let Some(FlowRef::Leg(handle, which)) = flow
-            && self.on_leg(now, handle, which, &arrival)
-        {
-            return;
+        if let Some(FlowRef::Leg(handle, which)) = flow {
+            let by = (arrival.packet.port, arrival.packet.frame.len());
+            return self.on_leg(now, (handle, which), by, &arrival.segment);
         }
         self.on_other_segment(now, (key, flow), arrival, out);
     }
 
     /// Takes a segment that is not of a leg.
-    fn on_other_segment(
+    pub(super) fn on_other_segment(
         &mut self,
         now: Instant,
         (key, flow): (FlowKey, Option<FlowRef>),
@@ -140,28 +138,26 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// Gives a segment to its leg and wakes the relay; whether there still is one.
-    fn on_leg(
+    /// Gives a segment, which came in a frame of so many octets by that port, to its leg and wakes the relay.
+    pub(super) fn on_leg(
         &mut self,
         now: Instant,
-        handle: Handle,
-        which: Which,
-        TcpArrival {
-            segment, packet, ..
-        }: &TcpArrival<B>,
-    ) -> bool {
-        let subscriber = self.relays.subscriber(handle);
-        let held_max = self.held_max(subscriber);
+        (handle, which): (Handle, Which),
+        (port, frame): (PortId, usize),
+        segment: &Segment<B>,
+    ) {
+        let held_max = if segment.payload.is_empty() {
+            0
+        } else {
+            self.held_max(self.relays.subscriber(handle))
+        };
         let Some(relay) = self.relays.get_mut(handle) else {
-            return false;
+            return;
         };
         if relay.leg(which).multipath().is_some() {
-            let carried = Carried {
-                payload: segment.payload.len(),
-                frame: packet.frame.len(),
-            };
-            let by = (relay.account, packet.port);
-            self.metering.received(now, by, carried);
+            let payload = segment.payload.len();
+            let carried = Carried { payload, frame };
+            self.metering.received(now, (relay.account, port), carried);
         }
         if !segment.payload.is_empty() && relay.is_full(which, segment, held_max) {
             // What it acknowledges counts; its payload is not acknowledged, and comes again.
@@ -179,7 +175,6 @@ impl<B: PacketBuf> Engine<B> {
             relay.woken = true;
             self.woken.push(handle);
         }
-        true
     }
 
     fn on_time_wait(

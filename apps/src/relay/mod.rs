@@ -126,13 +126,12 @@ impl<B: PacketBuf> Relay<B> {
 
     /// Whether segments of `key` are those of this leg and subflow.
     fn has(&self, which: Which, key: &FlowKey) -> bool {
-        let [client, server] = self.ends.keys();
-        let (id, first) = match which {
-            Which::Client(id) => (id, client),
-            Which::Server(id) => (id, server),
+        let (id, is_first) = match which {
+            Which::Client(id) => (id, self.ends.is_access(key)),
+            Which::Server(id) => (id, self.ends.is_core(key)),
         };
         // The number of a first subflow that has ended may be that of one which joined.
-        id == SubflowId::INITIAL && first == *key || self.joined.contains(&(id, key.tuple))
+        id == SubflowId::INITIAL && is_first || self.joined.contains(&(id, key.tuple))
     }
 
     /// One of the legs.

@@ -75,6 +75,16 @@ impl Ends {
         }
     }
 
+    /// Whether `key` is that of the subscriber's segments, the first of [`keys`](Self::keys).
+    pub(crate) fn is_access(&self, key: &FlowKey) -> bool {
+        key.side == Side::Access && key.tuple == self.inner
+    }
+
+    /// Whether `key` is that of the Internet's segments, the second.
+    pub(crate) fn is_core(&self, key: &FlowKey) -> bool {
+        key.side == Side::Core && key.tuple == self.outer.reversed()
+    }
+
     /// The keys of the flow: as the subscriber's segments arrive, and as the Internet's do.
     pub(crate) const fn keys(&self) -> [FlowKey; 2] {
         let access = FlowKey {

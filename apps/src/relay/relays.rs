@@ -58,7 +58,17 @@ impl<B: PacketBuf> Relays<B> {
 
     /// The handle of whatever is at `index` now.
     pub(crate) fn at(&self, index: u32) -> Option<Handle> {
-        self.places.at(index)
+        self.places.at(index).map(|(handle, _)| handle)
+    }
+
+    /// The handle of the relay at `index`, if segments of `key` are those of this leg and subflow of it.
+    pub(crate) fn at_with(&self, index: u32, which: Which, key: &FlowKey) -> Option<Handle> {
+        let (handle, place) = self.places.at(index)?;
+        let has = match place {
+            Place::Awake(relay) => relay.has(which, key),
+            Place::Resting(resting) => resting.has(which, key),
+        };
+        has.then_some(handle)
     }
 
     /// The relay, if it is still there.
@@ -126,15 +136,6 @@ impl<B: PacketBuf> Relays<B> {
         match self.places.get(handle)? {
             Place::Awake(relay) => relay.subscriber,
             Place::Resting(resting) => resting.subscriber(),
-        }
-    }
-
-    /// Whether segments of `key` are those of this leg and subflow.
-    pub(crate) fn has(&self, handle: Handle, which: Which, key: &FlowKey) -> bool {
-        match self.places.get(handle) {
-            None => false,
-            Some(Place::Awake(relay)) => relay.has(which, key),
-            Some(Place::Resting(resting)) => resting.has(which, key),
         }
     }
 

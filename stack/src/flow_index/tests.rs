@@ -23,7 +23,9 @@ fn insert(index: &mut FlowIndex, n: u32) -> Result<(), Full> {
 }
 
 fn get(index: &FlowIndex, n: u32) -> Option<u32> {
-    index.get(index.hash(&key(n)), |other| key(other) == key(n))
+    index
+        .get(index.hash(&key(n)))
+        .find(|&other| key(other) == key(n))
 }
 
 #[test]

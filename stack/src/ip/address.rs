@@ -1,8 +1,9 @@
 //! Which addresses are what: ours, a host's, a group's, or nobody's.
 
 use super::config::{InterfaceConfig, NetError};
-use super::link::Tags;
+use super::link::{Tags, link_len};
 use crate::buf::PortId;
+use crate::wire::ip::ETHERNET;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
@@ -110,6 +111,17 @@ impl Interface {
         let first = same_family.clone().next()?;
         let on_link = same_family.find(|net| net.contains::<&IpAddr>(&toward));
         Some(on_link.unwrap_or(first).addr())
+    }
+
+    /// Where an IP packet begins in a frame of this port; `None` if it has not the tags that it must.
+    #[inline]
+    pub(super) fn packet_at(&self, frame: &[u8]) -> Option<usize> {
+        if self.tags.len() == 0 {
+            // A tag would stand where the kind of packet is expected.
+            return Some(ETHERNET);
+        }
+        let tags = Tags::of_frame(frame);
+        self.tags.is_same(&tags).then(|| link_len(tags))
     }
 
     /// Whether `addr` is on this link.

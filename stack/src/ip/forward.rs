@@ -207,18 +207,16 @@ fn header_of_rest(whole: &[u8]) -> ArrayVec<u8, 60> {
     header
 }
 
-/// Lowers TTL or hop limit by one; the IPv4 checksum follows by RFC 1624 eqn. 3.
+/// Lowers TTL or hop limit, which is not 0, by one; the IPv4 checksum follows by RFC 1624 eqn. 3.
+#[inline]
 pub(super) fn decrement_ttl(ip: &mut [u8]) {
     match ip.first().map(|first| first >> 4) {
         Some(4) if ip.len() >= IPV4_MIN => {
-            let word = |ip: &[u8], at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
-            let old = word(ip, 8);
             ip[8] = ip[8].saturating_sub(1);
-            let (new, checksum) = (word(ip, 8), word(ip, 10));
-            let of = |value: u16| Sum::from_parts(value, 2);
-            // HC' = ~(~HC + ~m + m')
-            let sum = of(!checksum).then(of(!old)).then(of(new));
-            ip[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+            // HC' = ~(~HC + ~m + m'), where TTL is the upper octet of its word, so that ~m + m' is ~0x100.
+            let sum = u32::from(!u16::from_be_bytes([ip[10], ip[11]])) + 0xfeff;
+            let [_, _, a, b] = (sum + (sum >> 16)).to_be_bytes();
+            (ip[10], ip[11]) = (!a, !b);
         },
         Some(6) if ip.len() >= 8 => ip[7] = ip[7].saturating_sub(1),
         _ => {},

@@ -2,7 +2,6 @@
 
 use super::address::{is_group, is_host, is_routed_group};
 use super::link::{Tags, link_len};
-use super::output::place_of;
 use super::packet::{Ingress, Opaque, Packet, TcpArrival};
 use super::sight::{Sight, sight};
 use super::{Net, RxChecksum};
@@ -11,27 +10,17 @@ use crate::checksum::Sum;
 use crate::wire::ip::{
     ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, IPV4_MIN, IPV6, TCP,
 };
-use crate::wire::tcp::{self, ParseError};
+use crate::wire::tcp;
 use crate::{Counter, Cx, Tally};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whom a packet is for.
 #[derive(Clone, Copy, Debug)]
-enum Whose {
+pub(super) enum Whose {
     /// One of our addresses.
     Ours,
     /// A host that we route to.
     Transit,
-}
-
-/// What was found of TCP packets between two addresses. It holds until the configuration changes, and with it the whole
-/// [`Net`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Judged {
-    port: PortId,
-    src: IpAddr,
-    dst: IpAddr,
-    whose: Whose,
 }
 
 impl<B: PacketBuf> Net<B> {
@@ -130,15 +119,12 @@ impl<B: PacketBuf> Net<B> {
         checksum: RxChecksum,
         out: &mut Vec<Frame<B>>,
     ) -> Ingress<B> {
+        let port = packet.port;
         if packet.is_neighbor_discovery() {
             self.input_ndp(cx, &packet, out);
             return Ingress::Done;
         }
-        let judged = match packet.protocol {
-            TCP if !group => self.whose_segment(&packet),
-            _ => self.whose(&packet, group),
-        };
-        let whose = match judged {
+        let whose = match self.whose((port, packet.src, packet.dst), packet.protocol, group) {
             Ok(whose) => whose,
             Err(counter) => return drop_as(cx, counter),
         };
@@ -158,28 +144,13 @@ impl<B: PacketBuf> Net<B> {
         }
     }
 
-    /// [`whose`](Self::whose) of TCP to one station. Most packets are like one before.
-    fn whose_segment(&mut self, packet: &Packet<B>) -> Result<Whose, Counter> {
-        let Packet { port, src, dst, .. } = *packet;
-        let place = place_of(src, None) ^ place_of(dst, None);
-        if let Some(judged) = &self.judged[place]
-            && (judged.port, judged.src, judged.dst) == (port, src, dst)
-        {
-            return Ok(judged.whose);
-        }
-        let whose = self.whose(packet, false)?;
-        self.judged[place] = Some(Judged {
-            port,
-            src,
-            dst,
-            whose,
-        });
-        Ok(whose)
-    }
-
     /// RFC 1812 5.2.3, 5.3.4 to 5.3.7: who may send, what stays on its link, what is for a group.
-    fn whose(&self, packet: &Packet<B>, link_group: bool) -> Result<Whose, Counter> {
-        let Packet { port, src, dst, .. } = *packet;
+    pub(super) fn whose(
+        &self,
+        (port, src, dst): (PortId, IpAddr, IpAddr),
+        protocol: u8,
+        link_group: bool,
+    ) -> Result<Whose, Counter> {
         if !is_host(src)
             || self.is_own(src)
             || self.is_local(port, src)
@@ -187,7 +158,7 @@ impl<B: PacketBuf> Net<B> {
         {
             return Err(Counter::DropMartian);
         }
-        if packet.protocol != TCP && is_routed_group(dst) && self.group_port(port).is_some() {
+        if protocol != TCP && is_routed_group(dst) && self.group_port(port).is_some() {
             return Ok(Whose::Transit);
         }
         if is_group(dst) || self.broadcasts.contains(dst) {
@@ -263,10 +234,7 @@ impl<B: PacketBuf> Net<B> {
                 local,
             }),
             Err(error) => {
-                let why = match error {
-                    ParseError::Malformed => Counter::DropMalformed,
-                    ParseError::Checksum => Counter::DropChecksum,
-                };
+                let why = error.into();
                 if local {
                     drop_as(cx, why)
                 } else {

@@ -75,6 +75,9 @@ impl<B: PacketBuf> Net<B> {
 
     /// The domain of packets from, or to, our address `addr`; everybody's for all other addresses.
     pub(super) fn domain_of(&self, addr: IpAddr) -> Domain {
+        if self.isolated.is_empty() {
+            return None;
+        }
         let mut isolated = self.isolated.iter();
         let at = isolated.position(|held| held.addresses.contains(&addr))?;
         u8::try_from(at).ok()

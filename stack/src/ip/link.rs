@@ -9,6 +9,9 @@ pub(super) const TAGS_MAX: usize = 2;
 /// Octets of a tag: what it is, priority, and the number of the network.
 const TAG: usize = 4;
 
+/// Octets before an IP packet at most.
+pub(super) const LINK_MAX: usize = ETHERNET + TAG * TAGS_MAX;
+
 /// What announces a customer's tag, a service's, and a service's as it was before there was a standard.
 const CUSTOMER: [u8; 2] = [0x81, 0x00];
 const SERVICE: [u8; 2] = [0x88, 0xa8];

@@ -12,6 +12,7 @@ mod config;
 mod contents;
 mod error;
 mod forward;
+mod head;
 mod icmp;
 mod input;
 mod isolated;
@@ -32,6 +33,7 @@ mod translate;
 pub use crate::buf::RxChecksum;
 pub use config::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig, VlanConfig};
 pub use contents::{Contents, FragmentId, Ports, Quoted};
+pub use head::Head;
 pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
 };
@@ -45,7 +47,7 @@ use crate::{Counter, Cx};
 use address::{AddressSet, Interface};
 use bridge::Bridge;
 use core::net::IpAddr;
-use input::Judged;
+use head::Judged;
 use ipnet::IpNet;
 use isolated::Isolated;
 use limit::TokenBucket;

@@ -3,7 +3,7 @@
 use super::Net;
 use super::address::group_mac;
 use super::isolated::Domain;
-use super::link::{Tags, link_len};
+use super::link::{LINK_MAX, Tags, link_len};
 use super::neighbor::{Held, Resolution, Solicit};
 use super::packet::{IpOut, Packet};
 use super::route::Target;
@@ -32,7 +32,49 @@ pub(super) struct Cached {
     epoch: u32,
     /// The neighbor is to be looked at again then.
     until: Instant,
+    way: Way,
+}
+
+/// A next hop whose neighbor is known, with what stands before every packet that goes there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
     hop: Hop,
+    link: [u8; LINK_MAX],
+    link_len: u8,
+}
+
+impl Way {
+    fn new(hop: Hop, dst: IpAddr) -> Self {
+        let mut header = Header::default();
+        push_link(&mut header, &hop, dst);
+        let mut link = [0; LINK_MAX];
+        link[..header.len()].copy_from_slice(header.bytes());
+        let link_len = u8::try_from(header.len()).unwrap_or(0);
+        Self {
+            hop,
+            link,
+            link_len,
+        }
+    }
+
+    pub(super) const fn port(&self) -> PortId {
+        self.hop.port
+    }
+
+    pub(super) fn mtu(&self) -> usize {
+        usize::from(self.hop.mtu)
+    }
+
+    /// Begins a frame that goes there.
+    #[inline]
+    pub(super) fn push_link(&self, header: &mut Header) {
+        let link = &self.link[..usize::from(self.link_len)];
+        match <&[u8; ETHERNET]>::try_from(link) {
+            // Without tags, as most are, it is a few moves.
+            Ok(ethernet) => header.push(ethernet),
+            Err(_) => header.push(link),
+        }
+    }
 }
 
 impl Cached {
@@ -41,14 +83,18 @@ impl Cached {
         domain: None,
         epoch: 0,
         until: Instant::ZERO,
-        hop: Hop {
-            port: PortId(0),
-            mtu: 0,
-            next: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            src_mac: [0; 6],
-            dst_mac: None,
-            tags: Tags::NONE,
-            crossing: false,
+        way: Way {
+            hop: Hop {
+                port: PortId(0),
+                mtu: 0,
+                next: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                src_mac: [0; 6],
+                dst_mac: None,
+                tags: Tags::NONE,
+                crossing: false,
+            },
+            link: [0; LINK_MAX],
+            link_len: 0,
         },
     };
 }
@@ -157,28 +203,34 @@ impl<B: PacketBuf> Net<B> {
         dst: IpAddr,
         out: &mut Vec<Frame<B>>,
     ) -> Option<Hop> {
-        let domain = self.domain_of(src);
-        let place = place_of(dst, domain);
-        let cached = &self.cache[place];
-        if cached.dst == dst
-            && cached.domain == domain
-            && cached.epoch == self.neighbors.epoch()
-            && cx.now < cached.until
-        {
-            return Some(cached.hop);
+        if let Some(way) = self.known_way(cx.now, src, dst) {
+            return Some(way.hop);
         }
+        let domain = self.domain_of(src);
         let target = self.routes(domain).get(dst)?;
         let (hop, until) = self.hop_to(cx, target, dst, out)?;
         if hop.dst_mac.is_some() {
-            self.cache[place] = Cached {
+            self.cache[place_of(dst, domain)] = Cached {
                 dst,
                 domain,
                 epoch: self.neighbors.epoch(),
                 until,
-                hop,
+                way: Way::new(hop, dst),
             };
         }
         Some(hop)
+    }
+
+    /// The way of a packet from `src` to `dst`, if one went there not long ago.
+    #[inline]
+    pub(super) fn known_way(&self, now: Instant, src: IpAddr, dst: IpAddr) -> Option<&Way> {
+        let domain = self.domain_of(src);
+        let cached = &self.cache[place_of(dst, domain)];
+        let known = cached.dst == dst
+            && cached.domain == domain
+            && cached.epoch == self.neighbors.epoch()
+            && now < cached.until;
+        known.then_some(&cached.way)
     }
 
     /// The way on to a group, for what came by `port`.
@@ -313,22 +365,22 @@ const fn ip_len(dst: IpAddr) -> usize {
 }
 
 /// The place of `dst` in the route cache: each domain has its own, so that paths to one address do not displace each other.
-pub(super) fn place_of(dst: IpAddr, domain: Domain) -> usize {
-    let bits = match dst {
-        IpAddr::V4(addr) => u64::from(addr.to_bits()),
+fn place_of(dst: IpAddr, domain: Domain) -> usize {
+    // Fibonacci hashing: the top bits depend on all others.
+    let hash = (bits_of(&dst).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize;
+    (hash + domain.map_or(0, |at| 1 + usize::from(at))) % CACHE_LEN
+}
+
+/// An address as a number to be hashed.
+pub(super) const fn bits_of(addr: &IpAddr) -> u64 {
+    match addr {
+        IpAddr::V4(addr) => addr.to_bits() as u64,
         IpAddr::V6(addr) => {
             let bits = addr.to_bits();
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "both halves of the address are mixed"
-            )]
-            let mixed = (bits >> 64) as u64 ^ bits as u64;
-            mixed
+            // Both halves of the address are mixed.
+            (bits >> 64) as u64 ^ bits as u64
         },
-    };
-    // Fibonacci hashing: the top bits depend on all others.
-    let hash = (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize;
-    (hash + domain.map_or(0, |at| 1 + usize::from(at))) % CACHE_LEN
+    }
 }
 
 /// The Ethernet header of an IP packet to `dst`.

@@ -1,19 +1,17 @@
 //! What the IP layer hands up: packets with their headers read, and what is told about them.
 
+use super::link::LINK_MAX;
 use super::translate::Translation;
 use crate::Counter;
 use crate::buf::{HEADER_MAX, PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
-use crate::wire::ip::{ETHERNET, ICMPV6, IPV4_MIN, IPV6, TCP};
+use crate::wire::ip::{ICMPV6, IPV4_MIN, IPV6, TCP};
 use crate::wire::tcp::{OptBytes, Segment};
 use core::net::IpAddr;
 
 /// IPv6 extension headers looked through for what they precede.
 pub(super) const EXTENSIONS_MAX: usize = 8;
-
-/// Octets before an IP packet at most.
-const LINK_MAX: usize = ETHERNET + 8;
 
 /// What became of a received frame.
 #[derive(Debug)]

@@ -36,7 +36,8 @@ pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut H
     bytes[12] = u8::try_from(len / 4).unwrap_or(0) << 4;
     bytes[13] = segment.flags.0;
     bytes[14..16].copy_from_slice(&segment.wnd.to_be_bytes());
-    let head = pseudo_header(tuple.src, tuple.dst, TCP, len + payload_len).then(Sum::of(bytes));
+    let head =
+        pseudo_header(tuple.src, tuple.dst, TCP, len + payload_len).then(Sum::of_header(bytes));
     let sum = segment.payload.iter().map(Slice::sum).fold(head, Sum::then);
     bytes[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
 }

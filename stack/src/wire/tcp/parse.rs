@@ -1,6 +1,7 @@
 //! From octets to a [`Segment`]: one pass over header and options.
 
 use super::{Flags, KIND_MPTCP, Options, SackBlock, Segment, Timestamps, kind};
+use crate::Counter;
 use crate::buf::{PacketBuf, RxChecksum, Slice};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
@@ -17,6 +18,16 @@ pub enum ParseError {
     /// The checksum is wrong.
     #[error("the TCP checksum is wrong")]
     Checksum,
+}
+
+impl From<ParseError> for Counter {
+    /// What a packet counts as that is dropped for it.
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::Malformed => Self::DropMalformed,
+            ParseError::Checksum => Self::DropChecksum,
+        }
+    }
 }
 
 /// Octets of a TCP header without options.
@@ -44,7 +55,7 @@ pub fn parse<B: PacketBuf>(
         read_options(option_bytes, &mut options).ok_or(ParseError::Malformed)?;
     }
     let head = pseudo_header(src, dst, crate::wire::ip::TCP, bytes.len())
-        .then(Sum::of(&bytes[..header_len]));
+        .then(Sum::of_header(&bytes[..header_len]));
     let fixed = *fixed;
     let mut payload = l4.narrow(header_len..usize::MAX);
     match checksum {

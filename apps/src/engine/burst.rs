@@ -1,0 +1,99 @@
+//! A burst: what its frames are is read of all of them before the first is taken, so that what they need can be on its way.
+//! Nearly all hold TCP segments, and go the short way from there: to the leg whose flow they are of, or routed on. All
+//! others `walk`.
+
+use super::policy::side_of;
+use super::{Engine, FlowRef};
+use dataplane::Received;
+use stack::ip::{Head, Ingress, Net};
+use stack::wire::tcp::{Flags, KIND_MPTCP};
+use stack::{Counter, FlowHash, Frame, Instant, PacketBuf, PortId, Slice, Step};
+
+/// Of a frame, what was read before any of its burst was taken.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Seen {
+    /// Whether it holds a TCP segment that goes the short way.
+    short: bool,
+    head: Head,
+    /// Of the segment's flow.
+    hash: FlowHash,
+}
+
+impl<B: PacketBuf> Engine<B> {
+    /// Takes the frames of a burst, in their order.
+    pub(super) fn take_burst(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        burst: &mut Vec<Received<B>>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        self.tools.ledger.enter(Step::Parse);
+        // Places that are kept, so that each head is written where it is read.
+        let mut all = core::mem::take(&mut self.seen);
+        all.resize(burst.len(), Seen::default());
+        for (received, seen) in burst.iter().zip(&mut all) {
+            self.see(port, received, seen);
+        }
+        for (received, seen) in burst.drain(..).zip(&all) {
+            if seen.short {
+                self.take(now, seen, received, out);
+            } else {
+                self.walk(now, port, received, out);
+            }
+        }
+        self.seen = all;
+    }
+
+    #[inline]
+    fn see(&mut self, port: PortId, received: &Received<B>, seen: &mut Seen) {
+        let frame = (&received.frame, received.checksum);
+        let config = &self.config;
+        let side = |tuple: &_| side_of(config, tuple);
+        seen.short = self.net.head(port, frame, side, &mut seen.head).is_some();
+        if seen.short {
+            seen.hash = self.flows.hash(&seen.head.key);
+            self.flows.prefetch(seen.hash);
+        }
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        now: Instant,
+        Seen { head, hash, .. }: &Seen,
+        Received { frame, checksum }: Received<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        self.tools.ledger.enter(Step::Lookup);
+        let flow = self.flow_by(*hash, &head.key);
+        if let Some(FlowRef::Leg(handle, which)) = flow {
+            let cx = &mut self.tools.cx(now);
+            match &Net::segment(cx, head, frame, checksum) {
+                Ok(segment) => {
+                    self.on_leg(now, (handle, which), (head.port, head.frame_len()), segment);
+                },
+                Err(error) => cx.counters.count(Counter::from(*error)),
+            }
+            return;
+        }
+        if flow.is_none() && self.is_routed(head, &frame) {
+            let cx = &mut self.tools.cx(now);
+            return self.net.forward_head(cx, head, frame, out);
+        }
+        let cx = &mut self.tools.cx(now);
+        match Net::arrival(cx, head, frame, checksum) {
+            Ingress::Tcp(arrival) => self.on_other_segment(now, (head.key, flow), arrival, out),
+            Ingress::Opaque(opaque) => self.on_opaque(now, opaque, out),
+            _ => {},
+        }
+    }
+
+    /// Whether a segment without a flow is any router's business: see [`Engine::on_miss`] for what is not.
+    fn is_routed(&self, head: &Head, frame: &Slice<B>) -> bool {
+        !head.local
+            && !head.flags.has(Flags::SYN)
+            && self.gate.is_none()
+            && !(self.may_be_split(head.port, &head.key) && head.has_option(frame, KIND_MPTCP))
+    }
+}
