@@ -93,6 +93,14 @@ impl MappingStore {
         if mapping.check.is_some() {
             return self.declare_whole(mapping);
         }
+        if mapping.seq >= self.next
+            && self
+                .ranges
+                .back()
+                .is_none_or(|last| last.end() <= mapping.seq)
+        {
+            return self.add(self.ranges.len(), mapping);
+        }
         let mut rest = if mapping.seq < self.next {
             mapping.part(self.next, mapping.end())
         } else {
@@ -153,7 +161,11 @@ impl MappingStore {
         if self.ranges.len() >= self.ranges_max {
             return Declared::Full;
         }
-        self.ranges.insert(at, mapping);
+        if at == self.ranges.len() {
+            self.ranges.push_back(mapping);
+        } else {
+            self.ranges.insert(at, mapping);
+        }
         Declared::New
     }
 
@@ -176,6 +188,13 @@ impl MappingStore {
             .find(|range| seq < range.end())
             .filter(|range| range.seq <= seq)
             .copied()
+    }
+
+    /// The place of the `len` octets from `seq` on, if one mapping has them all that needs no look at the octets themselves.
+    pub(crate) fn place_of(&self, seq: SeqNum, len: usize) -> Option<DataSeq> {
+        let (first, len) = (self.ranges.front()?, u32::try_from(len).ok()?);
+        let whole = first.seq <= seq && seq + len <= first.end();
+        (whole && first.check.is_none()).then(|| first.place(seq))
     }
 
     /// Forgets everything before `seq`: the data up to it went on.

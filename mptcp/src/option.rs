@@ -14,7 +14,8 @@ mod properties;
 mod tests;
 
 pub use emit::NoRoom;
-pub use parse::{Malformed, Options, Subtype, parse};
+pub(crate) use emit::data_dss;
+pub use parse::{Malformed, Options, Subtype, lone_dss, parse};
 pub use room::{OPTION_SPACE, Packer, space};
 
 use crate::crypto::{JoinHmac, Key};

@@ -79,6 +79,14 @@ impl<B: PacketBuf> RecvQueue<B> {
 
     /// Takes in `slice`, whose first octet is `at`; only what lies before `edge`.
     pub(crate) fn insert(&mut self, at: DataSeq, slice: Slice<B>, edge: DataSeq) -> Received {
+        if at == self.next
+            && self.ahead.is_empty()
+            && (1..=dsn::octets(edge, at)).contains(&slice.len())
+            && self.ready.len() < self.pieces_max
+        {
+            self.append(slice);
+            return Received::InOrder;
+        }
         let skip = dsn::octets(self.next, at);
         let within = dsn::octets(edge, at).min(slice.len());
         if skip >= slice.len() {

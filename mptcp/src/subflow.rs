@@ -46,6 +46,11 @@ impl<B: PacketBuf> Held<B> {
         self.slices.push_back(slice);
     }
 
+    /// Counts a piece that is not held, as its place is known and nothing is held before it.
+    pub(crate) fn pass(&mut self, len: usize) {
+        self.start += u32::try_from(len).unwrap_or(0);
+    }
+
     /// Takes the first piece, or what of it lies before `end`.
     pub(crate) fn pop_before(&mut self, end: SeqNum) -> Option<(SeqNum, Slice<B>)> {
         let start = self.start;

@@ -377,7 +377,7 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Draws the consequences after any input or timer: dead subflows go, a complete connection closes.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
-        if self.ended.is_some() || self.fastclose.is_some() {
+        if self.ended.is_some() || self.fastclose.is_some() || self.is_open() {
             return;
         }
         self.reap(cx);
@@ -405,6 +405,12 @@ impl<B: PacketBuf> Connection<B> {
                 self.end(Outcome::Closed);
             }
         }
+    }
+
+    /// Whether nothing ends: the peer's data goes on, and so does every subflow.
+    fn is_open(&self) -> bool {
+        let open = |s: &Subflow<B>| !s.finishing && s.tcb.state() == State::Established;
+        !self.remote_fin_accepted && !self.subflows.is_empty() && self.subflows.iter().all(open)
     }
 
     /// Removes subflows whose TCP connection is gone; their data goes to others.

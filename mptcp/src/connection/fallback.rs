@@ -5,7 +5,6 @@ use crate::counters::Counter;
 use crate::dsn;
 use crate::option::{Dss, Mapping, MpOption, ResetReason, parse};
 use crate::{Cx, DataSeq};
-use stack::buf::Chain;
 use stack::tcp::Item;
 use stack::wire::tcp::Segment;
 use stack::{PacketBuf, SeqNum, Slice};
@@ -88,10 +87,8 @@ impl<B: PacketBuf> Connection<B> {
         })
         .into();
         let cut = subflow.tcb.max_payload(upper.len()).min(payload.len());
-        let mut chain = Chain::new();
-        chain.push(payload.slice(0..cut));
         subflow.tcb.push(Item {
-            payload: chain,
+            payload: payload.slice(0..cut),
             upper,
             psh: cut == payload.len(),
         });

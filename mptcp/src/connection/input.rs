@@ -116,20 +116,33 @@ impl<B: PacketBuf> Connection<B> {
     /// Moves what TCP has in order up to the connection.
     pub(super) fn receive(&mut self, cx: &mut Cx<'_>, at: usize) {
         let mut came = false;
-        while let Some((_, slice)) = self.subflows[at].tcb.take() {
+        while let Some((seq, slice)) = self.subflows[at].tcb.take() {
             came = true;
             if self.mode == Mode::Fallback {
                 self.recv.append(slice);
-            } else {
-                self.subflows[at].held.push(slice);
+                continue;
+            }
+            let subflow = &mut self.subflows[at];
+            let free = subflow.held.len == 0;
+            match subflow.mappings.place_of(seq, slice.len()) {
+                // Nothing waits before it.
+                Some(dsn) if free => {
+                    subflow.held.pass(slice.len());
+                    self.place(cx, at, dsn, slice);
+                    self.on_placed(at);
+                },
+                _ => subflow.held.push(slice),
             }
         }
-        if !came && self.subflows[at].held.len == 0 {
+        if self.subflows[at].held.len > 0 {
+            self.place_held(cx, at);
+            self.bound_held(cx, at);
+        } else {
             self.subflows[at].uncovered_since = None;
-            return;
+            if !came {
+                return;
+            }
         }
-        self.place_held(cx, at);
-        self.bound_held(cx, at);
         // The others' follow when the owner has taken what came.
         let window = self.window();
         if let Some(subflow) = self.subflows.get_mut(at) {
@@ -175,6 +188,11 @@ impl<B: PacketBuf> Connection<B> {
             let dsn = crate::dsn::offset(mapping.dsn, i64::from(seq.distance(mapping.seq)));
             self.place(cx, at, dsn, slice);
         }
+        self.on_placed(at);
+    }
+
+    /// Subflow `at` holds less than before.
+    fn on_placed(&mut self, at: usize) {
         let subflow = &mut self.subflows[at];
         subflow.mappings.consume(subflow.held.start);
         // More than an initial window came mapped, so the peer has our DATA_ACKs and may send data again on its own: it

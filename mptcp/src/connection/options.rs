@@ -6,7 +6,8 @@ use crate::counters::Counter;
 use crate::crypto::{add_addr_hmac, dss_intact, same};
 use crate::dss::{Check, Declared, Mapping as Range};
 use crate::option::{
-    AddAddr, AddAddrProof, CapableForm, Dss, Mapped, Mapping, MpOption, Prio, ResetReason, parse,
+    AddAddr, AddAddrProof, CapableForm, Dss, Mapped, Mapping, MpOption, Prio, ResetReason,
+    lone_dss, parse,
 };
 use crate::send_queue::DataAcked;
 use crate::subflow::Withdrawal;
@@ -31,6 +32,11 @@ impl<B: PacketBuf> Connection<B> {
     /// Takes in the options of a segment that TCP accepted.
     pub(super) fn on_options(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) -> Seen {
         let mut seen = Seen::default();
+        if let Some(dss) = lone_dss(&seg.options.mptcp) {
+            seen.any = true;
+            self.on_dss(cx, at, seg, &dss);
+            return seen;
+        }
         for option in parse(&seg.options.mptcp) {
             let Ok(option) = option else {
                 cx.mptcp.count(Counter::OptionMalformed);

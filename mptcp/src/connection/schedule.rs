@@ -5,13 +5,12 @@ use crate::counters::Counter;
 use crate::coupling::Coupling;
 use crate::crypto::dss_checksum;
 use crate::dsn;
-use crate::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption};
+use crate::option::{Capable, CapableFlags, CapableForm, MpOption, data_dss};
 use crate::scheduler::{Candidate, Demand, Purpose, Schedule, Scheduler};
 use crate::send_queue::SlotSet;
 use crate::types::Version;
 use crate::{Cx, DataSeq};
 use arrayvec::ArrayVec;
-use stack::buf::Chain;
 use stack::tcp::Item;
 use stack::wire::tcp::OptBytes;
 use stack::{Instant, PacketBuf, Slice};
@@ -319,17 +318,15 @@ impl<B: PacketBuf> Connection<B> {
     fn push(&mut self, now: Instant, at: usize, dsn: DataSeq, payload: Slice<B>) {
         let psh = self.send.all_sent();
         let upper = self.data_option(at, dsn, &payload);
-        let mut chain = Chain::new();
-        chain.push(payload);
+        let len = payload.len();
         let subflow = &mut self.subflows[at];
         if subflow.tcb.queued() == 0 {
             subflow.busy_since = now;
         }
-        let len = stack::buf::chain_len(&chain);
         subflow.carry(dsn, len);
         subflow.spend(len, upper.len());
         subflow.tcb.push(Item {
-            payload: chain,
+            payload,
             upper,
             psh,
         });
@@ -355,17 +352,7 @@ impl<B: PacketBuf> Connection<B> {
             }))
             .into();
         }
-        MpOption::from(Dss {
-            data_ack: Some(self.recv.next().full()),
-            mapping: Some(Mapping {
-                dsn: dsn.full(),
-                ssn,
-                len,
-                checksum,
-                data_fin: false,
-            }),
-        })
-        .into()
+        data_dss(self.recv.next().0, (dsn.0, ssn, len), checksum)
     }
 
     /// An MP_CAPABLE of ours after the SYN.

@@ -95,6 +95,35 @@ pub(super) fn emit(option: &MpOption, out: &mut OptBytes) -> Result<(), NoRoom> 
     Ok(())
 }
 
+/// The octets of the [`Dss`] that data carries: DATA_ACK and data sequence number whole, at places that do not depend on
+/// anything.
+pub(crate) fn data_dss(
+    data_ack: u64,
+    (dsn, ssn, len): (u64, u32, u16),
+    checksum: Option<u16>,
+) -> OptBytes {
+    let wire_len = if checksum.is_some() {
+        DSS_MAX
+    } else {
+        DSS_MAX - 2
+    };
+    let mut octets = [0; DSS_MAX];
+    octets[..4].copy_from_slice(&[
+        KIND_MPTCP,
+        u8::try_from(wire_len).unwrap_or(0),
+        (Subtype::Dss as u8) << 4,
+        DSS_ACK | DSS_ACK_FULL | DSS_MAPPING | DSS_MAPPING_FULL,
+    ]);
+    octets[4..12].copy_from_slice(&data_ack.to_be_bytes());
+    octets[12..20].copy_from_slice(&dsn.to_be_bytes());
+    octets[20..24].copy_from_slice(&ssn.to_be_bytes());
+    octets[24..26].copy_from_slice(&len.to_be_bytes());
+    octets[26..].copy_from_slice(&checksum.unwrap_or(0).to_be_bytes());
+    let mut out = OptBytes::from(octets);
+    out.truncate(wire_len);
+    out
+}
+
 /// Appends to option bytes whose room was checked.
 struct Writer<'a>(&'a mut OptBytes);
 

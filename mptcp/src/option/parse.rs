@@ -62,6 +62,20 @@ pub const fn parse(octets: &[u8]) -> Options<'_> {
     Options { rest: octets }
 }
 
+/// The DSS of a segment that carries this option and no other, as nearly every segment does. `None` is for [`parse`] to
+/// look into.
+#[must_use]
+pub fn lone_dss(octets: &[u8]) -> Option<Dss> {
+    let [KIND_MPTCP, len, subtype, body @ ..] = octets else {
+        return None;
+    };
+    if usize::from(*len) != octets.len() || subtype >> 4 != Subtype::Dss as u8 {
+        return None;
+    }
+    let mut r = Reader(body);
+    dss(&mut r).filter(|_| r.0.is_empty())
+}
+
 /// The options of one segment, in order; see [`parse`].
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
@@ -96,7 +110,7 @@ fn one(len: u8, body: &[u8]) -> Result<MpOption, Malformed> {
     let (subtype, option) = match first >> 4 {
         0 => (Subtype::Capable, capable(len, nibble, &mut r)),
         1 => (Subtype::Join, join(len, nibble, &mut r)),
-        2 => (Subtype::Dss, dss(&mut r)),
+        2 => (Subtype::Dss, dss(&mut r).map(MpOption::Dss)),
         3 => (Subtype::AddAddr, add_addr(len, nibble, &mut r)?),
         4 => (Subtype::RemoveAddr, remove_addr(&mut r)),
         5 => (Subtype::Prio, prio(len, nibble, &mut r)),
@@ -161,7 +175,7 @@ fn join(len: u8, nibble: u8, r: &mut Reader<'_>) -> Option<MpOption> {
 }
 
 /// RFC 8684 3.3: `a` and `m` mean nothing without `A` and `M`, nor does `F` without `M`.
-fn dss(r: &mut Reader<'_>) -> Option<MpOption> {
+fn dss(r: &mut Reader<'_>) -> Option<Dss> {
     let flags = r.u8()?;
     let data_ack = if flags & DSS_ACK == 0 {
         None
@@ -179,7 +193,7 @@ fn dss(r: &mut Reader<'_>) -> Option<MpOption> {
             data_fin: flags & DSS_FIN != 0,
         })
     };
-    Some(MpOption::Dss(Dss { data_ack, mapping }))
+    Some(Dss { data_ack, mapping })
 }
 
 /// RFC 8684 3.4.1 and RFC 6824 3.4.1. Version 0 has the IP version where version 1 has flags; no length belongs to

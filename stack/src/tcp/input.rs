@@ -8,7 +8,7 @@ use crate::counters::Counter;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Segment};
-use crate::{Cx, PacketBuf};
+use crate::{Cx, PacketBuf, Slice};
 
 /// RFC 7323 5.5: TS.Recent says nothing any more after 24 days without a segment.
 const TS_RECENT_VALID: u32 = 24 * 24 * 3600;
@@ -18,6 +18,9 @@ const ECHO_MAX_MS: u32 = 60_000;
 impl<B: PacketBuf> Tcb<B> {
     /// Takes a segment of this connection.
     pub fn input(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
+        if self.is_predicted(seg) {
+            return self.input_predicted(cx, seg);
+        }
         if self.state == State::Closed {
             return Verdict::Dropped;
         }
@@ -67,6 +70,31 @@ impl<B: PacketBuf> Tcb<B> {
         Verdict::Accepted { acked }
     }
 
+    /// Whether `seg` is what comes next from a peer whom we send nothing (Jacobson's header prediction): the text after
+    /// what came before, all of it in the window, that acknowledges what was acknowledged. None of the steps below would
+    /// find anything to do but to take it in.
+    fn is_predicted(&self, seg: &Segment<B>) -> bool {
+        let Self { rcv, snd, .. } = self;
+        let len = u32::try_from(seg.payload.len()).unwrap_or(u32::MAX);
+        let ts = !self.has_ts || seg.options.ts.is_some_and(|ts| ts.val == self.ts.recent);
+        self.state == State::Established
+            && seg.flags.without(Flags::PSH) == Flags::ACK
+            && seg.seq == rcv.queue.nxt()
+            && (1..=rcv.wnd()).contains(&len)
+            && rcv.fin.is_none()
+            && !rcv.queue.has_blocks()
+            && ts
+            && snd.is_window_alone(seg)
+            && self.rare.is_none()
+            && !self.timers.is_set(Timer::Persist)
+    }
+
+    fn input_predicted(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
+        self.snd.take_window(seg);
+        self.take_text(cx, seg.seq, seg.payload.clone(), seg.payload.len());
+        Verdict::Accepted { acked: 0 }
+    }
+
     /// Text after the peer's FIN is ignored. Another FIN, and what a closed window does not take, is acknowledged.
     fn input_after_fin(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) {
         // RFC 9293 3.10.7.4, fifth, CLOSING: ignored if it does not acknowledge our FIN.
@@ -89,8 +117,8 @@ impl<B: PacketBuf> Tcb<B> {
             cx.counters.count(Counter::TcpDropPaws);
             return false;
         };
-        let age = seconds(cx.now).wrapping_sub(self.ts_recent_age);
-        if SeqNum(ts.val) >= SeqNum(self.ts.recent) || age > TS_RECENT_VALID {
+        let age = || seconds(cx.now).wrapping_sub(self.ts_recent_age);
+        if SeqNum(ts.val) >= SeqNum(self.ts.recent) || age() > TS_RECENT_VALID {
             return true;
         }
         cx.counters.count(Counter::TcpDropPaws);
@@ -204,6 +232,11 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// Fifth: the acknowledgment, the window, and the states that wait for our FIN's.
     fn input_ack(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> u32 {
+        if self.snd.is_window_alone(seg) {
+            self.snd.take_window(seg);
+            self.look_at_window();
+            return 0;
+        }
         let echoed = self.echo_age(cx.now, seg);
         let acked = self.snd.on_ack(cx, seg, echoed);
         if let Some(at) = acked.reorder_at {
@@ -222,17 +255,18 @@ impl<B: PacketBuf> Tcb<B> {
             }
         }
         self.arm_probe(cx.now, acked.advanced);
-        if self.snd.usable_wnd() > 0 && self.timers.is_set(Timer::Persist) {
-            self.on_window_opened();
-        }
+        self.look_at_window();
         if self.snd.queue.fin_acked() {
             self.on_fin_acked();
         }
         acked.payload
     }
 
-    /// The window opened after it was closed: what waits may go, or be cut to fit if the silly window lasts.
-    fn on_window_opened(&mut self) {
+    /// If the window opened after it was closed: what waits may go, or be cut to fit if the silly window lasts.
+    fn look_at_window(&mut self) {
+        if !self.timers.is_set(Timer::Persist) || self.snd.usable_wnd() == 0 {
+            return;
+        }
         let fits = self
             .snd
             .queue
@@ -291,16 +325,7 @@ impl<B: PacketBuf> Tcb<B> {
             } else {
                 seg.payload.slice(0..(len - cut) as usize)
             };
-            self.rcv.mss = self.rcv.mss.max(u16::try_from(len).unwrap_or(u16::MAX));
-            // What is in order is never refused for it.
-            let held_max = if seg.seq > nxt {
-                self.rcv.held_max()
-            } else {
-                0
-            };
-            let arrival = self.rcv.queue.insert(seg.seq, payload, held_max);
-            self.rcv.octets += u64::from(self.rcv.queue.nxt() - nxt);
-            self.on_arrival(cx, arrival);
+            self.take_text(cx, seg.seq, payload, seg.payload.len());
         }
         // What did not fit is a probe of our window (RFC 9293 3.8.6.1).
         if cut > 0 {
@@ -308,7 +333,15 @@ impl<B: PacketBuf> Tcb<B> {
         }
     }
 
-    fn on_arrival(&mut self, cx: &mut Cx<'_>, arrival: Arrival) {
+    /// Takes in text that lies in the window, of a segment with `len` octets of it.
+    fn take_text(&mut self, cx: &mut Cx<'_>, seq: SeqNum, payload: Slice<B>, len: usize) {
+        let longest = u16::try_from(len).unwrap_or(u16::MAX);
+        self.rcv.mss = self.rcv.mss.max(longest);
+        let nxt = self.rcv.queue.nxt();
+        // What is in order is never refused for it.
+        let held_max = if seq > nxt { self.rcv.held_max() } else { 0 };
+        let arrival = self.rcv.queue.insert(seq, payload, held_max);
+        self.rcv.octets += u64::from(self.rcv.queue.nxt() - nxt);
         match arrival {
             Arrival::InOrder => {
                 if self.rcv.ack.on_in_order() && !self.timers.is_set(Timer::DelayedAck) {

@@ -6,9 +6,21 @@ use super::timers::Timer;
 use super::{State, Tcb};
 use crate::buf::Chain;
 use crate::counters::Counter;
+use crate::seq::SeqNum;
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, OPTIONS_MAX, Options, OutSegment};
 use crate::{Cx, PacketBuf};
+
+/// What of the send queue leaves next: an entry of it.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// For the first time.
+    New(usize),
+    /// Once more.
+    Again(usize),
+    /// Its first octet alone, into a closed window.
+    Probe(usize),
+}
 
 impl<B: PacketBuf> Tcb<B> {
     /// The next segment to send now; call until `None`. On segments that carry no item, `upper_space` octets of option
@@ -27,20 +39,11 @@ impl<B: PacketBuf> Tcb<B> {
         if self.rcv.ack.is_due() && self.snd.sack && self.rcv.queue.has_blocks() {
             return Some(self.pure_ack(cx.now, upper_space));
         }
-        if self.is_sending() && !self.is_paced_out(cx.now) {
-            let turn = self.snd.turn();
-            let segment = if turn != Turn::Usual {
-                self.output_asking(cx, turn)
-            } else if self.snd.queue.lost() > 0 {
-                self.output_lost(cx)
-            } else if self.snd.tlp.due {
-                self.output_loss_probe(cx)
-            } else {
-                self.output_new(cx)
-            };
-            if segment.is_some() {
-                return segment;
-            }
+        if self.is_sending()
+            && !self.is_paced_out(cx.now)
+            && let Some(next) = self.next_data(cx)
+        {
+            return self.data_segment(cx.now, next);
         }
         if self.rcv.ack.is_due() {
             return Some(self.pure_ack(cx.now, upper_space));
@@ -48,10 +51,24 @@ impl<B: PacketBuf> Tcb<B> {
         self.output_keepalive(cx)
     }
 
+    /// Decides what of the send queue leaves now, and notes that it does.
+    fn next_data(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
+        let turn = self.snd.turn();
+        if turn != Turn::Usual {
+            self.next_asking(cx, turn)
+        } else if self.snd.queue.lost() > 0 {
+            self.next_lost(cx)
+        } else if self.snd.tlp.due {
+            self.next_loss_probe(cx)
+        } else {
+            self.next_new(cx)
+        }
+    }
+
     /// Retransmits (NextSeg rule 1 of RFC 6675 4; RFC 6298 5.4).
-    fn output_lost(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+    fn next_lost(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         let (index, entry) = self.snd.queue.next_lost()?;
-        let (len, upper) = (entry.len, entry.item.upper.len());
+        let (len, upper) = (entry.len, entry.upper.len());
         let max = self.max_len(upper);
         let len = len.min(max);
         if !self.snd.recovery.oldest_due && !self.snd.cwnd_allows(len) {
@@ -63,19 +80,19 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     /// RFC 5682 2.1 step 2: new data, or where there is none that may go, what was lost as ever.
-    fn output_asking(&mut self, cx: &mut Cx<'_>, turn: Turn) -> Option<OutSegment<B>> {
+    fn next_asking(&mut self, cx: &mut Cx<'_>, turn: Turn) -> Option<Next> {
         let Turn::New { first } = turn else {
             return None;
         };
-        let segment = self.output_new(cx);
-        if segment.is_none() && first {
+        let next = self.next_new(cx);
+        if next.is_none() && first {
             self.snd.end_frto();
-            return self.output_lost(cx);
+            return self.next_lost(cx);
         }
-        segment
+        next
     }
 
-    fn resend(&mut self, cx: &mut Cx<'_>, index: usize) -> Option<OutSegment<B>> {
+    fn resend(&mut self, cx: &mut Cx<'_>, index: usize) -> Option<Next> {
         let entry = self.snd.queue.resend(index, cx.now)?;
         let len = entry.seq_len();
         self.snd.resends = self.snd.resends.saturating_add(1);
@@ -84,24 +101,24 @@ impl<B: PacketBuf> Tcb<B> {
         self.note_paced(cx.now, len);
         // RFC 6675 6, the careful variant: the timer starts anew with each retransmission. RFC 8985 7.3: with a probe too.
         self.arm_retransmit(cx.now);
-        self.data_segment(cx.now, index, false)
+        Some(Next::Again(index))
     }
 
     /// RFC 8985 7.3: new data that the peer's window takes, whatever the congestion window says, or else the last segment
     /// again.
-    fn output_loss_probe(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+    fn next_loss_probe(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         self.snd.tlp.due = false;
         if !self.snd.may_probe() {
-            return self.output_new(cx);
+            return self.next_new(cx);
         }
         let flight = self.snd.queue.flight();
         let new = self.snd.queue.first_unsent().and_then(|entry| {
-            let take = entry.len.min(self.max_len(entry.item.upper.len()));
+            let take = entry.len.min(self.max_len(entry.upper.len()));
             let whole = take == entry.len;
             let needed = take + u32::from(whole && entry.fin);
             (needed <= self.snd.usable_wnd()).then_some((take, whole))
         });
-        let segment = if let Some((take, whole)) = new {
+        let next = if let Some((take, whole)) = new {
             self.arm_retransmit(cx.now);
             self.send_new(cx, take, whole)
         } else {
@@ -110,17 +127,17 @@ impl<B: PacketBuf> Tcb<B> {
         cx.counters.count(Counter::TcpLossProbe);
         self.snd.on_probe_sent(flight, new.is_none());
         self.timers.clear(Timer::LossProbe);
-        segment
+        next
     }
 
     /// Sends new data, as nothing lost waits, if both windows let it go or a probe is due.
-    fn output_new(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+    fn next_new(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         self.forget_black_hole(cx.now);
         let Some(entry) = self.snd.queue.first_unsent() else {
             self.snd.note_app_limited();
             return None;
         };
-        let max = self.max_len(entry.item.upper.len());
+        let max = self.max_len(entry.upper.len());
         let usable = self.snd.usable_wnd();
         let mut take = entry.len.min(max);
         let mut whole = take == entry.len;
@@ -129,7 +146,7 @@ impl<B: PacketBuf> Tcb<B> {
             // RFC 9293 3.8.6.2.1: a part only if it is half of the largest window, or nothing else moves for long.
             let half = usable >= (self.snd.wnd_max / 2).max(1);
             if usable == 0 || !(half || self.snd.probe_due) {
-                return self.output_probe(cx);
+                return self.next_window_probe(cx);
             }
             take = take.min(usable);
             whole = false;
@@ -142,7 +159,7 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     /// Sends `take` octets of the first segment never sent, or `whole` of it.
-    fn send_new(&mut self, cx: &mut Cx<'_>, take: u32, whole: bool) -> Option<OutSegment<B>> {
+    fn send_new(&mut self, cx: &mut Cx<'_>, take: u32, whole: bool) -> Option<Next> {
         if !whole {
             self.snd.queue.cut_unsent(take);
         }
@@ -158,11 +175,11 @@ impl<B: PacketBuf> Tcb<B> {
             self.arm_retransmit(cx.now);
         }
         self.arm_probe(cx.now, true);
-        self.data_segment(cx.now, self.snd.queue.sent() - 1, true)
+        Some(Next::New(self.snd.queue.sent() - 1))
     }
 
     /// RFC 9293 3.8.6.1: while the window is closed and nothing is in flight, one octet goes out now and then.
-    fn output_probe(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+    fn next_window_probe(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         if self.snd.queue.flight() > 0 {
             return None;
         }
@@ -174,15 +191,9 @@ impl<B: PacketBuf> Tcb<B> {
             return None;
         }
         self.snd.probe_due = false;
-        let mut segment = self.data_segment(cx.now, self.snd.queue.sent(), false)?;
-        segment.payload.truncate(1);
-        if let Some(payload) = segment.payload.first_mut() {
-            *payload = payload.slice(0..1);
-            segment.flags = segment.flags.without(Flags::FIN);
-        }
         self.snd.queue.probed = true;
         cx.counters.count(Counter::TcpZeroWindowProbe);
-        Some(segment)
+        Some(Next::Probe(self.snd.queue.sent()))
     }
 
     /// RFC 6298 5.1.
@@ -195,25 +206,46 @@ impl<B: PacketBuf> Tcb<B> {
         u32::try_from(self.max_payload(upper)).unwrap_or(u32::MAX)
     }
 
-    /// The segment of entry `index` of the send queue; `new` if it goes out for the first time.
-    fn data_segment(&mut self, now: Instant, index: usize, new: bool) -> Option<OutSegment<B>> {
-        let options = Options {
-            ts: self.timestamps(now),
-            ..Options::default()
+    /// The segment of an entry of the send queue. It is built where it is returned: many pass here.
+    fn data_segment(&mut self, now: Instant, next: Next) -> Option<OutSegment<B>> {
+        let (index, new) = match next {
+            Next::New(index) => (index, true),
+            Next::Again(index) | Next::Probe(index) => (index, false),
         };
-        let mut segment = self.segment(Flags::ACK, options, false);
-        segment.flags = self.ecn_flags(segment.flags, new);
-        segment.ect = new && self.uses_ecn();
+        let ts = self.timestamps(now);
+        let (ack, wnd) = self.acknowledge(false);
+        let mut flags = self.ecn_flags(Flags::ACK, new);
+        let ect = new && self.uses_ecn();
         let entry = self.snd.queue.entry(index)?;
-        segment.seq = entry.seq;
-        segment.options.mptcp = entry.item.upper;
-        segment.payload = entry.item.payload.clone();
-        for (set, flag) in [(entry.item.psh, Flags::PSH), (entry.fin, Flags::FIN)] {
-            if set {
-                segment.flags = segment.flags.with(flag);
-            }
+        let mut payload = Chain::new();
+        let mut fin = entry.fin;
+        match (&entry.payload, next) {
+            (Some(whole), Next::Probe(_)) => {
+                payload.push(whole.slice(0..1));
+                fin = false;
+            },
+            (Some(whole), _) => payload.push(whole.clone()),
+            (None, _) => {},
         }
-        Some(segment)
+        if entry.psh {
+            flags = flags.with(Flags::PSH);
+        }
+        if fin {
+            flags = flags.with(Flags::FIN);
+        }
+        Some(OutSegment {
+            seq: entry.seq,
+            ack,
+            flags,
+            wnd,
+            ect,
+            options: Options {
+                ts,
+                mptcp: entry.upper,
+                ..Options::default()
+            },
+            payload,
+        })
     }
 
     fn pure_ack(&mut self, now: Instant, upper_space: usize) -> OutSegment<B> {
@@ -231,12 +263,7 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// A segment at SND.NXT that acknowledges RCV.NXT and announces the window.
     pub(super) fn segment(&mut self, flags: Flags, options: Options, pure: bool) -> OutSegment<B> {
-        let ack = self.rcv.nxt();
-        let wnd = self.rcv.window.announce(ack, u32::from(self.rcv.mss));
-        let more = pure && self.snd.sack && self.rcv.queue.has_unreported();
-        self.rcv.ack.on_sent(pure, more);
-        self.timers.clear(Timer::DelayedAck);
-        self.last_ack_sent = ack;
+        let (ack, wnd) = self.acknowledge(pure);
         OutSegment {
             seq: self.snd.queue.nxt(),
             ack,
@@ -246,6 +273,17 @@ impl<B: PacketBuf> Tcb<B> {
             options,
             payload: Chain::new(),
         }
+    }
+
+    /// The acknowledgment and the window field of a segment that leaves now, `pure` if it carries nothing else.
+    fn acknowledge(&mut self, pure: bool) -> (SeqNum, u16) {
+        let ack = self.rcv.nxt();
+        let wnd = self.rcv.window.announce(ack, u32::from(self.rcv.mss));
+        let more = pure && self.snd.sack && self.rcv.queue.has_unreported();
+        self.rcv.ack.on_sent(pure, more);
+        self.timers.clear(Timer::DelayedAck);
+        self.last_ack_sent = ack;
+        (ack, wnd)
     }
 
     /// Ends the connection at once (RFC 9293 3.10.5): the reset to send, or `None` if the connection is over anyway.

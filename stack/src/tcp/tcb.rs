@@ -9,7 +9,6 @@ use super::recv::Receiver;
 use super::send::Sender;
 use super::time_wait::{TWO_MSL, TimeWait};
 use super::timers::Timers;
-use crate::buf::Chain;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{OPTIONS_MAX, OptBytes, Timestamps};
@@ -80,7 +79,7 @@ impl Agreed {
 #[derive(Clone, Debug)]
 pub struct Item<B> {
     /// At most [`Tcb::max_payload`] octets, and at least one.
-    pub payload: Chain<B>,
+    pub payload: Slice<B>,
     /// Option octets of the layer above, sent with the payload each time.
     pub upper: OptBytes,
     /// Whether PSH is set.
@@ -550,9 +549,7 @@ fn payload_max(smss: u16, ts_len: usize, upper: usize) -> usize {
 }
 
 /// An item without options.
-fn plain_item<B: PacketBuf>(slice: Slice<B>, psh: bool) -> Item<B> {
-    let mut payload = Chain::new();
-    payload.push(slice);
+const fn plain_item<B: PacketBuf>(payload: Slice<B>, psh: bool) -> Item<B> {
     Item {
         payload,
         upper: OptBytes::new(),

@@ -34,11 +34,6 @@ impl<B: PacketBuf> Sender<B> {
         let flight = self.queue.flight();
         let wnd = self.wnd;
         let advanced = seg.ack > una;
-        if !advanced && seg.ack == una && self.is_at_rest() && seg.options.sack.is_empty() {
-            // Most data of a peer whom we send nothing.
-            self.take_window(seg);
-            return Acked::default();
-        }
         let mut receipt = Receipt {
             now: cx.now,
             answers: None,
@@ -88,14 +83,18 @@ impl<B: PacketBuf> Sender<B> {
         }
     }
 
-    /// Whether nothing is outstanding, repaired or asked for, so that an acknowledgment of what is acknowledged already is
-    /// about the window alone.
-    fn is_at_rest(&self) -> bool {
-        self.queue.flight() == 0 && self.recovery.mode == Mode::Open && self.tlp.end.is_none()
+    /// Whether `seg` acknowledges what is acknowledged already, while nothing is outstanding, repaired or asked for: it is
+    /// about the window alone, as are most segments of a peer whom we send nothing.
+    pub(in crate::tcp) fn is_window_alone(&self, seg: &Segment<B>) -> bool {
+        seg.ack == self.queue.una()
+            && self.queue.flight() == 0
+            && seg.options.sack.is_empty()
+            && self.recovery.mode == Mode::Open
+            && self.tlp.end.is_none()
     }
 
     /// The window of an acknowledgment that is not an old one.
-    fn take_window(&mut self, seg: &Segment<B>) {
+    pub(in crate::tcp) fn take_window(&mut self, seg: &Segment<B>) {
         self.update_window(seg);
         self.unanswered_probes = 0;
         if self.wnd == 0 {

@@ -2,10 +2,10 @@
 
 use super::rack::{Rack, Receipt};
 use super::scoreboard::Scoreboard;
-use crate::buf::{Chain, chain_len};
 use crate::seq::SeqNum;
 use crate::tcp::Item;
 use crate::time::Instant;
+use crate::wire::tcp::OptBytes;
 use crate::{PacketBuf, Slice};
 use std::collections::VecDeque;
 
@@ -28,7 +28,10 @@ pub(super) enum Mark {
 /// One segment: its payload, its options, and what happened to it.
 #[derive(Clone, Debug)]
 pub(in crate::tcp) struct Entry<B> {
-    pub(in crate::tcp) item: Item<B>,
+    /// `None` in a FIN alone.
+    pub(in crate::tcp) payload: Option<Slice<B>>,
+    pub(in crate::tcp) upper: OptBytes,
+    pub(in crate::tcp) psh: bool,
     pub(in crate::tcp) seq: SeqNum,
     pub(super) sent_at: Instant,
     pub(in crate::tcp) len: u32,
@@ -186,11 +189,15 @@ impl<B: PacketBuf> SendQueue<B> {
     }
 
     pub(in crate::tcp) fn push(&mut self, item: Item<B>) {
-        let len = u32::try_from(chain_len(&item.payload)).unwrap_or(u32::MAX);
-        if len == 0 || self.fin {
-            return;
+        let Item {
+            payload,
+            upper,
+            psh,
+        } = item;
+        let len = u32::try_from(payload.len()).unwrap_or(0);
+        if len > 0 && !self.fin {
+            self.append(Some(payload), (upper, psh), len);
         }
-        self.append(item, len, false);
     }
 
     /// Queues the FIN, on the last segment if that was not sent yet.
@@ -205,22 +212,25 @@ impl<B: PacketBuf> SendQueue<B> {
                 last.fin = true;
                 self.end += 1;
             },
-            _ => self.append(empty_item(), 0, true),
+            _ => self.append(None, (OptBytes::new(), false), 0),
         }
     }
 
-    fn append(&mut self, item: Item<B>, len: u32, fin: bool) {
-        let entry = Entry {
-            item,
-            seq: self.end,
+    /// `len` octets, or without a payload the FIN.
+    fn append(&mut self, payload: Option<Slice<B>>, (upper, psh): (OptBytes, bool), len: u32) {
+        let (seq, fin) = (self.end, payload.is_none());
+        self.end = seq + (len + u32::from(fin));
+        self.entries.push_back(Entry {
+            payload,
+            upper,
+            psh,
+            seq,
             sent_at: Instant::ZERO,
             len,
             fin,
             mark: Mark::Fresh,
             resent: false,
-        };
-        self.end = entry.end();
-        self.entries.push_back(entry);
+        });
     }
 
     /// How many segments were sent: they come first.
@@ -263,13 +273,10 @@ impl<B: PacketBuf> SendQueue<B> {
             return;
         }
         let mut tail = head.clone();
-        drop_front(&mut tail.item.payload, at);
-        tail.seq = head.seq + at;
-        tail.len = head.len - at;
-        keep_front(&mut head.item.payload, at);
-        head.len = at;
+        trim_front(&mut tail, at);
+        keep_front(head, at);
         head.fin = false;
-        head.item.psh = false;
+        head.psh = false;
         self.entries.insert(index + 1, tail);
         if index < self.sent {
             self.sent += 1;
@@ -283,19 +290,20 @@ impl<B: PacketBuf> SendQueue<B> {
         if ack > self.nxt {
             self.accept_probe(receipt.now);
         }
-        while self.sent > 0
-            && let Some(entry) = self.entries.front()
+        let mut whole = 0;
+        while whole < self.sent
+            && let Some(entry) = self.entries.get(whole)
             && entry.end() <= ack
         {
-            self.arrived(0, receipt, news);
-            if let Some(entry) = self.entries.pop_front() {
-                self.sent -= 1;
-                news.acked += entry.len;
-                self.sacked -= u32::from(entry.mark == Mark::Sacked);
-            }
-            self.next_lost = self.next_lost.saturating_sub(1);
-            self.examined = self.examined.saturating_sub(1);
+            news.acked += entry.len;
+            self.sacked -= u32::from(entry.mark == Mark::Sacked);
+            self.arrived(whole, receipt, news);
+            whole += 1;
         }
+        self.entries.drain(..whole);
+        self.sent -= whole;
+        self.next_lost = self.next_lost.saturating_sub(whole);
+        self.examined = self.examined.saturating_sub(whole);
         if self.sent > 0
             && let Some(head) = self.entries.front_mut()
             && head.seq < ack
@@ -373,52 +381,18 @@ impl<B: PacketBuf> SendQueue<B> {
     }
 }
 
-pub(super) fn empty_item<B: PacketBuf>() -> Item<B> {
-    Item {
-        payload: Chain::new(),
-        upper: crate::wire::tcp::OptBytes::new(),
-        psh: false,
-    }
-}
-
 /// Takes the first `part` octets of sequence space away.
 fn trim_front<B: PacketBuf>(entry: &mut Entry<B>, part: u32) {
-    drop_front(&mut entry.item.payload, part);
+    let payload = entry.payload.take();
+    let rest = payload.map(|payload| payload.narrow(part as usize..usize::MAX));
+    entry.payload = rest.filter(|rest| !rest.is_empty());
     entry.seq += part;
     entry.len = entry.len.saturating_sub(part);
 }
 
-fn drop_front<B: PacketBuf>(chain: &mut Chain<B>, octets: u32) {
-    let mut skip = octets as usize;
-    let old = core::mem::take(chain);
-    for slice in old {
-        let len = slice.len();
-        if skip < len {
-            chain.push(cut_slice(slice, skip, len));
-            skip = 0;
-        } else {
-            skip -= len;
-        }
-    }
-}
-
-fn keep_front<B: PacketBuf>(chain: &mut Chain<B>, octets: u32) {
-    let mut room = octets as usize;
-    let old = core::mem::take(chain);
-    for slice in old {
-        let len = slice.len();
-        if room == 0 {
-            break;
-        }
-        chain.push(cut_slice(slice, 0, room.min(len)));
-        room -= room.min(len);
-    }
-}
-
-fn cut_slice<B: PacketBuf>(slice: Slice<B>, start: usize, end: usize) -> Slice<B> {
-    if start == 0 && end == slice.len() {
-        slice
-    } else {
-        slice.slice(start..end)
-    }
+/// Leaves the first `part` octets of payload.
+fn keep_front<B: PacketBuf>(entry: &mut Entry<B>, part: u32) {
+    let payload = entry.payload.take();
+    entry.payload = payload.map(|payload| payload.narrow(0..part as usize));
+    entry.len = part;
 }

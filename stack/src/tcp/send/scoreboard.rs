@@ -218,7 +218,7 @@ impl<B: PacketBuf> SendQueue<B> {
     /// What travels with more payload than `max` allows beside its options is too large for the path.
     pub(in crate::tcp) fn mark_longer_lost(&mut self, max: impl Fn(usize) -> usize) {
         for index in 0..self.sent {
-            let too_long = |entry: &Entry<B>| entry.len as usize > max(entry.item.upper.len());
+            let too_long = |entry: &Entry<B>| entry.len as usize > max(entry.upper.len());
             if self.entries.get(index).is_some_and(too_long) {
                 self.mark_lost(index);
             }

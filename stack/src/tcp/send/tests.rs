@@ -1,6 +1,5 @@
 use super::queue::{News, SendQueue};
 use super::rack::Receipt;
-use crate::buf::Chain;
 use crate::seq::SeqNum;
 use crate::tcp::Item;
 use crate::tcp::tests::rig::{Buf, slice};
@@ -17,10 +16,8 @@ const LEN: u32 = 100;
 fn queue(segments: u32) -> SendQueue<Buf> {
     let mut queue = SendQueue::new(SeqNum(FIRST));
     for n in 0..segments {
-        let mut payload = Chain::new();
-        payload.push(slice(&[u8::try_from(n % 256).unwrap(); LEN as usize]));
         queue.push(Item {
-            payload,
+            payload: slice(&[u8::try_from(n % 256).unwrap(); LEN as usize]),
             upper: OptBytes::new(),
             psh: false,
         });

@@ -139,10 +139,8 @@ impl Rig {
 
     /// Queues one item of `len` octets.
     pub(in crate::tcp) fn push(&mut self, len: usize) {
-        let mut chain = crate::buf::Chain::new();
-        chain.push(slice(&vec![0x55; len]));
         self.tcb.push(Item {
-            payload: chain,
+            payload: slice(&vec![0x55; len]),
             upper: OptBytes::new(),
             psh: false,
         });

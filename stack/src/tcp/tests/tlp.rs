@@ -1,11 +1,11 @@
 //! Tail loss probes (RFC 8985 7).
 
 use super::rig::{ISS, Rig, ack, payload, plain, sack, seg, with_sack};
+use crate::Counter;
 use crate::seq::SeqNum;
 use crate::tcp::{Agreed, Item};
 use crate::time::Duration;
 use crate::wire::tcp::{Flags, OptBytes};
-use crate::{Counter, buf};
 
 /// SACK, and a first round trip of `ms`.
 fn measured(ms: u64) -> Agreed {
@@ -266,10 +266,8 @@ fn t11_a_probe_carries_the_options_of_the_layer_above_and_the_fin() {
     let upper: OptBytes = [30, 4, 0x20, 0].into_iter().collect();
     let mut rig = Rig::new(&measured(100));
     for n in 0..2 {
-        let mut chain = buf::Chain::new();
-        chain.push(super::rig::slice(&[n; 500]));
         rig.tcb.push(Item {
-            payload: chain,
+            payload: super::rig::slice(&[n; 500]),
             upper,
             psh: true,
         });

@@ -268,10 +268,8 @@ fn items_keep_their_options_and_their_edges() {
     let max = rig.tcb.max_payload(upper.len());
     assert_eq!(max, 996);
     for len in [10, 20] {
-        let mut payload = crate::buf::Chain::new();
-        payload.push(super::rig::slice(&vec![7; len]));
         rig.tcb.push(crate::tcp::Item {
-            payload,
+            payload: super::rig::slice(&vec![7; len]),
             upper,
             psh: true,
         });

@@ -58,6 +58,17 @@ impl Default for OptBytes {
     }
 }
 
+impl<const N: usize> From<[u8; N]> for OptBytes {
+    /// At most [`OPTIONS_MAX`] octets: more do not compile.
+    fn from(octets: [u8; N]) -> Self {
+        const { assert!(N <= OPTIONS_MAX, "more than a header has room for") };
+        let mut out = Self::new();
+        out.bytes[..N].copy_from_slice(&octets);
+        out.len = u8::try_from(N).unwrap_or(0);
+        out
+    }
+}
+
 impl Deref for OptBytes {
     type Target = [u8];
 
