@@ -60,6 +60,11 @@ impl<B: PacketBuf> RecvQueue<B> {
         self.ready_len + self.ahead_len
     }
 
+    /// Pieces held, in order and beyond gaps.
+    pub(crate) fn pieces(&self) -> usize {
+        self.ready.len() + self.ahead.len()
+    }
+
     /// Whether data beyond a gap is held.
     pub(crate) fn has_gap(&self) -> bool {
         !self.ahead.is_empty()
@@ -97,7 +102,7 @@ impl<B: PacketBuf> RecvQueue<B> {
         }
         let at = dsn::plus(at, skip);
         let slice = slice.narrow(skip..within);
-        let full = self.ready.len() + self.ahead.len() >= self.pieces_max;
+        let full = self.pieces() >= self.pieces_max;
         if at == self.next {
             // What fills the gap goes before what lies beyond it: that was not DATA_ACKed and comes again.
             if full && let Some((_, last)) = self.ahead.pop_back() {

@@ -206,6 +206,14 @@ impl<B: PacketBuf> Leg<B> {
         }
     }
 
+    /// Slices of payload that make up [`Self::waiting`].
+    pub(crate) fn waiting_pieces(&self) -> usize {
+        match self {
+            Self::Plain(leg) => leg.tcb.pieces_in(),
+            Self::Multipath(leg) => leg.pieces_held(),
+        }
+    }
+
     /// Whether what begins at `seq` on subflow `id` leaves no gap there.
     pub(crate) fn is_next(&self, id: SubflowId, seq: SeqNum) -> bool {
         match self {

@@ -18,7 +18,7 @@ use crate::engine::{Capped, Timeouts};
 use mptcp::connection::{Connection, SubflowId};
 use mptcp::{Cx, Token};
 pub(crate) use pump::Room;
-use pump::{Pump, held, move_data};
+use pump::{Pump, held, move_data, waiting};
 pub(crate) use relays::Relays;
 use stack::slab::Handle;
 use stack::time::{Duration, earlier};
@@ -182,7 +182,7 @@ impl<B: PacketBuf> Relay<B> {
             Which::Server(id) => (&self.server, &self.client, id),
         };
         let held = held(to);
-        held >= held_max || (held + from.waiting() >= held_max && !from.is_next(id, segment.seq))
+        held >= held_max || (!from.is_next(id, segment.seq) && held + waiting(from) >= held_max)
     }
 
     /// Takes a segment of one of the legs.
@@ -280,7 +280,7 @@ impl<B: PacketBuf> Relay<B> {
 
     /// Octets held for either end, what waits for lost ones before it with them.
     pub(crate) fn holds(&self) -> u64 {
-        let octets = |leg: &Leg<B>| held(leg) + leg.waiting();
+        let octets = |leg: &Leg<B>| held(leg) + waiting(leg);
         u64::try_from(octets(&self.client) + octets(&self.server)).unwrap_or(u64::MAX)
     }
 

@@ -64,6 +64,11 @@ pub(crate) fn held<B: PacketBuf>(to: &Leg<B>) -> usize {
     to.queued().max(to.pieces() * PIECE_MIN)
 }
 
+/// What has come from `from` and waits there, most of it for what is missing before it, counted likewise.
+pub(crate) fn waiting<B: PacketBuf>(from: &Leg<B>) -> usize {
+    from.waiting().max(from.waiting_pieces() * PIECE_MIN)
+}
+
 /// Moves all that has arrived in order on `from` to `to`, then lets `from` receive what makes `to` hold `room` at most.
 /// Returns how many octets moved.
 pub(crate) fn move_data<B: PacketBuf>(

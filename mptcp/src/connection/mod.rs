@@ -221,7 +221,7 @@ pub struct Connection<B> {
     /// The number of the peer's DATA_FIN, once known.
     remote_fin: Option<DataSeq>,
     remote_fin_accepted: bool,
-    /// An acceptable segment came since our DATA_FIN was sent last.
+    /// An acceptable segment with options of MPTCP came since our DATA_FIN was sent last.
     heard: bool,
     paths: PathManager,
     /// Something changed that may allow or require sending.
@@ -465,15 +465,18 @@ impl<B: PacketBuf> Connection<B> {
         self.recv.next()
     }
 
-    /// Octets held for the owner, in order or beyond gaps.
+    /// Octets held for the owner, in order or beyond gaps, of the data or of a subflow.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.recv.held()
-            + self
-                .subflows
-                .iter()
-                .map(|subflow| subflow.held.len)
-                .sum::<usize>()
+        let of = |subflow: &Subflow<B>| subflow.held.len + subflow.tcb.out_of_order();
+        self.recv.held() + self.subflows.iter().map(of).sum::<usize>()
+    }
+
+    /// Pieces of payload that make up [`Self::held`]: each pins a packet buffer, however short it is.
+    #[must_use]
+    pub fn pieces_held(&self) -> usize {
+        let of = |subflow: &Subflow<B>| subflow.held.slices.len() + subflow.tcb.pieces_in();
+        self.recv.pieces() + self.subflows.iter().map(of).sum::<usize>()
     }
 
     fn index(&self, id: SubflowId) -> Option<usize> {

@@ -534,6 +534,12 @@ impl<B: PacketBuf> Tcb<B> {
         self.rcv.queue.octets_beyond()
     }
 
+    /// Slices received that were not taken, in order or beyond a gap: each pins a packet buffer, however short it is.
+    #[must_use]
+    pub fn pieces_in(&self) -> usize {
+        self.rcv.queue.pieces()
+    }
+
     /// Octets in order that were not taken yet.
     #[must_use]
     pub fn readable(&self) -> usize {

@@ -4,6 +4,8 @@ use mptcp::Versions;
 use sim::app::{Close, Pause};
 use sim::fault::Fault;
 use sim::lane::Ill;
+use sim::middlebox::Kind;
+use sim::middlebox::options::Change;
 use sim::plan::{Chain, Plan};
 use sim::rules::Rule;
 use sim::run::run;
@@ -42,4 +44,51 @@ fn m23_a_relay_of_version_0_that_is_given_up_waits_for_the_answer_in_peace() {
         gone += sent.sum::<u64>();
     }
     assert!(gone > 0);
+}
+
+/// Seeds 11496 and 19336: what waited beyond a gap of a subflow was not counted, and took all receive buffers of a device, so
+/// that what would have closed the gap found none.
+#[test]
+fn what_waits_on_a_subflow_leaves_buffers_for_what_it_waits_for() {
+    let mut plan = Plan::quiet(Chain::Bonded(2));
+    plan.net.pool = 512;
+    plan.net.buffer = 4 << 20;
+    plan.net.habits.iter_mut().for_each(|habits| {
+        habits.buffer = 512 << 10;
+        habits.timestamps = false;
+    });
+    plan.net.shapes[1].delay = Duration::from_millis(200);
+    plan.net.shapes[1].queue = Some(2_000_000);
+    plan.flows[0].sizes = [0, 600_000];
+    // Short segments, each of which takes a whole buffer.
+    plan.faults = vec![
+        Fault::Middlebox {
+            cable: 0,
+            kind: Kind::Options(Change::Clamp(536)),
+        },
+        Fault::Lane {
+            cable: 1,
+            lane: 1,
+            ill: Ill::Loss(3_000),
+            from: Duration::ZERO,
+            lasts: Duration::from_secs(60),
+        },
+        Fault::Lane {
+            cable: 2,
+            lane: 1,
+            ill: Ill::Down,
+            from: Duration::ZERO,
+            lasts: Duration::from_secs(60),
+        },
+    ];
+    let mut refused = 0;
+    for seed in 1..=3 {
+        plan.seed = seed;
+        let outcome = run(&plan, false);
+        assert_eq!(outcome.failure, None, "seed {seed}");
+        let all = outcome.counters.iter();
+        let of = all.filter_map(|(_, all)| all.get("buffer_refused"));
+        refused += of.sum::<u64>();
+    }
+    assert!(refused > 0);
 }

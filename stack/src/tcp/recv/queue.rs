@@ -107,6 +107,12 @@ impl<B: PacketBuf> RecvQueue<B> {
         self.beyond.as_ref().map_or(0, |beyond| beyond.octets)
     }
 
+    /// Slices held, in order or beyond gaps.
+    pub(in crate::tcp) fn pieces(&self) -> usize {
+        let beyond = self.beyond.as_ref().map_or(0, |beyond| beyond.held.len());
+        self.ready.len() + beyond
+    }
+
     /// The octet after the last one received.
     pub(in crate::tcp) fn highest(&self) -> SeqNum {
         let last = self.beyond.as_ref().and_then(|b| b.runs.back());
