@@ -156,6 +156,8 @@ pub struct Subflow<B> {
     pub(crate) announced: u32,
     /// Whether any window was announced yet.
     pub(crate) announced_once: bool,
+    /// What the last segment with a DATA_ACK acknowledged of it.
+    pub(crate) told: SeqNum,
     /// A DATA_FIN is to be sent on it.
     pub(crate) data_fin_due: bool,
     /// The peer withdrew its address, and whether it still answers there is being found out.
@@ -218,6 +220,7 @@ impl<B: PacketBuf> Subflow<B> {
             join_acks: 0,
             announced: 0,
             announced_once: false,
+            told: first,
             data_fin_due: false,
             withdrawal: None,
             fail_due: None,

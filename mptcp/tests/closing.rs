@@ -80,6 +80,27 @@ fn m16_data_fin_is_not_acknowledged_before_it_is_accepted() {
     );
 }
 
+/// Seed 33619 of the simulator: a connection without data had nothing else whose acknowledgment could show that options no
+/// longer pass, and its DATA_FIN was repeated for as long as bare acknowledgments came.
+#[test]
+fn m16_a_data_fin_that_only_segments_without_options_answer_is_given_up() {
+    for lens in [[0, 0], [5_000, 5_000]] {
+        let mut world = World::new(Setup::default(), vec![Link::pair(0, 10, 0)]);
+        world.ends[A].send(lens[A], false);
+        world.ends[B].send(lens[B], false);
+        world.pass(MINUTE);
+        world.middlebox = Some(Box::new(|transit| {
+            if transit.from == B {
+                transit.segment.options.mptcp.clear();
+            }
+            true
+        }));
+        world.ends[A].send(0, true);
+        world.ends[B].send(0, true);
+        world.run(20 * MINUTE, |w| w.ends[A].conn.outcome() != Outcome::Alive);
+    }
+}
+
 #[test]
 fn m16_an_end_that_is_taken_late_is_waited_for_while_the_peer_answers() {
     let mut world = two_paths(Setup::default());

@@ -351,6 +351,45 @@ fn bug12_an_address_is_announced_once_the_one_before_is_echoed_or_given_up() {
     }
 }
 
+/// Seed 32376 of the simulator: the first acknowledgment of a peer's data was on an ADD_ADDR that left no room for a DATA_ACK,
+/// and the peer fell back to TCP, as RFC 8684 3.7 wants.
+#[test]
+fn m18_what_acknowledges_data_first_has_a_data_ack() {
+    let addr = |n: u8| format!("fd00:99::{n}").parse::<IpAddr>().unwrap();
+    let mut world = World::new(version_1(), paths(1));
+    let (mut told, mut adds) = (None, 0);
+    let seen = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = seen.clone();
+    world.middlebox = Some(Box::new(move |transit| {
+        if transit.from != B {
+            return true;
+        }
+        let ack = transit.segment.ack;
+        let first = *told.get_or_insert(ack);
+        if has(
+            &transit,
+            |o| matches!(o, MpOption::Dss(dss) if dss.data_ack.is_some()),
+        ) {
+            told = Some(ack);
+        } else {
+            assert_eq!(ack, first, "data is acknowledged without a DATA_ACK");
+            adds += 1;
+            count.set(adds);
+        }
+        true
+    }));
+    for n in 1..=8 {
+        // One segment alone, whose acknowledgment waits for a second.
+        world.ends[A].send(500, n == 8);
+        world.pass(Duration::from_millis(20));
+        world.ends[B].conn.announce(AddrId(n), addr(n), None);
+        world.pass(Duration::from_secs(1));
+    }
+    world.ends[B].send(0, true);
+    world.run(MINUTE, World::is_closed);
+    assert!(seen.get() >= 3, "{} announcements", seen.get());
+}
+
 #[test]
 fn m18_an_announcement_nobody_echoes_is_given_up() {
     let mut world = World::new(version_1(), paths(1));

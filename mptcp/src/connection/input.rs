@@ -59,7 +59,6 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     fn on_accepted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, acked: u32) {
-        self.heard = true;
         let subflow = &mut self.subflows[at];
         match subflow.withdrawal {
             Some(withdrawal) if withdrawal.answered_from <= cx.now => {
@@ -92,6 +91,7 @@ impl<B: PacketBuf> Connection<B> {
     fn on_signs(&mut self, cx: &mut Cx<'_>, at: usize, seen: Seen, acked: u32) {
         let subflow = &mut self.subflows[at];
         if seen.any {
+            self.heard = true;
             // An initiator's third ACK has arrived: on the first subflow MP_CAPABLE, on others the fourth ACK is here.
             if !subflow.joined {
                 self.capable_due = false;

@@ -3,6 +3,7 @@
 use super::controls::Control;
 use super::{Connection, Mode, Output};
 use crate::Cx;
+use crate::option::{Dss, MpOption, parse};
 use stack::wire::tcp::{Flags, OptBytes, OutSegment};
 use stack::{PacketBuf, Step};
 
@@ -43,6 +44,10 @@ impl<B: PacketBuf> Connection<B> {
 
     fn output_of(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<Output<B>> {
         let mut control = self.next_control(at);
+        if self.hides_data_ack(at, control) {
+            self.subflows[at].tcb.request_ack();
+            control = Control::None;
+        }
         let mut space = self.control_len(at, control);
         let outer = cx.ledger.enter(Step::TcpOut);
         let tcb = &mut self.subflows[at].tcb;
@@ -79,6 +84,19 @@ impl<B: PacketBuf> Connection<B> {
         self.capable_due && !subflow.joined && subflow.data_fin_due
     }
 
+    /// Whether `control` leaves no room for a DATA_ACK on a segment that acknowledges what none with a DATA_ACK did: the peer
+    /// would take options for dropped on the way (RFC 8684 3.7). One goes before it.
+    fn hides_data_ack(&self, at: usize, control: Control) -> bool {
+        let addresses = matches!(
+            control,
+            Control::AddAddr(_) | Control::RemoveAddr | Control::Echo
+        );
+        let subflow = &self.subflows[at];
+        addresses
+            && subflow.told != subflow.tcb.rcv_nxt()
+            && !has_data_ack(&self.control_bytes(at, control))
+    }
+
     /// Puts the connection's options and window on a segment of subflow `at`.
     fn dress(&mut self, cx: &mut Cx<'_>, at: usize, segment: &mut OutSegment<B>, control: Control) {
         if segment.flags.has(Flags::RST) {
@@ -94,6 +112,10 @@ impl<B: PacketBuf> Connection<B> {
         if self.mode == Mode::Fallback {
             return;
         }
+        let plain = matches!(control, Control::None | Control::DataFin);
+        if plain || has_data_ack(&segment.options.mptcp) {
+            self.subflows[at].told = segment.ack;
+        }
         // RFC 8684 3.3.1: the window field counts from the DATA_ACK, on every subflow alike.
         let window = self.window();
         let subflow = &mut self.subflows[at];
@@ -102,6 +124,12 @@ impl<B: PacketBuf> Connection<B> {
         subflow.announced = u32::from(segment.wnd) << scale;
         subflow.announced_once = true;
     }
+}
+
+fn has_data_ack(options: &OptBytes) -> bool {
+    let bears =
+        |option| matches!(option, MpOption::Dss(Dss { data_ack, .. }) if data_ack.is_some());
+    parse(options).flatten().any(bears)
 }
 
 /// Writes the present DATA_ACK into a DSS that was made when its data was queued.

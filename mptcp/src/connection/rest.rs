@@ -255,6 +255,7 @@ impl<B: PacketBuf> Subflow<B> {
             join_acks: _,
             announced,
             announced_once,
+            told: _,
             data_fin_due,
             withdrawal,
             fail_due,

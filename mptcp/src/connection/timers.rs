@@ -289,7 +289,8 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// DATA_FIN has a timer of its own, and goes out on any live subflow (RFC 8684 3.3.3). A peer that acknowledges it
-    /// late, as its owner has not taken the end, answers each of them all the same: only silence is given up.
+    /// late, as its owner has not taken the end, answers each of them all the same: only silence is given up, and
+    /// what comes without options is none of its answers.
     fn advance_data_fin(&mut self, cx: &mut Cx<'_>) {
         let LocalFin::Sent {
             dsn,
