@@ -132,9 +132,12 @@ impl Mapping {
 /// Octets of a stream kept for comparison.
 const KEPT: usize = 1 << 22;
 
+/// Where in a stream the first is that was seen of it: what was sent before may come later, by another subflow.
+const LEAD: u64 = 1 << 24;
+
 /// One stream of data.
 struct Stream {
-    /// The number of offset 0, the first that was seen.
+    /// The number of offset 0.
     first: u64,
     /// The octets from offset `base` on that were seen: what the box sends.
     octets: Vec<Option<u8>>,
@@ -151,7 +154,12 @@ struct Stream {
 
 /// All streams of data that a box sends, or that it gets.
 #[derive(Default)]
-pub(super) struct Data(Vec<Stream>);
+pub(super) struct Data {
+    streams: Vec<Stream>,
+    /// For each number that was acknowledged of a stream of which nothing was seen yet the widest window: the other end may
+    /// offer more on an additional subflow before any data.
+    early: BTreeMap<u64, u64>,
+}
 
 impl Data {
     /// The stream that `number` is of, on a flow that was seen to carry stream `known`.
@@ -159,18 +167,23 @@ impl Data {
         let Number::Whole(dsn) = number else {
             return known;
         };
-        let found = self.0.iter().position(|stream| stream.is_near(dsn));
+        let found = self.streams.iter().position(|stream| stream.is_near(dsn));
         Some(found.unwrap_or_else(|| {
-            self.0.push(Stream::from(dsn));
-            self.0.len() - 1
+            let mut stream = Stream::from(dsn);
+            let early = self.early.iter().filter_map(|(ack, window)| {
+                let ack = ack.wrapping_sub(stream.first);
+                (ack <= LEAD).then_some(ack + window)
+            });
+            stream.limit = early.max();
+            self.streams.push(stream);
+            self.streams.len() - 1
         }))
     }
 
     fn of(&mut self, number: Number, known: Option<usize>) -> Option<(&mut Stream, u64)> {
-        let stream = self.0.get_mut(known?)?;
+        let stream = self.streams.get_mut(known?)?;
         let near = stream.first.wrapping_add(stream.next.max(stream.last()));
         let offset = number.near(near).wrapping_sub(stream.first);
-        // What is before the first that was seen is not looked at.
         (offset >> 34 == 0).then_some((stream, offset))
     }
 
@@ -178,13 +191,19 @@ impl Data {
     pub(super) fn acknowledged(&mut self, known: Option<usize>, ack: Number, window: u64) {
         // An additional subflow may carry acknowledgments alone.
         let nearest = || match ack {
-            Number::Whole(dsn) => self.0.iter().position(|stream| stream.is_near(dsn)),
+            Number::Whole(dsn) => self.streams.iter().position(|stream| stream.is_near(dsn)),
             Number::Low(_) => None,
         };
         let known = known.or_else(nearest);
+        if let (None, Number::Whole(dsn)) = (known, ack) {
+            // The handshake's own window, which is not seen here, may have offered more (RFC 8684 3.3.4).
+            let widest = self.early.entry(dsn).or_insert(u16::MAX.into());
+            *widest = window.max(*widest);
+        }
         if let Some((stream, ack)) = self.of(ack, known) {
             // The handshake's own window, which is not seen here, may have offered more (RFC 8684 3.3.4).
-            let limit = stream.limit.unwrap_or(u16::MAX.into()).max(ack + window);
+            let start = LEAD + u64::from(u16::MAX);
+            let limit = stream.limit.unwrap_or(start).max(ack + window);
             stream.limit = Some(limit);
         }
     }
@@ -243,7 +262,7 @@ impl Data {
 
     /// Octets reach the box that a mapping came before.
     pub(super) fn arrived(&mut self, known: Option<usize>, flow: FlowId, at: u64, len: u64) {
-        let Some(stream) = known.and_then(|known| self.0.get_mut(known)) else {
+        let Some(stream) = known.and_then(|known| self.streams.get_mut(known)) else {
             return;
         };
         let end = at + len;
@@ -274,14 +293,14 @@ impl Data {
 }
 
 impl Stream {
-    const fn from(first: u64) -> Self {
+    const fn from(seen: u64) -> Self {
         Self {
-            first,
+            first: seen.wrapping_sub(LEAD),
             octets: Vec::new(),
-            base: 0,
+            base: LEAD,
             end: None,
             limit: None,
-            next: 0,
+            next: LEAD,
             beyond: BTreeMap::new(),
             mappings: BTreeMap::new(),
         }
@@ -348,5 +367,57 @@ impl Stream {
             self.base += KEPT as u64;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(port: u16) -> FlowId {
+        let end = |port| (std::net::Ipv4Addr::LOCALHOST.into(), port);
+        FlowId {
+            near: end(port),
+            far: end(80),
+        }
+    }
+
+    /// The box sends `len` octets at the beginning of a flow, mapped to `dsn`.
+    fn sends(data: &mut Data, flow: FlowId, dsn: u64, len: u16) -> Result<(), String> {
+        let mapping = Mapping {
+            dsn: Number::Whole(dsn),
+            ssn: 1,
+            len: len.into(),
+            is_end: false,
+            is_infinite: false,
+            checked: None,
+        };
+        let known = data.stream(mapping.dsn, None);
+        data.sends(known, flow, &mapping, 0, &vec![0; len.into()])
+    }
+
+    /// Seeds 10791 and 17387: windows that additional subflows offered before any data, or for what was sent before the
+    /// first data that was seen, were not known.
+    #[test]
+    fn a_window_counts_that_was_offered_before_any_data() {
+        for first in [0, 1_000, u64::MAX - 70_000] {
+            let mut data = Data::default();
+            data.acknowledged(None, Number::Whole(first), 100_000);
+            data.acknowledged(None, Number::Whole(first), 30_000);
+            let mut at = first;
+            // The first of it went by another subflow, and is seen last.
+            for (port, skipped, len) in [(1, 20_000, 50_000), (2, 70_000, 30_000)] {
+                at = first.wrapping_add(skipped);
+                assert_eq!(sends(&mut data, flow(port), at, len), Ok(()));
+            }
+            assert_eq!(sends(&mut data, flow(3), first, 20_000), Ok(()));
+            let beyond = at.wrapping_add(30_000);
+            assert!(sends(&mut data, flow(4), beyond, 2).is_err());
+            // And what acknowledges none of what was seen opens the window all the same.
+            let one = Number::Whole(first.wrapping_add(1));
+            data.acknowledged(Some(0), one, 110_000);
+            assert_eq!(sends(&mut data, flow(5), beyond, 10_001), Ok(()));
+            assert!(sends(&mut data, flow(6), beyond, 10_003).is_err());
+        }
     }
 }
