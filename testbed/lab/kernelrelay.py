@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .netns import IPPROTO_MPTCP, Namespace
 from .shell import wait_until
+from .topology import CONGESTION
 
 IPV6_TRANSPARENT = 75
 IP_TRANSPARENT = 19
@@ -72,7 +73,13 @@ def _socket(family: socket.AddressFamily, protocol: int) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(level, transparent, 1)
+    _congestion(made)
     return made
+
+
+def _congestion(made: socket.socket) -> None:
+    """As the boxes have it. A Multipath TCP socket has all its subflows use it; a route's says nothing to joined ones."""
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION.encode())
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
@@ -106,6 +113,7 @@ def _serve(opener: socket.socket, protocol: int) -> None:
 def _accept(listener: socket.socket, protocol: int) -> None:
     while True:
         opener, _ = listener.accept()
+        _congestion(opener)
         threading.Thread(target=_serve, args=(opener, protocol), daemon=True).start()
 
 

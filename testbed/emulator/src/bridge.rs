@@ -37,6 +37,7 @@ struct Direction {
     last_arrival: Instant,
     sent: u64,
     sent_octets: u64,
+    largest: usize,
     refused: u64,
     lateness: Histogram,
     /// Since the last report.
@@ -53,6 +54,7 @@ impl Bridge {
             last_arrival: Instant::ZERO,
             sent: 0,
             sent_octets: 0,
+            largest: 0,
             refused: 0,
             lateness: Histogram::default(),
             recent: Histogram::default(),
@@ -89,6 +91,7 @@ impl Bridge {
                 return Ok(count);
             };
             let arrival = self.clock.now() - received.age.into();
+            direction.largest = direction.largest.max(received.frame.len());
             direction.last_arrival = direction.last_arrival.max(arrival);
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.clear();
@@ -157,6 +160,7 @@ impl Bridge {
                 entered: counts.entered,
                 sent: direction.sent,
                 sent_octets: direction.sent_octets,
+                largest: direction.largest,
                 under_way: direction.link.under_way() as u64,
                 queue_full: counts.full,
                 lost: counts.lost,

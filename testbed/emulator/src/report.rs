@@ -20,6 +20,8 @@ pub(crate) struct Way {
     pub(crate) entered: u64,
     pub(crate) sent: u64,
     pub(crate) sent_octets: u64,
+    /// Octets of the largest frame that came in: more than the MTU and a header is several frames in one.
+    pub(crate) largest: usize,
     pub(crate) under_way: u64,
     pub(crate) queue_full: u64,
     pub(crate) lost: u64,
