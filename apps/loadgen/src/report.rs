@@ -5,6 +5,9 @@ use serde::Serialize;
 use stack::Instant;
 use stack::time::Duration;
 
+/// What takes so much longer than half of them, in nanoseconds, was held up: by the machine below, most of the time.
+const HELD_UP: u64 = 50_000;
+
 /// Longest time that a histogram tells apart.
 const LONGEST: u64 = 60_000_000_000;
 
@@ -195,11 +198,20 @@ pub struct Times {
     pub p99_9: f64,
     /// The most.
     pub max: f64,
+    /// How many took over 50 us longer than `p50`: they were held up, by the machine below the two most of the time.
+    pub held_up: u64,
+    /// 99 of 100 of all others.
+    pub p99_others: f64,
+    /// 999 of 1,000 of all others.
+    pub p99_9_others: f64,
 }
 
 impl Times {
     fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        let bound = histogram.value_at_quantile(0.5).saturating_add(HELD_UP);
+        let others = histogram.count_between(0, bound);
+        let share = others as f64 / histogram.len().max(1) as f64;
         Self {
             count: histogram.len(),
             min: histogram.min() as f64 / 1e3,
@@ -208,6 +220,9 @@ impl Times {
             p99: at(0.99),
             p99_9: at(0.999),
             max: histogram.max() as f64 / 1e3,
+            held_up: histogram.len() - others,
+            p99_others: at(0.99 * share),
+            p99_9_others: at(0.999 * share),
         }
     }
 }
@@ -230,4 +245,25 @@ pub struct Trial {
     pub lost_ppm: u64,
     /// Whether that was little enough.
     pub good: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_held_up_is_counted_apart() {
+        let mut stats = Stats::default();
+        for n in 1..=1_000 {
+            let micros = if n > 980 { 5_000 } else { 20 + n % 10 };
+            Stats::took(&mut stats.request, Duration::from_micros(micros));
+        }
+        let times = Times::of(&stats.request);
+        assert_eq!((times.count, times.held_up), (1_000, 20));
+        assert!(times.p99 > 4_900.0, "{times:?}");
+        assert!((28.9..29.1).contains(&times.p99_others), "{times:?}");
+        assert!((28.9..29.1).contains(&times.p99_9_others), "{times:?}");
+        let none = Times::of(&Stats::default().request);
+        assert_eq!((none.count, none.held_up), (0, 0));
+    }
 }
