@@ -18,6 +18,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from ..chain import calm
 from ..netns import Namespace
 from ..running import Running, program, start, stop
 from ..shell import Background, LabError, wait_until
-from ..topology import alone
+from ..topology import CONGESTION, alone
 from .device import Run, await_measuring, cores, cpu_seconds
 from .results import Row
 
@@ -34,17 +36,59 @@ REPEATS = 5
 SECONDS = 3.0
 BULK = {"connections": 4, "response": "endless"}
 SHORT = {"connections": 400, "request": 64, "response": 64}
-SOFTIRQ = 6
-"""The column of soft interrupts in /proc/stat."""
+DEFAULT_CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
-def softirq_seconds(core: int) -> float:
-    """Time that a core spent in soft interrupts."""
-    for line in Path("/proc/stat").read_text().splitlines():
-        fields = line.split()
-        if fields[0] == f"cpu{core}":
-            return int(fields[1 + SOFTIRQ]) / os.sysconf("SC_CLK_TCK")
-    raise LabError(f"/proc/stat has no core {core}")
+@dataclass(frozen=True)
+class Spent:
+    """Processor time so far, in seconds: of the box's processes, and of its core."""
+
+    box: float
+    busy: float
+    softirq: float
+
+    @classmethod
+    def now(cls, pid: int | None) -> "Spent":
+        """Of process `pid`, if the box has one."""
+        core = cores()[0]
+        tick = os.sysconf("SC_CLK_TCK")
+        for line in Path("/proc/stat").read_text().splitlines():
+            name, *fields = line.split()
+            if name == f"cpu{core}":
+                user, nice, system, _, _, irq, softirq, *_ = (int(field) / tick for field in fields)
+                box = cpu_seconds(pid) if pid else 0.0
+                return cls(box + cpu_seconds(_softirq_thread(core)), user + nice + system + irq + softirq, softirq)
+        raise LabError(f"/proc/stat has no core {core}")
+
+    def since(self, before: "Spent") -> float:
+        """What the box cost meanwhile. A process's time has in it what the kernel did in soft interrupts while it ran; others
+        are those that came while the core was idle, and so no more than what the core was busy besides."""
+        box = self.box - before.box
+        beside = max(0.0, self.busy - before.busy - box)
+        return box + min(self.softirq - before.softirq, beside)
+
+
+@cache
+def _softirq_thread(core: int) -> int:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "comm").read_text().strip() == f"ksoftirqd/{core}":
+                return int(folder.name)
+        except OSError:
+            continue
+    raise LabError(f"core {core} has no thread for soft interrupts")
+
+
+@contextmanager
+def inherited(congestion: str) -> Iterator[None]:
+    """Has namespaces that are made meanwhile control congestion so: as our box does, whatever the machine's own default is (BBR
+    paces by timers, which cost). A namespace may not choose for itself what is not allowed to everybody."""
+    before = DEFAULT_CONGESTION.read_text()
+    DEFAULT_CONGESTION.write_text(congestion)
+    try:
+        yield
+    finally:
+        DEFAULT_CONGESTION.write_text(before)
 
 
 @contextmanager
@@ -56,7 +100,8 @@ def wires() -> Iterator[tuple[Namespace, Namespace]]:
         try:
             for space in (generator, box):
                 space.delete()
-                space.create()
+                with inherited(CONGESTION):
+                    space.create()
                 calm(space)
             for here, there in WIRES:
                 generator.ip(f"link add {here} type veth peer name {there} netns {box.name}", f"link set {here} arp off")
@@ -122,6 +167,7 @@ def haproxy(box: Namespace, work: Path, core: int) -> Iterator[Background]:
     # mptcpize turns its listening sockets, and with them what they accept, into Multipath TCP ones.
     file.write_text(HAPROXY.format(bind=":80"))
     process = box.start(["taskset", "-c", str(core), "mptcpize", "run", "haproxy", "-db", "-f", str(file)], work / "haproxy.log")
+    process.prefer()
     try:
         wait_until("haproxy listens", lambda: ":80" in box.run("ss", "-Hltn") or not process.running())
         if not process.running():
@@ -186,14 +232,13 @@ def generated(generator: Namespace, work: Path, client: dict[str, Any], to: str,
     file, result = work / "flowgen.yaml", work / "flowgen.json"
     result.unlink(missing_ok=True)
     file.write_text(_generator_file(client, to))
-    core = cores()[0]
     process = generator.start([str(program("flowgen")), "run", "-c", str(file), "-o", str(result)], work / "flowgen.log")
+    process.prefer()
     try:
         await_measuring(process, 30.0)
-        spent = lambda: (cpu_seconds(pid) if pid else 0.0) + softirq_seconds(core)  # noqa: E731
-        began, before = time.monotonic(), spent()
+        began, before = time.monotonic(), Spent.now(pid)
         time.sleep(SECONDS - 1.3)
-        took, cpu = time.monotonic() - began, spent() - before
+        took, cpu = time.monotonic() - began, Spent.now(pid).since(before)
         process.wait(SECONDS + 30)
     finally:
         process.stop()
@@ -226,43 +271,65 @@ def _once(box: str, load: str, gso: bool, work: Path) -> Run:
                     run = generated(generator, work, client, "10.9.0.2:80", None)
     if bonded:
         joined = run.counters.get("mpjoin_ack_rx", run.counters.get("MPTcpExtMPJoinAckRx", 0))
-        assert joined >= run.client["connections"]["established"] * 0.99, f"{box}: {joined} joins of {run.client['connections']}"
+        connections = run.client["connections"]
+        # Long ones came before the measurement, short ones during it.
+        expected = max(connections["now"] if load == "bulk" else connections["established"], 1)
+        assert joined >= 0.99 * expected, f"{box}: {joined} joins of {connections}"
     return run
 
 
 BOXES = ("hag", "hag-routed", "haproxy", "kernel-routed")
 
+Costs = dict[bool, dict[str, list[Run]]]
+"""Runs by the setting of GSO and by box."""
 
-def _compared(work: Path, progress, load: str, per) -> dict[bool, dict[str, list[float]]]:  # noqa: ANN001
-    """Processor seconds by octet or by connection, for each setting of GSO and each box, in turns."""
-    costs: dict[bool, dict[str, list[float]]] = {gso: {box: [] for box in BOXES} for gso in (False, True)}
+
+def _compared(work: Path, progress, load: str, settings: tuple[bool, ...]) -> Costs:  # noqa: ANN001
+    """Runs of each box under each setting of GSO, in turns."""
+    runs: Costs = {gso: {box: [] for box in BOXES} for gso in settings}
     for n in range(REPEATS):
-        for gso, boxes in costs.items():
-            for box, values in boxes.items():
+        for gso, boxes in runs.items():
+            for box, done in boxes.items():
                 progress(f"{box}, GSO {'on' if gso else 'off'}, {n + 1} of {REPEATS}")
-                run = _once(box, load, gso, work / f"{load}-{box}")
-                values.append(per(run))
-    return costs
+                done.append(_once(box, load, gso, work / f"{load}-{box}"))
+    return runs
 
 
-def _rows(id_: str, what: str, unit: str, scale: float, costs: dict[bool, dict[str, list[float]]], goal: str) -> list[Row]:
+LEAST_PART = 0.1
+"""What is left of a box's cost once its own forwarding is subtracted counts as this part of it at least: less than that cannot be
+told from what two runs differ by, and the ratio would be anything."""
+
+
+def _ratio(theirs: float, theirs_routed: float, ours: float, ours_routed: float) -> float:
+    """The kernel's relay over ours, what either takes to forward the same transfer subtracted."""
+    return (theirs - theirs_routed) / max(ours - ours_routed, LEAST_PART * ours)
+
+
+def _rows(id_: str, what: str, unit: str, scale: float, runs: Costs, per, goal: str) -> list[Row]:  # noqa: ANN001
     rows = []
-    for gso, boxes in costs.items():
-        ratios = [(theirs - routed) / max(ours - ours_routed, 1e-15) for theirs, routed, ours, ours_routed in zip(boxes["haproxy"], boxes["kernel-routed"], boxes["hag"], boxes["hag-routed"])]
-        name, goal_ = (f"{id_}/gso", "") if gso else (id_, goal)
-        rows.append(Row(name, f"{what}, GSO {'on' if gso else 'off'}", ratios, "x", "kernel Multipath TCP and haproxy, same veths", goal_))
-        for box, values in boxes.items():
-            rows.append(Row(f"{name}.{box}", f"processor time of {box}, soft interrupts included, before anything is subtracted", [scale * value for value in values], unit))
+    peer = "the kernel's Multipath TCP with haproxy (its CUBIC, one thread), same veths"
+    for gso, boxes in runs.items():
+        cost = {box: [per(run) for run in done] for box, done in boxes.items()}
+        quads = list(zip(cost["haproxy"], cost["kernel-routed"], cost["hag"], cost["hag-routed"]))
+        name, goal_, said = (f"{id_}/gso", "", "on") if gso else (id_, goal, "off")
+        more = {f"{box}_gbps_and_busy": [(round(run.gbps, 2), f"{run.cpu_s / run.seconds:.0%}") for run in done] for box, done in boxes.items()}
+        less = f"{what}, less what each takes to forward the same transfer without a proxy, GSO {said}"
+        rows.append(Row(name, less, [_ratio(*quad) for quad in quads], "x", peer, goal_, more=more))
+        rows.append(Row(f"{name}.whole", f"{what}, nothing subtracted, GSO {said}", [theirs / ours for theirs, _, ours, _ in quads], "x", peer))
+        for box, values in cost.items():
+            rows.append(Row(f"{name}.{box}", f"processor time of {box}, soft interrupts included, nothing subtracted, GSO {said}", [scale * value for value in values], unit))
     return rows
 
 
 def throughput(work: Path, progress) -> list[Row]:  # noqa: ANN001
     """B3."""
-    costs = _compared(work, progress, "bulk", lambda run: (run.cpu_s / run.seconds) / (run.octets / run.client["seconds"]))
-    return _rows("B3", "processor time by relayed octet of the kernel's relay over ours", "ns/KiB", 1e9 * 1024, costs, ">= 3")
+    runs = _compared(work, progress, "bulk", (False, True))
+    per = lambda run: (run.cpu_s / run.seconds) / (run.octets / run.client["seconds"])  # noqa: E731
+    return _rows("B3", "processor time by relayed octet of the kernel's relay over ours", "ns/KiB", 1e9 * 1024, runs, per, ">= 3")
 
 
 def setups(work: Path, progress) -> list[Row]:  # noqa: ANN001
-    """B5."""
-    costs = _compared(work, progress, "short", lambda run: (run.cpu_s / run.seconds) / (run.client["connections"]["established"] / run.client["seconds"]))
-    return _rows("B5", "processor time by connection (a join, a request, a clean end) of the kernel's relay over ours", "us/connection", 1e6, costs, ">= 5")
+    """B5. Segments are short: GSO has nothing to do."""
+    runs = _compared(work, progress, "short", (False,))
+    per = lambda run: (run.cpu_s / run.seconds) / (run.client["connections"]["established"] / run.client["seconds"])  # noqa: E731
+    return _rows("B5", "processor time by connection (a join, a request, a clean end) of the kernel's relay over ours", "us/connection", 1e6, runs, per, ">= 5")

@@ -20,7 +20,7 @@ svg { max-width: 100%; height: auto; }
 """
 
 PLOT = """
-set terminal svg size 960,{height} font 'sans,12' background '#ffffff'
+set terminal svg noenhanced size 960,{height} font 'sans,12' background '#ffffff'
 set output '{svg}'
 set title '{title}'
 set style fill solid 0.8 noborder
@@ -40,7 +40,8 @@ def plot(work: Path, name: str, title: str, rows: list[dict[str, Any]], goal: fl
     """Bars of the rows' medians with their ranges, as SVG."""
     data, svg = work / f"{name}.dat", work / f"{name}.svg"
     data.write_text("".join(f"{n} {row['value']} {row['spread']['min']} {row['spread']['max']}\n" for n, row in enumerate(rows)))
-    tics = ", ".join(f"'{row['id']}' {n}" for n, row in enumerate(rows))
+    # gnuplot formats what it writes at a tic: a percent sign stands for itself when it is doubled.
+    tics = ", ".join(f"'{row['id'].replace('%', '%%')}' {n}" for n, row in enumerate(rows))
     line = f"set arrow from {goal},-0.5 to {goal},{len(rows) - 0.5} nohead dashtype 2 lc rgb '#b2182b' front" if goal is not None else ""
     run(["gnuplot"], stdin=PLOT.format(height=90 + 44 * len(rows), svg=svg, title=title, count=len(rows), tics=tics, goal=line, data=data))
     text = svg.read_text()

@@ -68,7 +68,7 @@ def bursts(work: Path, progress) -> list[Row]:  # noqa: ANN001
     rows = []
     for burst in BURSTS:
         progress(f"testpmd, bursts of {burst}")
-        run = measured(work / "testpmd", "testpmd", UP, seconds=2.0, burst=burst)
+        run = measured(work / "testpmd", "testpmd", UP, seconds=SECONDS, burst=burst)
         rows.append(Row(f"B1.burst{burst}", f"testpmd's cycles a segment of 1,400 octets at bursts of {burst}", [1400 * run.cycles_per_octet], "cycles"))
     return rows
 
