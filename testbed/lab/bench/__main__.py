@@ -26,7 +26,7 @@ from ..topology import terminable
 from . import kernel, links, load, memory, relay
 from .device import hugepages
 from .page import page
-from .results import COMMAND, FOLDER, PARTS, Row, line, save, saved
+from .results import COMMAND, FOLDER, PARTS, Row, kept, line, save, saved
 
 LIMIT_S = 40 * 60.0
 
@@ -41,24 +41,33 @@ class Planned:
     run: Part
     takes_s: float
     """About, on an idle machine: a part that would not fit any more is left out, and said to be."""
+    title: str
+    """What it measures, for the report."""
+    topology: str = ""
+    """What stands where."""
     huge: bool = False
     """Whether it needs hugepages."""
 
 
+VIRTIO = """flowgen (clients and server, core 1)  --  vhost / virtio-user  --  hag, or testpmd in io mode (core 0)"""
+VETHS = """flowgen (clients and server, core 1, af_packet)  --  veths  --  hag, or the kernel with haproxy (core 0, its soft interrupts too)"""
+CHAIN = """host (TCP)  --  hcpe, or a kernel  ==  two emulated lines (braid-link)  ==  hag, or a kernel  --  server (TCP)"""
+MEMORY = """one process: the worker's loop over ports in memory"""
+
 PLAN = (
-    Planned("quick", memory.quick, 80),
-    Planned("relay", relay.relaying, 140, huge=True),
-    Planned("bursts", relay.bursts, 45, huge=True),
-    Planned("subflows", relay.subflows, 150, huge=True),
-    Planned("b3", kernel.throughput, 360),
-    Planned("b5", kernel.setups, 360),
-    Planned("b6", memory.idle, 120),
-    Planned("b8", load.latency, 240, huge=True),
-    Planned("b9", load.overload, 110, huge=True),
-    Planned("b11", links.aggregation, 130),
-    Planned("b12", memory.workers, 60),
-    Planned("b13", relay.ledger, 60, huge=True),
-    Planned("b10", links.loss, 380),
+    Planned("quick", memory.quick, 80, "The main ratios in memory", MEMORY),
+    Planned("relay", relay.relaying, 170, "B1, B2: cycles of a relayed segment beside DPDK's own forwarding of the same flows", VIRTIO, huge=True),
+    Planned("bursts", relay.bursts, 45, "B1: which burst suits testpmd best", VIRTIO, huge=True),
+    Planned("subflows", relay.subflows, 150, "B4: several subflows a connection on one core", VIRTIO, huge=True),
+    Planned("b3", kernel.throughput, 320, "B3: processor time by relayed octet, beside the kernel's Multipath TCP with haproxy", VETHS),
+    Planned("b5", kernel.setups, 160, "B5: processor time by relayed connection, beside the same", VETHS),
+    Planned("b6", memory.idle, 120, "B6: memory of an idle relayed connection", MEMORY),
+    Planned("b8", load.latency, 200, "B8: time that the box adds to a request and its answer, beside testpmd", VIRTIO, huge=True),
+    Planned("b9", load.overload, 160, "B9: twice as many set-ups as the box can do", VIRTIO, huge=True),
+    Planned("b11", links.aggregation, 130, "B11: what one connection gets of two lines", CHAIN),
+    Planned("b12", memory.workers, 60, "B12: two workers on two cores over one", "two workers, each on its core with a port in memory, a ring each way between them"),
+    Planned("b13", relay.ledger, 60, "B13: what the loop's cycles go to", VIRTIO, huge=True),
+    Planned("b10", links.loss, 400, "B10: goodput where lines lose frames, beside the kernel's", CHAIN),
 )
 
 
@@ -113,13 +122,30 @@ def planned_in_all(parts: Sequence[Planned]) -> str:
     return f"{len(parts)} parts, {sum(planned.takes_s for planned in parts) / 60:.0f} minutes as planned, {LIMIT_S / 60:.0f} at most"
 
 
+def processor() -> str:
+    """What the machine calls its processor."""
+    for line_ in Path("/proc/cpuinfo").read_text().splitlines():
+        if line_.startswith("model name"):
+            return line_.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def siblings() -> str:
+    """Which cores are threads of one, as far as the machine tells."""
+    try:
+        return Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
 def report() -> list[dict]:
     """Writes both files from the parts that are there."""
     parts = []
     for planned in PLAN:
-        file = PARTS / f"{planned.name}.json"
-        parts.append(json.loads(file.read_text()) if file.exists() else {"part": planned.name, "rows": [], "failed": "it did not run", "core_round_trip_ns": None})
-    head = {"when": datetime.now().strftime("%Y-%m-%d %H:%M"), "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"}
+        part = kept(planned.name) or {"part": planned.name, "rows": [], "failed": "it did not run", "core_round_trip_ns": None}
+        parts.append(part | {"title": planned.title, "topology": planned.topology})
+    machine = f"{processor()}, {os.cpu_count()} cores (hardware threads of the first: {siblings()}), Linux {platform.release()}"
+    head = {"when": datetime.now().strftime("%Y-%m-%d %H:%M"), "machine": machine}
     rows = [row for part in parts for row in part["rows"]]
     not_measured = {part["part"]: part["failed"] for part in parts if part["failed"]}
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ class Row:
     unit: str
     peer: str = ""
     goal: str = ""
-    command: str = COMMAND
+    command: str = ""
     more: dict[str, Any] = field(default_factory=dict)
     """Whatever else belongs to it: counts, rates, the peer's command line."""
 
@@ -59,20 +59,29 @@ def is_met(value: float, goal: str) -> bool | None:
 def save(part: str, rows: Sequence[Row], *, failed: str = "", core_to_core: dict | None = None) -> None:
     """Keeps a part's rows, or why there are none."""
     PARTS.mkdir(parents=True, exist_ok=True)
-    whole = {"part": part, "rows": [row.told() for row in rows], "failed": failed, "core_round_trip_ns": core_to_core}
+    told = [row.told() for row in rows]
+    for row in told:
+        # One that has no command of its own comes of its part's.
+        row["command"] = row["command"] or f"{COMMAND} PART={part}"
+    whole = {"part": part, "rows": told, "failed": failed, "core_round_trip_ns": core_to_core}
     # By a rename: a part that is there is whole.
     fresh = PARTS / f"{part}.new"
     fresh.write_text(json.dumps(whole, indent=1))
     fresh.rename(PARTS / f"{part}.json")
 
 
-def saved(part: str) -> dict[str, Any] | None:
-    """A part that was kept, unless it failed: that is tried again."""
+def kept(part: str) -> dict[str, Any] | None:
+    """What was kept of a part, if it ran, whatever came of it."""
     try:
-        whole = json.loads((PARTS / f"{part}.json").read_text())
+        return json.loads((PARTS / f"{part}.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return None if whole["failed"] else whole
+
+
+def saved(part: str) -> dict[str, Any] | None:
+    """A part that was kept, unless it failed: that is tried again."""
+    whole = kept(part)
+    return whole if whole and not whole["failed"] else None
 
 
 def line(row: dict[str, Any]) -> str:
