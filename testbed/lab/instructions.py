@@ -1,4 +1,4 @@
-"""Instructions that a segment costs on its way through the box, against those on record.
+"""Instructions that a segment costs on its way through the box, and a whole connection, against those on record.
 
     python3 -m testbed.lab.instructions             fails where a transfer costs over 3 % more than on record
     python3 -m testbed.lab.instructions --record    puts what it finds on record
@@ -24,8 +24,8 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 LEDGER = TARGET / "release" / "ledger"
 FOUND = TARGET / "instructions"
 
-TRANSFERS = ("download", "upload", "download-unverified", "plain", "forward")
-"""See `bench/src/bin/ledger.rs`."""
+TRANSFERS = ("download", "upload", "download-unverified", "plain", "forward", "setup")
+"""See `bench/src/bin/ledger.rs`. That of `setup` is not a segment, but a connection from its SYN to its last ACK."""
 
 SEGMENTS = 4_000
 TOLERANCE = 0.03
@@ -49,7 +49,7 @@ def _callgrind(transfer: str) -> tuple[Path, int]:
 
 
 def count() -> dict[str, int]:
-    """Instructions per segment of payload, its share of the acknowledgments included, by transfer."""
+    """Instructions per segment of payload, its share of the acknowledgments included, or per connection, by transfer."""
     _build()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = pool.map(_callgrind, TRANSFERS)

@@ -1,4 +1,4 @@
-//! What a segment costs on its way through the box, in instructions by function:
+//! What a segment, or a whole connection, costs on its way through the box, in instructions by function:
 //!
 //! ```text
 //! CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --release -p bench --bin ledger
@@ -6,12 +6,15 @@
 //! callgrind_annotate callgrind.out.*
 //! ```
 //!
-//! Divide what callgrind collected by the segments printed; `python3 -m testbed.lab.instructions` does both for all of
+//! With `setup` it is what a whole connection costs: set up with a join, one request and its answer, closed cleanly.
+//!
+//! Divide what callgrind collected by the segments or connections printed; `python3 -m testbed.lab.instructions` does both for all of
 //! them. Without valgrind the nanoseconds say something too.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use bench::relays::{Direction, Flows, Relays};
+use bench::rig::{Done, Load, Rig, Role};
 use stack::buf::RxChecksum;
 use std::time::{Duration, Instant};
 
@@ -30,13 +33,42 @@ const TRANSFERS: [(&str, Flows, Direction, RxChecksum); 5] = {
     ]
 };
 
+/// Connections at a time where set-ups are counted.
+const AT_A_TIME: u32 = 200;
+
+/// All of the box's work on the way of a connection: instruction counters look for this name.
+#[inline(never)]
+fn through_the_box(work: &mut dyn FnMut()) {
+    work();
+}
+
+/// Connections come and go: what was there before the first that counts is nearly what is left after the last.
+fn setups(connections: u64) {
+    let mut rig = Rig::new(Role::Multipath(2), &Load::short(AT_A_TIME));
+    let warm = |_: &Rig, done: &Done| done.requests >= 2_000;
+    rig.run(|work| work(), warm);
+    let done = rig.run(through_the_box, |_, done| done.requests >= connections);
+    let Done {
+        busy,
+        requests,
+        frames,
+        ..
+    } = done;
+    let nanos = busy.as_nanos() / u128::from(requests.max(1));
+    println!("setup: {requests} connections, {frames} frames received, {nanos} ns each");
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let asked = args.next().unwrap_or_default();
+    if asked == "setup" {
+        let connections = args.next().and_then(|n| n.parse().ok());
+        return setups(connections.unwrap_or(4_000));
+    }
     let Some((name, flows, direction, checksum)) = TRANSFERS.iter().find(|row| row.0 == asked)
     else {
         let known = TRANSFERS.map(|row| row.0).join(" | ");
-        eprintln!("usage: ledger {known} [SEGMENTS [CONNECTIONS]]");
+        eprintln!("usage: ledger {known} [SEGMENTS [CONNECTIONS]] | setup [CONNECTIONS]");
         std::process::exit(2);
     };
     let segments: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(8_000);
