@@ -98,7 +98,7 @@ impl<B: PacketBuf> Connection<B> {
     pub(crate) const fn keys(&self) -> Keys {
         Keys {
             version: self.params().version,
-            local: self.params().local_key,
+            local: self.params().local.key,
             remote: self.params().remote_key,
         }
     }

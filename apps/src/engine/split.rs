@@ -125,7 +125,7 @@ impl<B: PacketBuf> Engine<B> {
         }
         match third_ack {
             ThirdAck::Established { remote, .. } => {
-                let params = self.params(&request, checksum, (local.key, remote));
+                let params = self.params(&request, checksum, (local, remote));
                 Some(Opener::Multipath(Box::new(params), local))
             },
             ThirdAck::TooEarly => None,
@@ -140,12 +140,12 @@ impl<B: PacketBuf> Engine<B> {
         &self,
         request: &CapableRequest,
         checksum: bool,
-        (local_key, remote_key): (Key, Key),
+        (local, remote_key): (LocalKey, Key),
     ) -> Params {
         Params {
             version: request.version,
             role: Role::Responder,
-            local_key,
+            local,
             remote_key,
             checksum,
             peer_denies_initial_addr: request.terms.deny_join_initial,
@@ -154,11 +154,11 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// What we open a connection with, after the answer to our MP_CAPABLE.
-    fn initiator_params(&self, settled: &capable::Agreed) -> Params {
+    fn initiator_params(&self, local: LocalKey, settled: &capable::Agreed) -> Params {
         Params {
             version: settled.version,
             role: Role::Initiator,
-            local_key: settled.local,
+            local,
             remote_key: settled.remote,
             checksum: settled.checksum,
             peer_denies_initial_addr: settled.deny_join_initial,
@@ -193,7 +193,7 @@ impl<B: PacketBuf> Engine<B> {
             self.tune(&mut tcb);
             return Some((Leg::Plain(Plain::new(tcb, to_answerer)), None));
         };
-        let params = self.initiator_params(settled);
+        let params = self.initiator_params(*local, settled);
         let received = to_answerer.reversed();
         let connection = Connection::new(&mut self.tools.leg(now), &params, tcb, received);
         Some((Leg::Multipath(Box::new(connection)), Some(local.token)))

@@ -207,7 +207,7 @@ impl<B: PacketBuf> Connection<B> {
         if self.subflows[at].id != subflow {
             return;
         }
-        let closes = |option| matches!(option, MpOption::Fastclose { receiver_key } if receiver_key == self.params.local_key);
+        let closes = |option| matches!(option, MpOption::Fastclose { receiver_key } if receiver_key == self.params.local.key);
         let crossed = parse(&seg.options.mptcp).flatten().any(closes);
         match self.subflows[at].tcb.input(&mut cx.stack(), seg) {
             Verdict::Reset => self.end(Outcome::Reset(reason)),
@@ -291,7 +291,7 @@ impl<B: PacketBuf> Connection<B> {
         for option in parse(&seg.options.mptcp).flatten() {
             match option {
                 MpOption::Fastclose { receiver_key } => {
-                    if receiver_key == self.params.local_key {
+                    if receiver_key == self.params.local.key {
                         self.on_fastclose(cx);
                         return;
                     }

@@ -7,6 +7,7 @@ use crate::crypto::{add_addr_hmac, dss_checksum};
 use crate::option::{
     AddAddr, AddAddrProof, CapableForm, Dss, Mapping, MpOption, Packer, Prio, space,
 };
+use crate::path_manager::Announced;
 use crate::types::{AddrId, Version};
 use core::net::IpAddr;
 use stack::PacketBuf;
@@ -140,12 +141,25 @@ impl<B: PacketBuf> Connection<B> {
         match control {
             Control::None if self.mode == Mode::Fallback => 0,
             Control::None => DATA_ACK_LEN,
-            _ => self.control_bytes(at, control).len(),
+            // A proof costs a HMAC, and is as long whatever it is.
+            _ => self.octets(at, control, |_| [0; 8]).len(),
         }
     }
 
     /// The octets of `control`, with the DATA_ACK beside it where both fit.
     pub(super) fn control_bytes(&self, at: usize, control: Control) -> OptBytes {
+        self.octets(at, control, |announced| {
+            let (local, remote) = (&self.params.local.key, &self.params.remote_key);
+            add_addr_hmac(local, remote, announced.id, announced.addr, announced.port)
+        })
+    }
+
+    fn octets(
+        &self,
+        at: usize,
+        control: Control,
+        prove: impl Fn(&Announced) -> [u8; 8],
+    ) -> OptBytes {
         let subflow = &self.subflows[at];
         let mut packer = Packer::new(space(true, 0));
         let ack = MpOption::from(Dss {
@@ -158,7 +172,7 @@ impl<B: PacketBuf> Connection<B> {
                     return *join;
                 }
                 let capable = self.capable(CapableForm::TwoKeys {
-                    sender: self.params.local_key,
+                    sender: self.params.local.key,
                     receiver: self.params.remote_key,
                 });
                 packer.push(&capable.into());
@@ -183,7 +197,7 @@ impl<B: PacketBuf> Connection<B> {
                 }
             },
             Control::AddAddr(_) => {
-                if let Some(option) = self.add_addr_option() {
+                if let Some(option) = self.add_addr_option(prove) {
                     packer.push(&option);
                 }
             },
@@ -224,13 +238,12 @@ impl<B: PacketBuf> Connection<B> {
         })
     }
 
-    fn add_addr_option(&self) -> Option<MpOption> {
+    fn add_addr_option(&self, prove: impl Fn(&Announced) -> [u8; 8]) -> Option<MpOption> {
         let announced = self.paths.next_announcement()?;
-        let (local, remote) = (&self.params.local_key, &self.params.remote_key);
         let (id, addr, port) = (announced.id, announced.addr, announced.port);
         let proof = match self.params.version {
             Version::V0 => AddAddrProof::V0,
-            Version::V1 => AddAddrProof::Hmac(add_addr_hmac(local, remote, id, addr, port)),
+            Version::V1 => AddAddrProof::Hmac(prove(&announced)),
         };
         Some(
             AddAddr {

@@ -30,7 +30,7 @@ use crate::recv_queue::RecvQueue;
 use crate::scheduler::Scheduler;
 use crate::send_queue::SendQueue;
 use crate::types::{AddrId, DataSeq, Role, Version};
-use crate::{Cx, Key};
+use crate::{Cx, Key, LocalKey};
 use core::net::IpAddr;
 use stack::tcp::Tcb;
 use stack::time::Duration;
@@ -91,8 +91,8 @@ pub struct Params {
     pub version: Version,
     /// Whether we sent the first SYN.
     pub role: Role,
-    /// Our key.
-    pub local_key: Key,
+    /// Our key, with what its hash gives.
+    pub local: LocalKey,
     /// The peer's key.
     pub remote_key: Key,
     /// Whether either side asked for DSS checksums.
@@ -276,7 +276,7 @@ impl<B: PacketBuf> Connection<B> {
         let _ = cx;
         let version = params.version;
         // MP_CAPABLE occupies the initial number on both sides (RFC 8684 3.1).
-        let first_out = params.local_key.idsn(version) + 1;
+        let first_out = params.local.idsn + 1;
         let first_in = params.remote_key.idsn(version) + 1;
         let pieces = params.limits.pieces_max();
         let snd_wnd = tcb.snd_wnd_edge() - tcb.snd_una();

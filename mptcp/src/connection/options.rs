@@ -53,7 +53,7 @@ impl<B: PacketBuf> Connection<B> {
                 MpOption::Prio(prio) => self.on_prio(cx, at, prio),
                 MpOption::Fail { dsn } => self.on_fail(cx, at, DataSeq(dsn)),
                 MpOption::Fastclose { receiver_key } => {
-                    if receiver_key == self.params.local_key {
+                    if receiver_key == self.params.local.key {
                         self.on_fastclose(cx);
                     } else {
                         cx.mptcp.count(Counter::FastcloseWrongKey);
@@ -203,7 +203,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     fn on_add_addr(&mut self, cx: &mut Cx<'_>, add: &AddAddr) {
-        let keys = (&self.params.local_key, &self.params.remote_key);
+        let keys = (&self.params.local.key, &self.params.remote_key);
         match add.proof {
             AddAddrProof::Echo if self.params.version == Version::V1 => {
                 cx.mptcp.count(Counter::EchoAddRx);

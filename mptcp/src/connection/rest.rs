@@ -69,7 +69,7 @@ impl Resting {
         let params = Params {
             version: self.version,
             role: self.role,
-            local_key: self.local_key,
+            local: self.local_key.derive(self.version),
             remote_key: self.remote_key,
             checksum: self.checksum,
             peer_denies_initial_addr: self.peer_denies_initial_addr,
@@ -174,7 +174,7 @@ impl<B: PacketBuf> Connection<B> {
         }
         let subflows: Option<Vec<_>> = subflows.iter().map(|s| s.rest(*coupling)).collect();
         Some(Resting {
-            local_key: params.local_key,
+            local_key: params.local.key,
             remote_key: params.remote_key,
             first_out: *first_out,
             first_in: *first_in,

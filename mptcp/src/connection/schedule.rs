@@ -345,7 +345,7 @@ impl<B: PacketBuf> Connection<B> {
         let first = ssn == 1 && !subflow.joined;
         if self.capable_due && first && self.params.version == Version::V1 {
             return MpOption::from(self.capable(CapableForm::Data {
-                sender: self.params.local_key,
+                sender: self.params.local.key,
                 receiver: self.params.remote_key,
                 len,
                 checksum,

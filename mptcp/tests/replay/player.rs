@@ -395,7 +395,7 @@ impl Player {
         let params = Params {
             version: Version::V0,
             role: self.role,
-            local_key: self.keys[0],
+            local: self.keys[0].derive(Version::V0),
             remote_key: self.keys[1],
             checksum: self.checksum,
             peer_denies_initial_addr: false,

@@ -47,7 +47,7 @@ impl End {
         let params = Params {
             version: setup.version,
             role,
-            local_key: Key::new(setup.keys[me]),
+            local: Key::new(setup.keys[me]).derive(setup.version),
             remote_key: Key::new(setup.keys[1 - me]),
             checksum: setup.checksum,
             peer_denies_initial_addr: false,

@@ -176,7 +176,7 @@ impl<B: PacketBuf> End<B> {
                 let params = Params {
                     version: agreed.version,
                     role: MpRole::Initiator,
-                    local_key: agreed.local,
+                    local: agreed.local.derive(agreed.version),
                     remote_key: agreed.remote,
                     checksum: agreed.checksum,
                     peer_denies_initial_addr: agreed.deny_join_initial,

@@ -247,7 +247,7 @@ impl MpHost {
                 let params = Params {
                     version: agreed.version,
                     role: Role::Initiator,
-                    local_key: agreed.local,
+                    local: agreed.local.derive(agreed.version),
                     remote_key: agreed.remote,
                     checksum: agreed.checksum,
                     peer_denies_initial_addr: agreed.deny_join_initial,
