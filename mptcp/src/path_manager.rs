@@ -36,65 +36,100 @@ enum Stage {
     Waiting,
     /// Sent; waits for its echo until then.
     Sent(Instant),
-    /// Echoed, or given up.
-    Settled,
 }
 
 /// What of the connection's options is due, on whichever subflow can carry it.
 #[derive(Debug, Default)]
 pub(crate) struct PathManager {
+    /// Nothing is due most of the time: that takes no room in a connection, and one look.
+    owed: Option<Box<Owed>>,
+    /// What was announced and echoed, or given up.
+    settled: Ids,
+}
+
+type Ids = ArrayVec<AddrId, ADDRESSES_MAX>;
+
+#[derive(Debug, Default)]
+struct Owed {
+    /// What is to be sent, or waits for its echo: in this order.
     announced: ArrayVec<Announced, ADDRESSES_MAX>,
     echoes: ArrayVec<AddAddr, ADDRESSES_MAX>,
     withdrawn: AddrIds,
 }
 
+impl Owed {
+    fn is_empty(&self) -> bool {
+        self.announced.is_empty() && self.echoes.is_empty() && self.withdrawn.is_empty()
+    }
+}
+
 /// A [`PathManager`] that owes nothing and waits for nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct RestingPaths(Box<[Announced]>);
+pub(crate) struct RestingPaths(Ids);
 
 impl RestingPaths {
     pub(crate) fn wake(&self) -> PathManager {
         PathManager {
-            announced: self.0.iter().copied().collect(),
-            ..PathManager::default()
+            owed: None,
+            settled: self.0.clone(),
         }
     }
 }
 
 impl PathManager {
     pub(crate) fn rest(&self) -> Option<RestingPaths> {
-        let rests = !self.has_due() && self.current().is_none();
-        rests.then(|| RestingPaths(self.announced.as_slice().into()))
+        let rests = self.owed.is_none();
+        rests.then(|| RestingPaths(self.settled.clone()))
     }
 
     /// Announces an address, once: the same id again is ignored until it was withdrawn.
     pub(crate) fn announce(&mut self, id: AddrId, addr: IpAddr, port: Option<u16>) {
-        if self.announced.is_full() || self.announced.iter().any(|held| held.id == id) {
-            return;
+        let announced = &mut self.owed.get_or_insert_default().announced;
+        let is_full = announced.len() + self.settled.len() >= ADDRESSES_MAX;
+        let is_known = announced.iter().any(|held| held.id == id) || self.settled.contains(&id);
+        if !is_full && !is_known {
+            announced.push(Announced {
+                id,
+                addr,
+                port,
+                sends: 0,
+                stage: Stage::Waiting,
+            });
         }
-        self.announced.push(Announced {
-            id,
-            addr,
-            port,
-            sends: 0,
-            stage: Stage::Waiting,
-        });
+        self.tidy();
+    }
+
+    /// Lets go of what is empty.
+    fn tidy(&mut self) {
+        if self.owed.as_deref().is_some_and(Owed::is_empty) {
+            self.owed = None;
+        }
     }
 
     /// Withdraws an address.
     pub(crate) fn withdraw(&mut self, id: AddrId) {
-        self.announced.retain(|held| held.id != id);
-        if !self.withdrawn.is_full() && !self.withdrawn.contains(&id) {
-            self.withdrawn.push(id);
+        self.settled.retain(|settled| *settled != id);
+        let Owed {
+            announced,
+            withdrawn,
+            ..
+        } = &mut **self.owed.get_or_insert_default();
+        announced.retain(|held| held.id != id);
+        if !withdrawn.is_full() && !withdrawn.contains(&id) {
+            withdrawn.push(id);
         }
     }
 
     /// The peer has it.
     pub(crate) fn on_echo(&mut self, id: AddrId, addr: IpAddr) {
-        for held in &mut self.announced {
-            if held.id == id && held.addr == addr {
-                held.stage = Stage::Settled;
-            }
+        let Some(owed) = &mut self.owed else {
+            return;
+        };
+        let is_it = |held: &Announced| held.id == id && held.addr == addr;
+        if let Some(at) = owed.announced.iter().position(is_it) {
+            owed.announced.remove(at);
+            self.settled.push(id);
+            self.tidy();
         }
     }
 
@@ -104,24 +139,28 @@ impl PathManager {
             proof: AddAddrProof::Echo,
             ..add
         };
-        if self.echoes.contains(&echo) {
+        let echoes = &mut self.owed.get_or_insert_default().echoes;
+        if echoes.contains(&echo) {
             return;
         }
-        if self.echoes.is_full() {
-            self.echoes.remove(0);
+        if echoes.is_full() {
+            echoes.remove(0);
         }
-        self.echoes.push(echo);
+        echoes.push(echo);
     }
 
     /// The next echo owed.
     pub(crate) fn next_echo(&self) -> Option<AddAddr> {
-        self.echoes.first().copied()
+        self.owed.as_ref()?.echoes.first().copied()
     }
 
     /// It left.
     pub(crate) fn echo_sent(&mut self) {
-        if !self.echoes.is_empty() {
-            self.echoes.remove(0);
+        if let Some(owed) = &mut self.owed
+            && !owed.echoes.is_empty()
+        {
+            owed.echoes.remove(0);
+            self.tidy();
         }
     }
 
@@ -134,14 +173,13 @@ impl PathManager {
     }
 
     fn current(&self) -> Option<&Announced> {
-        self.announced
-            .iter()
-            .find(|held| held.stage != Stage::Settled)
+        self.owed.as_ref()?.announced.first()
     }
 
     /// It left: it is repeated until it is echoed (RFC 8684 3.4.1).
     pub(crate) fn announcement_sent(&mut self, id: AddrId, now: Instant, rtt: Duration) {
-        for held in &mut self.announced {
+        let announced = self.owed.iter_mut().flat_map(|owed| &mut owed.announced);
+        for held in announced {
             if held.id == id {
                 held.sends += 1;
                 let wait = (rtt * 2).max(WAIT_MIN) * (1 << (held.sends - 1).min(6));
@@ -151,63 +189,121 @@ impl PathManager {
     }
 
     /// The ids to be withdrawn.
-    pub(crate) const fn withdrawals(&self) -> &AddrIds {
-        &self.withdrawn
+    pub(crate) fn withdrawals(&self) -> &[AddrId] {
+        self.owed.as_ref().map_or(&[], |owed| &owed.withdrawn)
     }
 
     /// They left.
     pub(crate) fn withdrawals_sent(&mut self) {
-        self.withdrawn.clear();
+        if let Some(owed) = &mut self.owed {
+            owed.withdrawn.clear();
+            self.tidy();
+        }
     }
 
     /// Whether anything is due.
     pub(crate) fn has_due(&self) -> bool {
-        !self.echoes.is_empty() || !self.withdrawn.is_empty() || self.next_announcement().is_some()
+        self.owed.as_ref().is_some_and(|owed| {
+            !owed.echoes.is_empty()
+                || !owed.withdrawn.is_empty()
+                || self.next_announcement().is_some()
+        })
     }
 
     /// When [`Self::advance`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.current().and_then(|held| match held.stage {
             Stage::Sent(until) => Some(until),
-            Stage::Waiting | Stage::Settled => None,
+            Stage::Waiting => None,
         })
     }
 
     /// Makes unconfirmed addresses due again, or gives them up; `echoed` is whether this version confirms at all.
     pub(crate) fn advance(&mut self, cx: &mut Cx<'_>, echoed: bool) {
         if !echoed {
-            return self.refresh(cx.now);
-        }
-        for held in &mut self.announced {
-            match held.stage {
-                Stage::Sent(until) if until > cx.now => {},
+            self.refresh(cx.now);
+        } else if let Some(owed) = &mut self.owed {
+            let settled = &mut self.settled;
+            owed.announced.retain(|held| match held.stage {
+                Stage::Sent(until) if until > cx.now => true,
                 Stage::Sent(_) if held.sends >= SENDS_MAX => {
                     cx.mptcp.count(Counter::AddAddrGivenUp);
-                    held.stage = Stage::Settled;
+                    settled.push(held.id);
+                    false
                 },
-                Stage::Sent(_) => held.stage = Stage::Waiting,
-                Stage::Waiting | Stage::Settled => {},
-            }
+                Stage::Sent(_) | Stage::Waiting => {
+                    held.stage = Stage::Waiting;
+                    true
+                },
+            });
         }
+        self.tidy();
     }
 
     /// Without echoes each address goes out a few times, each time after all others.
     fn refresh(&mut self, now: Instant) {
-        let due = |held: &Announced| matches!(held.stage, Stage::Sent(until) if until <= now);
-        let Some(at) = self.announced.iter().position(due) else {
+        let Some(owed) = &mut self.owed else {
             return;
         };
-        let mut held = self.announced.remove(at);
-        held.stage = if held.sends < REFRESHES {
-            Stage::Waiting
-        } else {
-            Stage::Settled
+        let due = |held: &Announced| matches!(held.stage, Stage::Sent(until) if until <= now);
+        let Some(at) = owed.announced.iter().position(due) else {
+            return;
         };
-        self.announced.push(held);
+        let mut held = owed.announced.remove(at);
+        if held.sends < REFRESHES {
+            held.stage = Stage::Waiting;
+            owed.announced.push(held);
+        } else {
+            self.settled.push(held.id);
+        }
     }
 
     /// Forgets all that is due: after a fallback nothing of it may be sent.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDR: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 99, 0, 2));
+
+    fn announce_and_settle(paths: &mut PathManager, id: AddrId) {
+        paths.announce(id, ADDR, None);
+        let announced = paths.next_announcement().expect("it is due");
+        assert_eq!(announced.id, id);
+        paths.announcement_sent(id, Instant::ZERO, WAIT_MIN);
+        assert!(paths.rest().is_none(), "its echo is waited for");
+        paths.on_echo(id, ADDR);
+    }
+
+    #[test]
+    fn what_was_echoed_is_owed_no_more_until_it_was_withdrawn() {
+        let mut paths = PathManager::default();
+        announce_and_settle(&mut paths, AddrId(1));
+        let mut paths = paths.rest().expect("nothing is owed").wake();
+        paths.announce(AddrId(1), ADDR, None);
+        assert!(!paths.has_due() && paths.owed.is_none());
+        paths.withdraw(AddrId(1));
+        assert_eq!(paths.withdrawals(), [AddrId(1)]);
+        assert!(paths.rest().is_none());
+        paths.withdrawals_sent();
+        assert!(paths.owed.is_none());
+        announce_and_settle(&mut paths, AddrId(1));
+    }
+
+    #[test]
+    fn what_is_known_to_the_peer_counts_against_the_bound() {
+        let mut paths = PathManager::default();
+        for id in 1..=8 {
+            announce_and_settle(&mut paths, AddrId(id));
+        }
+        paths.announce(AddrId(9), ADDR, None);
+        assert!(!paths.has_due());
+        paths.withdraw(AddrId(8));
+        paths.withdrawals_sent();
+        announce_and_settle(&mut paths, AddrId(9));
     }
 }

@@ -202,7 +202,8 @@ impl<B: PacketBuf> Connection<B> {
                 }
             },
             Control::RemoveAddr => {
-                packer.push(&MpOption::RemoveAddr(self.paths.withdrawals().clone()));
+                let ids = self.paths.withdrawals().iter().copied();
+                packer.push(&MpOption::RemoveAddr(ids.collect()));
             },
             Control::Prio => {
                 if let Some(backup) = subflow.prio_due {
