@@ -117,7 +117,7 @@ impl Host {
         if let Some(ecn) = &mut self.ecn {
             ecn.arrives(&frame);
         }
-        self.card.rx.push_back(frame);
+        self.card.rx.push_back(self.probes.arrives(frame));
         self.due = Some(now);
     }
 

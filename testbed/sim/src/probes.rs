@@ -1,13 +1,31 @@
-//! Takes the octet out of smoltcp's keepalives. It stands for nothing (RFC 9293 3.8.4), but smoltcp also sends it in the place
-//! of an octet that it has yet to repeat, and then whoever gets it takes it for data.
+//! Makes up for two faults of smoltcp's.
+//!
+//! Its keepalives have an octet. It stands for nothing (RFC 9293 3.8.4), but smoltcp also sends it in the place of an octet
+//! that it has yet to repeat, and then whoever gets it takes it for data: the octet is taken out.
+//!
+//! Of a segment that reaches beyond its window it takes what fits, and then the FIN behind what did not, as if the stream
+//! ended there (RFC 9293 3.10.7.4 cuts both): the FIN is taken out.
 
 use crate::middlebox::{FlowId, Way, flow_of};
-use crate::packet::{FIN, SYN, Tcp};
+use crate::packet::{ACK, FIN, SYN, Tcp, kind};
 use std::collections::BTreeMap;
 
-/// What a host has sent of each of its flows: the end, and whether the last was one octet alone.
+/// What a host has sent of each of its flows: the end, and whether the last was one octet alone; and its windows.
 #[derive(Default)]
-pub struct Probes(BTreeMap<FlowId, (u32, bool)>);
+pub struct Probes {
+    sent: BTreeMap<FlowId, (u32, bool)>,
+    windows: BTreeMap<FlowId, Window>,
+}
+
+/// What a host offers on a flow.
+#[derive(Default)]
+struct Window {
+    /// The shift in its SYN, and whether the other end's had one, too (RFC 7323 2.2).
+    shift: u8,
+    is_scaled: bool,
+    /// The right edge.
+    edge: Option<u32>,
+}
 
 impl Probes {
     /// `frame`, which leaves; without its octet if it is a keepalive with one.
@@ -15,10 +33,11 @@ impl Probes {
         let Some(mut tcp) = Tcp::parse(&frame) else {
             return frame;
         };
+        self.offers(&tcp);
         let end = tcp.seq.wrapping_add(tcp.seq_len());
         let single = tcp.payload.len() == 1 && !tcp.has(FIN);
         let (last, was_single) = self
-            .0
+            .sent
             .entry(flow_of(&tcp, Way::Forth))
             .or_insert((end, single));
         if tcp.has(SYN) || end.wrapping_sub(*last).wrapping_sub(1) < 1 << 31 {
@@ -30,5 +49,41 @@ impl Probes {
             return tcp.frame();
         }
         frame
+    }
+
+    fn offers(&mut self, tcp: &Tcp) {
+        let window = self.windows.entry(flow_of(tcp, Way::Forth)).or_default();
+        if tcp.has(SYN) {
+            let option = tcp.option(kind::WSCALE);
+            window.shift = option.map_or(0, |option| option[2]);
+        }
+        if tcp.has(ACK) {
+            let shift = if tcp.has(SYN) || !window.is_scaled {
+                0
+            } else {
+                window.shift
+            };
+            window.edge = Some(tcp.ack.wrapping_add(u32::from(tcp.wnd) << shift));
+        }
+    }
+
+    /// `frame`, which arrives; without its FIN if that is behind what the host has no room for.
+    pub fn arrives(&mut self, frame: Vec<u8>) -> Vec<u8> {
+        let Some(mut tcp) = Tcp::parse(&frame).filter(|tcp| tcp.has(SYN) || tcp.has(FIN)) else {
+            return frame;
+        };
+        let flow = flow_of(&tcp, Way::Back);
+        if tcp.has(SYN) {
+            let window = self.windows.entry(flow).or_default();
+            window.is_scaled = tcp.option(kind::WSCALE).is_some();
+            return frame;
+        }
+        let end = tcp.seq.wrapping_add(tcp.seq_len()).wrapping_sub(1);
+        let edge = self.windows.get(&flow).and_then(|window| window.edge);
+        if !edge.is_some_and(|edge| end.wrapping_sub(edge).wrapping_sub(1) < 1 << 31) {
+            return frame;
+        }
+        tcp.flags &= !FIN;
+        tcp.frame()
     }
 }
