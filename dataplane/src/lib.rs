@@ -24,6 +24,6 @@ pub use idle::{Idle, run};
 pub use mailbox::{AskError, Inbox, Mailbox, await_reply, mailbox};
 pub use memory::{MemBuf, MemPort, MemWire};
 pub use port::{BURST, BufferUse, Port, PortInfo, PortReport, PortStats, Received};
-pub use siblings::{Siblings, siblings};
+pub use siblings::{Siblings, siblings, siblings_with};
 pub use stack::buf::RxChecksum;
 pub use worker::{Worker, WorkerStats};

@@ -43,11 +43,17 @@ pub struct Siblings<B, W> {
 /// The rings between `workers` workers (1 to 256), each worker's ends in the order of [`CoreId`].
 #[must_use]
 pub fn siblings<B, W>(workers: usize) -> Vec<Siblings<B, W>> {
+    siblings_with(workers, RING_FRAMES)
+}
+
+/// The same with rings for `frames` frames (at least 1) in each direction.
+#[must_use]
+pub fn siblings_with<B, W>(workers: usize, frames: usize) -> Vec<Siblings<B, W>> {
     let ring = |from, to| {
         (from != to).then(|| {
             Arc::new(Ring {
-                received: ArrayQueue::new(RING_FRAMES),
-                sent: ArrayQueue::new(RING_FRAMES),
+                received: ArrayQueue::new(frames.max(1)),
+                sent: ArrayQueue::new(frames.max(1)),
                 words: ArrayQueue::new(RING_FRAMES),
             })
         })

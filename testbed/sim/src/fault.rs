@@ -44,6 +44,13 @@ pub enum Fault {
         /// For how long.
         lasts: Duration,
     },
+    /// The rings between the workers of a box have room for so few frames, for good.
+    Rings {
+        /// Which box, from the client on.
+        machine: usize,
+        /// In each ring.
+        frames: usize,
+    },
     /// A box is polled late.
     Late {
         /// Which box, from the client on.
@@ -78,9 +85,11 @@ impl Fault {
     #[must_use]
     pub fn may_break(&self, net: &Net) -> bool {
         match self {
-            Self::Lane { .. } | Self::Device { .. } | Self::Late { .. } | Self::Repeats { .. } => {
-                false
-            },
+            Self::Lane { .. }
+            | Self::Device { .. }
+            | Self::Rings { .. }
+            | Self::Late { .. }
+            | Self::Repeats { .. } => false,
             Self::Middlebox { cable, kind } => breaks(net.chain, *cable, kind),
         }
     }
@@ -93,7 +102,7 @@ impl Fault {
             | Self::Device { from, lasts, .. }
             | Self::Late { from, lasts, .. }
             | Self::Repeats { from, lasts, .. } => Some(*from + *lasts),
-            Self::Middlebox { .. } => None,
+            Self::Rings { .. } | Self::Middlebox { .. } => None,
         }
     }
 }
@@ -185,6 +194,33 @@ pub fn draw(net: &Net, rng: &mut Rng) -> Vec<Fault> {
         };
         if !(adds(&fault) && faults.iter().any(adds)) {
             faults.push(fault);
+        }
+    }
+    faults
+}
+
+/// Draws what goes wrong between the workers of boxes that have several.
+#[must_use]
+pub fn among_workers(net: &Net, rng: &mut Rng) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (machine, ports) in net.chain.machines().into_iter().enumerate() {
+        let several = net.workers[machine] > 1;
+        if rng.percent(25) && several {
+            // With less than half a burst most of each is lost for good, which no flow is patient enough for.
+            let frames = rng.pick(&[16, 24, 32, 64]);
+            faults.push(Fault::Rings { machine, frames });
+        }
+        if rng.percent(40) && several {
+            let (from, lasts) = spell(rng, 20_000);
+            let trouble = Trouble::Missteers(rng.between(1, 100));
+            let port = rng.below(u32::try_from(ports).unwrap_or(1)) as usize;
+            faults.push(Fault::Device {
+                machine,
+                port,
+                trouble,
+                from,
+                lasts,
+            });
         }
     }
     faults

@@ -7,8 +7,8 @@ use crate::port::{Far, SimBuf, SimPort};
 use crate::seed::{self, Draw};
 use crate::watch::Watch;
 use apps::control::{Command, Reply};
-use apps::engine::{Engine, EngineConfig, Occupancy};
-use dataplane::{App, CoreId, PortInfo, Worker, mailbox};
+use apps::engine::{Engine, EngineConfig, Limits, Occupancy};
+use dataplane::{App, CoreId, PortInfo, Worker, WorkerStats, mailbox, siblings_with};
 use stack::time::{Duration, earlier};
 use stack::{Instant, Rng};
 use std::collections::BTreeMap;
@@ -45,11 +45,23 @@ pub struct Repeats {
     pub lasts: Duration,
 }
 
-/// A box: the engine in its worker, and the far ends of its devices.
+/// The workers of a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// How many.
+    pub count: u8,
+    /// Whether devices spread flows over them.
+    pub spread: bool,
+    /// Frames in each ring between two of them.
+    pub ring: usize,
+}
+
+/// A box: an engine in each of its workers, and the far ends of its devices.
 pub struct Machine {
     /// What it is called.
     pub name: &'static str,
-    worker: Worker<SimPort, Engine<SimBuf>>,
+    workers: Vec<Worker<SimPort, Engine<SimBuf>>>,
+    limits: Limits,
     /// The far ends of its devices, in the order of its ports.
     pub far: Vec<Far>,
     due: Option<Instant>,
@@ -71,9 +83,17 @@ impl Machine {
     /// # Panics
     /// The configuration's network does not resolve: a mistake in the scene.
     #[must_use]
-    pub fn new(name: &'static str, config: EngineConfig, pool: u32, seed: u64) -> Self {
+    pub fn new(
+        name: &'static str,
+        config: &EngineConfig,
+        pool: u32,
+        workers: Workers,
+        seed: u64,
+    ) -> Self {
         let mut rng = seed::rng(seed, name);
-        let (ports, far) = (0..config.ports.len())
+        let count = workers.count;
+        let mut held: Vec<Vec<SimPort>> = (0..count).map(|_| Vec::new()).collect();
+        let far = (0..config.ports.len())
             .map(|port| {
                 let info = PortInfo {
                     name: config.ports[port].name.clone(),
@@ -82,16 +102,28 @@ impl Machine {
                     mtu: 1500,
                 };
                 let verifies = rng.percent(50);
-                SimPort::new(info, pool, verifies, Rng::from_u64(rng.u64()))
+                let queues = (count, workers.spread);
+                let rng = Rng::from_u64(rng.u64());
+                let (ports, far) = SimPort::new(&info, pool, verifies, queues, rng);
+                held.iter_mut()
+                    .zip(ports)
+                    .for_each(|(of, port)| of.push(port));
+                far
             })
-            .unzip();
-        let (_, inbox) = mailbox(1);
-        let engine = Engine::new(config).expect("the scene resolves");
-        let worker = Worker::new(CoreId(0), ports, engine, inbox);
-        let at_rest = worker.app().occupancy();
+            .collect();
+        let rings = siblings_with(count.into(), workers.ring);
+        let made = (0..count).zip(held).zip(rings);
+        let made = made.map(|((core, ports), rings)| {
+            let (_, inbox) = mailbox(1);
+            let engine = Engine::new(config.of_core(core, count)).expect("the scene resolves");
+            Worker::new(CoreId(core), ports, engine, inbox).among(rings)
+        });
+        let workers: Vec<_> = made.collect();
+        let at_rest = occupancy(&workers);
         Self {
             name,
-            worker,
+            workers,
+            limits: config.limits,
             far,
             due: None,
             sleepy: None,
@@ -148,9 +180,11 @@ impl Machine {
         self.far.iter().for_each(|far| far.at(now));
         let on = |repeats: Repeats| repeats.from <= now && now < repeats.from + repeats.lasts;
         if self.repeats.is_some_and(on) {
-            self.worker.app_mut().draw_from(Rng::from_u64(REPEATED));
+            for worker in &mut self.workers {
+                worker.app_mut().draw_from(Rng::from_u64(REPEATED));
+            }
         }
-        let moved = self.worker.poll(now);
+        let moved: usize = self.workers.iter_mut().map(|worker| worker.poll(now)).sum();
         let (turns, since) = self.idle_turns;
         let idle = moved == 0 && now.since(since) < IDLE;
         self.idle_turns = if idle { (turns + 1, since) } else { (0, now) };
@@ -165,8 +199,9 @@ impl Machine {
                 }
             }
         }
-        let waiting = self.has_unfetched();
-        let deadline = self.worker.next_deadline().map(|at| at.max(now + LEAST));
+        // What moved at one worker may wait for another.
+        let waiting = self.has_unfetched() || self.workers.len() > 1 && moved > 0;
+        let deadline = self.asks().map(|at| at.max(now + LEAST));
         let next = earlier(waiting.then_some(now), deadline);
         self.due = next.map(|at| at + self.away(now));
     }
@@ -174,7 +209,8 @@ impl Machine {
     /// When its engine asks for a turn.
     #[must_use]
     pub fn asks(&self) -> Option<Instant> {
-        self.worker.next_deadline()
+        let all = self.workers.iter();
+        all.filter_map(Worker::next_deadline).min()
     }
 
     /// Whether a deadline asks for one turn after the other that do nothing.
@@ -198,7 +234,7 @@ impl Machine {
     /// What it holds at present.
     #[must_use]
     pub fn occupancy(&self) -> Occupancy {
-        self.worker.app().occupancy()
+        occupancy(&self.workers)
     }
 
     /// What it holds beyond what it does without a flow; `None` if nothing.
@@ -209,26 +245,67 @@ impl Machine {
         (holds != self.at_rest || buffers > 0).then(|| format!("{holds:?}, {buffers} buffers"))
     }
 
+    /// What became of frames between its devices and its engines: of those that its workers handed over all but the ones
+    /// that a full ring lost were taken out again, none of them twice, and none went to a core or a port that there is not.
+    /// `None` if that is so.
+    #[must_use]
+    pub fn unaccounted(&self) -> Option<String> {
+        let all = self.workers.iter().map(Worker::stats);
+        let sum = |of: fn(&WorkerStats) -> u64| all.clone().map(|stats| of(&stats)).sum::<u64>();
+        let (handed, taken) = (sum(|s| s.handed_over), sum(|s| s.taken_over));
+        let astray = sum(|s| s.drop_no_core + s.drop_no_port);
+        (handed != taken || astray > 0)
+            .then(|| format!("{handed} handed over, {taken} taken, {astray} to nobody"))
+    }
+
     /// Everything that it counts, by name; rows that are zero left out.
     pub fn counters(&mut self, now: Instant) -> BTreeMap<String, u64> {
-        let app = self.worker.app_mut();
-        let Reply::Counters(reply) = app.command(now, Command::ShowCounters, &mut Vec::new())
-        else {
-            return BTreeMap::new();
-        };
-        reply
-            .counters
-            .iter()
-            .filter(|(_, n)| **n > 0)
-            .map(|(name, n)| (name.to_string(), *n))
-            .collect()
+        let mut all = BTreeMap::new();
+        for worker in &mut self.workers {
+            let stats = worker.stats();
+            let app = worker.app_mut();
+            let reply = app.command(now, Command::ShowCounters, &mut Vec::new());
+            if let Reply::Counters(reply) = reply {
+                for (name, n) in &reply.counters {
+                    *all.entry(name.to_string()).or_default() += n;
+                }
+            }
+            for (name, n) in [
+                ("handed_over", stats.handed_over),
+                ("handover_full", stats.handover_full),
+            ] {
+                *all.entry(name.to_owned()).or_default() += n;
+            }
+        }
+        all.retain(|_, n| *n > 0);
+        all
     }
 
     /// Bounds that it must keep to.
     #[must_use]
-    pub fn limits(&self) -> apps::engine::Limits {
-        self.worker.app().config().limits
+    pub const fn limits(&self) -> Limits {
+        self.limits
     }
+}
+
+/// What all workers hold.
+fn occupancy(workers: &[Worker<SimPort, Engine<SimBuf>>]) -> Occupancy {
+    let all = workers.iter().map(|worker| worker.app().occupancy());
+    all.fold(Occupancy::default(), |sum, one| Occupancy {
+        flows: sum.flows + one.flows,
+        pending: sum.pending + one.pending,
+        subscribers: sum.subscribers + one.subscribers,
+        relays: sum.relays + one.relays,
+        resting: sum.resting + one.resting,
+        joining: sum.joining + one.joining,
+        tokens: sum.tokens + one.tokens,
+        time_waits: sum.time_waits + one.time_waits,
+        timers: sum.timers + one.timers,
+        mappings: sum.mappings + one.mappings,
+        strays: sum.strays + one.strays,
+        held: sum.held + one.held,
+        pieces: sum.pieces + one.pieces,
+    })
 }
 
 /// Somebody at the ends of links.

@@ -129,6 +129,10 @@ pub struct Net {
     pub buffer: u32,
     /// Receive buffers of each device.
     pub pool: u32,
+    /// How many workers each box has, from the client on.
+    pub workers: [u8; 2],
+    /// Whether their devices spread flows over them.
+    pub spreads: [bool; 2],
     /// The client's, and the server's.
     pub habits: [Habits; 2],
     /// Of each link, both ways.
@@ -178,7 +182,11 @@ impl Plan {
             net.tcp_congestion = Algorithm::Bbr;
         }
         let flows = flows(&net, &mut seed::rng(seed, "flows"));
-        let faults = fault::draw(&net, &mut seed::rng(seed, "faults"));
+        let mut faults = fault::draw(&net, &mut seed::rng(seed, "faults"));
+        let among = &mut seed::rng(seed, "workers");
+        net.workers = [0, 1].map(|_| among.pick(&[1, 1, 1, 2, 3]));
+        net.spreads = [0, 1].map(|_| among.percent(60));
+        faults.extend(fault::among_workers(&net, among));
         let mut plan = Self {
             seed,
             net,
@@ -229,6 +237,8 @@ impl Plan {
                 announced: true,
                 buffer: 256 << 10,
                 pool: 8192,
+                workers: [1; 2],
+                spreads: [true; 2],
                 habits: [habits; 2],
                 shapes: (0..chain.cables()).map(shape).collect(),
             },
@@ -243,6 +253,29 @@ impl Plan {
             faults: Vec::new(),
             without: None,
         }
+    }
+
+    /// A network in which nothing goes wrong, and one flow over two fast accesses with `octets` octets to the server.
+    #[must_use]
+    pub fn long(octets: u64) -> Self {
+        let mut plan = Self::quiet(Chain::Bonded(2));
+        for (cable, shape) in plan.net.shapes.iter_mut().enumerate() {
+            shape.delay = Duration::from_millis(1);
+            if plan.net.chain.is_access(cable) {
+                (shape.rate, shape.queue) = (1_000_000_000, Some(1_000_000));
+            }
+        }
+        plan.net.buffer = 4 << 20;
+        for habits in &mut plan.net.habits {
+            habits.buffer = 512 << 10;
+        }
+        plan.flows[0].sizes = [octets, 100_000];
+        // A second for every 2 MB: the run is as patient as with a pause of that length, which does not come.
+        plan.flows[0].pause[0] = Some(Pause {
+            after: u64::MAX,
+            lasts: Duration::from_secs(octets / 2_000_000),
+        });
+        plan
     }
 
     /// Whether every flow must come through whole: nothing is done that may end one.
@@ -351,6 +384,8 @@ fn net(rng: &mut Rng) -> Net {
         announced: rng.percent(60),
         buffer: rng.pick(&[64, 256, 4096]) << 10,
         pool: rng.pick(&[512, 2048, 8192]),
+        workers: [1; 2],
+        spreads: [true; 2],
         habits: [habits(rng), habits(rng)],
         shapes,
     }

@@ -6,8 +6,9 @@ use crate::seed::Draw;
 use dataplane::memory::MemBuf;
 use dataplane::port::tcp_payload_in_header;
 use dataplane::{BURST, BufferUse, Port, PortInfo, PortStats, Received, RxChecksum};
+use stack::ip::{Sight, sight};
 use stack::time::Duration;
-use stack::{Frame, Instant, PacketBuf, Rng, Slice};
+use stack::{Frame, Instant, PacketBuf, Rng, Slice, rss};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -43,6 +44,8 @@ pub enum Trouble {
     NoBuffer,
     /// Of the frames that it is given at once it takes but the first few, in so many percent of all cases.
     TakesFewer(u32),
+    /// It gives frames to any queue, whatever flow they are of, in so many percent of all cases.
+    Missteers(u32),
 }
 
 /// Trouble from one moment to another.
@@ -56,10 +59,13 @@ pub struct Spell {
     pub lasts: Duration,
 }
 
-/// What the network sees of a device: the two rings, and its state.
+/// What the network sees of a device: the rings, and its state.
 pub struct Ring {
     now: Instant,
-    rx: VecDeque<Vec<u8>>,
+    /// Each worker's.
+    rx: Vec<VecDeque<Vec<u8>>>,
+    /// Whether flows are spread over the queues by their hash, as a network card does; all is in the first one else.
+    spreads: bool,
     /// What was to be sent, and whether the device took it.
     tx: Vec<(Vec<u8>, bool)>,
     stats: PortStats,
@@ -83,6 +89,27 @@ impl Ring {
         let none = |trouble| (trouble == Trouble::NoBuffer).then_some(0);
         self.in_trouble(none).is_none() && self.used.get() < self.pool
     }
+
+    /// The queue for a frame.
+    fn queue_of(&mut self, frame: &[u8]) -> usize {
+        let queues = u16::try_from(self.rx.len()).unwrap_or(1);
+        if queues == 1 {
+            return 0;
+        }
+        let missteers = self.in_trouble(|trouble| match trouble {
+            Trouble::Missteers(percent) => Some(percent),
+            Trouble::NoBuffer | Trouble::TakesFewer(_) => None,
+        });
+        if let Some(percent) = missteers
+            && self.rng.percent(percent)
+        {
+            return self.rng.below(queues.into()) as usize;
+        }
+        match sight(frame) {
+            Sight::Flow(seen) if self.spreads => rss::queue(rss::hash(&seen.tuple), queues).into(),
+            _ => 0,
+        }
+    }
 }
 
 /// The device as the network holds it.
@@ -93,8 +120,9 @@ impl Far {
     /// Frames arrive: those for which the ring has no room are lost.
     pub fn put(&self, frame: Vec<u8>) {
         let mut ring = self.0.borrow_mut();
-        if ring.rx.len() < RING {
-            ring.rx.push_back(frame);
+        let queue = ring.queue_of(&frame);
+        if ring.rx[queue].len() < RING {
+            ring.rx[queue].push_back(frame);
         } else {
             ring.stats.rx_missed += 1;
         }
@@ -114,7 +142,7 @@ impl Far {
     /// Whether frames wait to be fetched.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.0.borrow().rx.is_empty()
+        self.0.borrow().rx.iter().any(|queue| !queue.is_empty())
     }
 
     /// Adds trouble.
@@ -135,19 +163,28 @@ impl Far {
     }
 }
 
-/// The device as the box holds it.
+/// The device as a worker of the box holds it: with a queue of its own.
 pub struct SimPort {
     info: PortInfo,
+    queue: usize,
     ring: Rc<RefCell<Ring>>,
 }
 
 impl SimPort {
-    /// A device with `pool` buffers, which `verifies` checksums or leaves that to the box.
+    /// A device with `pool` buffers, which `verifies` checksums or leaves that to the box, as each of `workers` workers holds
+    /// it; whether it `spreads` flows over their queues.
     #[must_use]
-    pub fn new(info: PortInfo, pool: u32, verifies: bool, rng: Rng) -> (Self, Far) {
+    pub fn new(
+        info: &PortInfo,
+        pool: u32,
+        verifies: bool,
+        (workers, spreads): (u8, bool),
+        rng: Rng,
+    ) -> (Vec<Self>, Far) {
         let ring = Rc::new(RefCell::new(Ring {
             now: Instant::ZERO,
-            rx: VecDeque::new(),
+            rx: vec![VecDeque::new(); workers.into()],
+            spreads,
             tx: Vec::new(),
             stats: PortStats::default(),
             spells: Vec::new(),
@@ -156,8 +193,12 @@ impl SimPort {
             pool,
             used: Rc::default(),
         }));
-        let far = Far(Rc::clone(&ring));
-        (Self { info, ring }, far)
+        let held = (0..workers.into()).map(|queue| Self {
+            info: info.clone(),
+            queue,
+            ring: Rc::clone(&ring),
+        });
+        (held.collect(), Far(Rc::clone(&ring)))
     }
 }
 
@@ -171,7 +212,7 @@ impl Port for SimPort {
     fn receive(&mut self, into: &mut Vec<Received<SimBuf>>) {
         let mut ring = self.ring.borrow_mut();
         for _ in 0..BURST {
-            let Some(frame) = ring.rx.pop_front() else {
+            let Some(frame) = ring.rx[self.queue].pop_front() else {
                 return;
             };
             if !ring.has_buffers() {
@@ -201,7 +242,7 @@ impl Port for SimPort {
         let mut ring = self.ring.borrow_mut();
         let fewer = ring.in_trouble(|trouble| match trouble {
             Trouble::TakesFewer(percent) => Some(percent),
-            Trouble::NoBuffer => None,
+            Trouble::NoBuffer | Trouble::Missteers(_) => None,
         });
         let mut taken = frames.len();
         if let Some(percent) = fewer

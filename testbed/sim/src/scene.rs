@@ -10,7 +10,7 @@ use crate::fault::{Fault, changes};
 use crate::host::Host;
 use crate::lane::{self, Lane};
 use crate::native::Native;
-use crate::node::{Machine, Node, Repeats, Sleepy};
+use crate::node::{Machine, Node, Repeats, Sleepy, Workers};
 use crate::oracle::Reference;
 use crate::plan::{Chain, Family, Net, Plan};
 use crate::port;
@@ -19,6 +19,7 @@ use crate::stream::Stream;
 use apps::engine::{
     EdgeSettings, EngineConfig, Limits, PolicySettings, PortRole, PortSettings, Timeouts,
 };
+use dataplane::siblings::RING_FRAMES;
 use stack::ip::{InterfaceConfig, IsolatedConfig, NetConfig, RouteConfig};
 use stack::time::Duration;
 use stack::{Instant, PortId};
@@ -46,9 +47,7 @@ pub fn build(plan: &Plan) -> Scene {
                 accept_plain: true,
                 ..hag(plan, 1, "10.1.0.2/32", "fd00:1::2/128")
             };
-            nodes.push(Node::Machine(Machine::new(
-                "hag", config, net.pool, plan.seed,
-            )));
+            nodes.push(machine(plan, 0, "hag", &config));
         },
         Chain::Relayed(_) => {
             let near = EngineConfig {
@@ -60,23 +59,18 @@ pub fn build(plan: &Plan) -> Scene {
                 accept_plain: true,
                 ..hag(plan, 1, "10.11.0.0/24", "fd00:11::/64")
             };
-            for (name, config) in [("near", near), ("far", far)] {
-                nodes.push(Node::Machine(Machine::new(
-                    name, config, net.pool, plan.seed,
-                )));
-            }
+            nodes.push(machine(plan, 0, "near", &near));
+            nodes.push(machine(plan, 1, "far", &far));
         },
         Chain::Bonded(accesses) => {
             let edge = edge(plan, accesses);
             let hag = hag(plan, accesses, "10.11.0.0/24", "fd00:11::/64");
-            nodes.push(Node::Machine(Machine::new(
-                "hcpe", edge, net.pool, plan.seed,
-            )));
-            nodes.push(Node::Machine(Machine::new("hag", hag, net.pool, plan.seed)));
+            nodes.push(machine(plan, 0, "hcpe", &edge));
+            nodes.push(machine(plan, 1, "hag", &hag));
         },
         Chain::Native(accesses) => {
             let hag = hag(plan, accesses, "10.1.0.2/32", "fd00:1::2/128");
-            nodes.push(Node::Machine(Machine::new("hag", hag, net.pool, plan.seed)));
+            nodes.push(machine(plan, 0, "hag", &hag));
         },
     }
     nodes.push(Node::Host(server(plan)));
@@ -136,6 +130,8 @@ impl Scene {
                     });
                 }
             },
+            // The box was built so.
+            Fault::Rings { .. } => {},
             Fault::Late {
                 machine,
                 away,
@@ -165,6 +161,26 @@ impl Scene {
             Fault::Middlebox { cable, kind } => self.cables[cable].boxes.push(kind.build(START)),
         }
     }
+}
+
+/// Box number `at` from the client on.
+fn machine(plan: &Plan, at: usize, name: &'static str, config: &EngineConfig) -> Node {
+    let rings = plan.faults.iter().find_map(|fault| match fault {
+        Fault::Rings { machine, frames } if *machine == at => Some(*frames),
+        _ => None,
+    });
+    let workers = Workers {
+        count: plan.net.workers[at],
+        spread: plan.net.spreads[at],
+        ring: rings.unwrap_or(RING_FRAMES),
+    };
+    Node::Machine(Machine::new(
+        name,
+        config,
+        plan.net.pool,
+        workers,
+        plan.seed,
+    ))
 }
 
 fn addr(text: &str) -> IpAddr {

@@ -351,6 +351,10 @@ impl World {
         }
         let mut received = 0;
         for machine in self.machines() {
+            if let Some(what) = machine.unaccounted() {
+                let what = format!("{}: {what}", machine.name);
+                return Err(Failure::Lost { what });
+            }
             for far in &machine.far {
                 let stats = far.stats();
                 received += stats.rx_packets + stats.rx_nobuf + stats.rx_missed;

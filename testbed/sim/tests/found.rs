@@ -7,6 +7,7 @@ use sim::lane::Ill;
 use sim::middlebox::Kind;
 use sim::middlebox::options::Change;
 use sim::plan::{Chain, Plan};
+use sim::port::Trouble;
 use sim::rules::Rule;
 use sim::run::run;
 use stack::time::Duration;
@@ -91,4 +92,42 @@ fn what_waits_on_a_subflow_leaves_buffers_for_what_it_waits_for() {
         refused += of.sum::<u64>();
     }
     assert!(refused > 0);
+}
+
+/// Several workers, whose rings are short and whose devices give frames to whichever of them: what is lost between them is
+/// counted and comes again, and the same seed gives the same trace.
+#[test]
+fn frames_go_to_their_workers_whoever_gets_them() {
+    let mut plan = Plan::quiet(Chain::Bonded(2));
+    plan.net.workers = [2, 3];
+    plan.flows = vec![plan.flows[0].clone(); 3];
+    let (mut handed, mut lost) = (0, 0);
+    for spreads in [false, true] {
+        plan.net.spreads = [spreads; 2];
+        for machine in [0, 1] {
+            let rings = Fault::Rings {
+                machine,
+                frames: 16,
+            };
+            let missteers = |port| Fault::Device {
+                machine,
+                port,
+                trouble: Trouble::Missteers(50),
+                from: Duration::ZERO,
+                lasts: Duration::from_secs(60),
+            };
+            plan.faults = vec![rings, missteers(0), missteers(1), missteers(2)];
+            let outcome = run(&plan, false);
+            assert_eq!(outcome.failure, None);
+            assert_eq!(outcome.hash, run(&plan, false).hash);
+            for (_, all) in &outcome.counters {
+                handed += all.get("handed_over").copied().unwrap_or(0);
+                lost += all.get("handover_full").copied().unwrap_or(0);
+            }
+        }
+    }
+    assert!(
+        handed > 1_000 && lost > 0,
+        "{handed} handed over, {lost} lost"
+    );
 }

@@ -338,6 +338,8 @@ fn plan(chain: Chain, lines: &[Line], (host, way): (u64, Way), scheduler: Schedu
             announced: false,
             buffer: apps::engine::Limits::default().buffer,
             pool: 1 << 16,
+            workers: [1; 2],
+            spreads: [true; 2],
             habits: [habits; 2],
             shapes,
         },

@@ -254,6 +254,7 @@ impl Data {
         };
         let end = at + mapping.len;
         stream.mappings.insert((flow, at), (end, offset));
+        stream.forget(flow, at);
         let parts = given.parts(at, end);
         for (from, to) in parts {
             stream.cover(offset + (from - at), offset + (to - at));
@@ -337,7 +338,17 @@ impl Stream {
             ));
         }
         self.mappings.insert((flow, at), (end, offset));
+        self.forget(flow, at);
         Ok(())
+    }
+
+    /// What is far behind `at` does not come again.
+    fn forget(&mut self, flow: FlowId, at: u64) {
+        while let Some((&first, _)) = self.mappings.range((flow, 0)..(flow, at)).next()
+            && first.1 + LEAD < at
+        {
+            self.mappings.remove(&first);
+        }
     }
 
     /// The same number is the same octet, on every subflow (RFC 8684 3.3.6), and all are in the window (3.3.4).
