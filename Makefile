@@ -75,7 +75,8 @@ sim: ## whole networks in virtual time: SEED=N in full with its frames, SEEDS=a.
 sim-selfcheck: ## take rules of TCP and MPTCP out of the boxes: the simulator must notice each
 	@$(SIM) 0..500 --without all
 
-soak: ## 100,000 seeds of the simulator
+soak: ## 5 GiB over one connection, so that all numbers come round, and 100,000 seeds of the simulator
+	@cargo run --release --quiet -p sim --bin braid-sim -- --octets 5368709120
 	@$(SIM) 0..100000
 
 bench: ## every benchmark beside its peers, within 40 minutes, resumable (root); PART=relay runs one anew

@@ -29,6 +29,9 @@ struct Options {
     /// How many failing seeds of a range are looked into before it stops.
     #[arg(long, default_value_t = 5)]
     failures: usize,
+    /// Instead of seeds sends so many octets over one connection: past 4 GiB all numbers come round.
+    #[arg(long)]
+    octets: Option<u64>,
     /// Runs boxes that do not keep a rule, or one after the other each of all: a failure must be found.
     #[arg(long, value_parser = rules)]
     without: Option<Rules>,
@@ -68,6 +71,9 @@ fn main() -> ExitCode {
         && options.seeds.end > options.seeds.start + 1
     {
         return selfcheck(&options, rules);
+    }
+    if let Some(octets) = options.octets {
+        return long(octets);
     }
     let result = if options.seeds.end == options.seeds.start + 1 {
         one(&options)
@@ -165,6 +171,28 @@ fn write(options: &Options, name: &str, file: Option<Vec<u8>>) -> Result<PathBuf
     let path = options.into.join(name);
     std::fs::write(&path, file.unwrap_or_default()).context("the capture")?;
     Ok(path)
+}
+
+/// One connection that carries more than numbers of 32 bits can count.
+fn long(octets: u64) -> ExitCode {
+    let clock = Clock::start();
+    let outcome = run(&Plan::long(octets), false);
+    for (name, counters) in &outcome.counters {
+        let relayed = counters.get("relayed_octets").copied().unwrap_or(0);
+        println!("{name:<8} relayed_octets {relayed}");
+    }
+    let lasted = outcome.lasted.as_millis();
+    let took = clock.now().as_nanos() / 1_000_000;
+    let frames = outcome.frames;
+    println!("{frames} frames seen in {lasted} ms of virtual time, which took {took} ms");
+    match outcome.failure {
+        None => println!("ok"),
+        Some(failure) => {
+            println!("FAILED   {failure}");
+            return ExitCode::FAILURE;
+        },
+    }
+    ExitCode::SUCCESS
 }
 
 /// Each rule in turn is taken out, and some seed of the range must show it.
