@@ -35,7 +35,13 @@ NOT_APPLICABLE = "n/a: "
 """How the last column begins where a rule asks nothing of a relay; the reason follows."""
 ONE_FILTER = {"scripts::relay"}
 """Programs that take one filter at most (libtest-mimic): all of their tests run."""
-LISTS = {"MUST": "RFC 9293", "8684-MUST": "RFC 8684"}
+LISTS = {
+    "MUST": "RFC 9293",
+    "8684-MUST": "RFC 8684",
+    "6298-MUST": "RFC 6298",
+    "5961-MUST": "RFC 5961",
+    "5482-MUST": "RFC 5482",
+}
 """Rows whose id begins so are the MUSTs of that RFC, each with its code."""
 
 

@@ -55,7 +55,7 @@ impl RttEstimator {
     pub(in crate::tcp) fn sample(&mut self, rtt: Duration, now: Instant, una: SeqNum, nxt: SeqNum) {
         let us = micros(rtt).max(1);
         self.note_least(us, seconds(now));
-        // 5.7: a measurement ends the back-off.
+        // 5, after 5.7: a measurement ends the back-off.
         self.backoff = 0;
         if self.srtt8 != 0 && una < self.next_sample {
             return;
