@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -295,14 +296,17 @@ def _compared(work: Path, progress, load: str, settings: tuple[bool, ...]) -> Co
     return runs
 
 
-LEAST_PART = 0.1
-"""What is left of a box's cost once its own forwarding is subtracted counts as this part of it at least: less than that cannot be
-told from what two runs differ by, and the ratio would be anything."""
+LEAST_PART = 0.02
+"""Of a box's cost: two runs are never closer than this, however few there are."""
 
 
-def _ratio(theirs: float, theirs_routed: float, ours: float, ours_routed: float) -> float:
-    """The kernel's relay over ours, what either takes to forward the same transfer subtracted."""
-    return (theirs - theirs_routed) / max(ours - ours_routed, LEAST_PART * ours)
+def _ratios(cost: dict[str, list[float]]) -> list[float]:
+    """The kernel's relay over ours, what either takes to forward the same transfer subtracted. What is left of ours may be too
+    little to be told from what runs of one box differ by: then it counts as that, so that the ratio is rather too small."""
+    ours, routed = cost["hag"], cost["hag-routed"]
+    least = max(LEAST_PART * statistics.median(ours), *((max(values) - min(values)) / 2 for values in (ours, routed)))
+    pairs = zip(cost["haproxy"], cost["kernel-routed"], ours, routed)
+    return [(theirs - theirs_routed) / max(mine - mine_routed, least) for theirs, theirs_routed, mine, mine_routed in pairs]
 
 
 def _rows(id_: str, what: str, unit: str, scale: float, runs: Costs, per, goal: str) -> list[Row]:  # noqa: ANN001
@@ -310,12 +314,12 @@ def _rows(id_: str, what: str, unit: str, scale: float, runs: Costs, per, goal: 
     peer = "the kernel's Multipath TCP with haproxy (its CUBIC, one thread), same veths"
     for gso, boxes in runs.items():
         cost = {box: [per(run) for run in done] for box, done in boxes.items()}
-        quads = list(zip(cost["haproxy"], cost["kernel-routed"], cost["hag"], cost["hag-routed"]))
         name, goal_, said = (f"{id_}/gso", "", "on") if gso else (id_, goal, "off")
         more = {f"{box}_gbps_and_busy": [(round(run.gbps, 2), f"{run.cpu_s / run.seconds:.0%}") for run in done] for box, done in boxes.items()}
         less = f"{what}, less what each takes to forward the same transfer without a proxy, GSO {said}"
-        rows.append(Row(name, less, [_ratio(*quad) for quad in quads], "x", peer, goal_, more=more))
-        rows.append(Row(f"{name}.whole", f"{what}, nothing subtracted, GSO {said}", [theirs / ours for theirs, _, ours, _ in quads], "x", peer))
+        rows.append(Row(name, less, _ratios(cost), "x", peer, goal_, more=more))
+        whole = [theirs / mine for theirs, mine in zip(cost["haproxy"], cost["hag"])]
+        rows.append(Row(f"{name}.whole", f"{what}, nothing subtracted, GSO {said}", whole, "x", peer))
         for box, values in cost.items():
             rows.append(Row(f"{name}.{box}", f"processor time of {box}, soft interrupts included, nothing subtracted, GSO {said}", [scale * value for value in values], unit))
     return rows
