@@ -154,11 +154,11 @@ def socket_of(work: Path, name: str) -> Path:
 class Hag(Box):
     """Our box on virtio-user."""
 
-    def __init__(self, work: Path, *, plain: bool = False, more: dict[str, Any] | None = None) -> None:
+    def __init__(self, work: Path, *, plain: bool = False, polling: str = "adaptive") -> None:
         self.socket = work / "control.sock"
         device = lambda n, name: f"virtio_user{n},path={socket_of(work, name)},queue_size=1024,mac=02:00:00:00:01:0{n}"  # noqa: E731
         config = {
-            "worker": {"cores": [cores()[0]], "polling": "adaptive", "hugepages": "yes", "memory_mb": 512},
+            "worker": {"cores": [cores()[0]], "polling": polling, "hugepages": "yes", "memory_mb": 512},
             "ports": [
                 {"name": "access1", "role": "access", "device": device(0, "access1"), "addresses": ["10.1.0.1/24"]},
                 {"name": "access2", "role": "access", "device": device(1, "access2"), "addresses": ["10.2.0.1/24"]},
@@ -177,7 +177,7 @@ class Hag(Box):
             "drain": {"grace": "0s"},
         }  # fmt: skip
         file = work / "hag.yaml"
-        file.write_text(json.dumps(config | (more or {}), indent=1))
+        file.write_text(json.dumps(config, indent=1))
         self.command = [str(program("hag")), "run", "-c", str(file)]
         super().__init__(Background(self.command, work / "hag.log"))
         self.process.prefer()
@@ -273,7 +273,7 @@ WARMUP_S = 2.0
 """From the first connection until all are there and windows are open."""
 
 
-def measured(work: Path, box: str, client: dict[str, Any], *, seconds: float, subflows: int = 1, hosts: int = 20, burst: int = BURST, more: dict[str, Any] | None = None, after: Callable[[Hag], dict[str, float]] | None = None) -> Run:
+def measured(work: Path, box: str, client: dict[str, Any], *, seconds: float, subflows: int = 1, hosts: int = 20, burst: int = BURST, polling: str = "adaptive", after: Callable[[Hag], dict[str, float]] | None = None) -> Run:
     """One run: `box` is `mptcp`, `plain`, `routed` (all hag) or `testpmd`. `after` looks at hag once the generator has ended."""
     work.mkdir(parents=True, exist_ok=True)
     for old in work.glob("*.sock"):
@@ -286,7 +286,7 @@ def measured(work: Path, box: str, client: dict[str, Any], *, seconds: float, su
     device: Box | None = None
     try:
         generator.await_sockets(work, ports)
-        device = Testpmd(work, burst=burst) if wire else Hag(work, plain=box == "plain", more=more)
+        device = Testpmd(work, burst=burst) if wire else Hag(work, plain=box == "plain", polling=polling)
         run_ = _watch(generator, device, seconds)
         if after and isinstance(device, Hag):
             run_.counters |= after(device)
