@@ -219,14 +219,17 @@ impl<B: PacketBuf> Sender<B> {
     fn step(&mut self, cx: &mut Cx<'_>, flight: u32, advanced: bool, safe: bool, news: &News) {
         self.delivered = self.delivered.wrapping_add(news.delivered);
         let una = self.queue.una();
+        let after_timeout = self.recovery.mode == Mode::Loss;
+        let grows = self.may_grow(advanced);
         if self.recovery.mode != Mode::Open && una >= self.recovery.point && advanced {
             self.leave_recovery(news);
-        } else if self.may_grow(advanced) {
+        }
+        if grows {
             self.cc.on_ack(&Ack {
                 now: cx.now,
                 delivered: news.delivered,
                 smss: self.smss(),
-                limited: self.recovery.mode == Mode::Loss || una <= self.limited_until,
+                limited: after_timeout || una <= self.limited_until,
                 rtt: news.fresh.map(|sent_at| cx.now.since(sent_at)),
                 srtt: self.rtt.srtt().unwrap_or_default(),
                 una,

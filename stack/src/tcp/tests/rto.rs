@@ -100,6 +100,27 @@ fn t7_timestamps_measure_what_was_resent() {
 }
 
 #[test]
+fn t8_the_acknowledgment_that_ends_a_timeout_opens_the_window_as_any_other() {
+    for agreed in [plain(), with_sack()] {
+        let mut rig = Rig::new(&measured(agreed));
+        rig.push(1000);
+        rig.sent();
+        while rig.tcb.consecutive_rtos() == 0 {
+            let due = rig.due_ms().unwrap();
+            rig.at(due);
+            rig.sent();
+        }
+        assert_eq!(rig.tcb.cwnd(), 1000);
+        rig.input(&ack(1000));
+        assert_eq!(rig.tcb.cwnd(), 2000);
+        for _ in 0..4 {
+            rig.push(1000);
+        }
+        assert_eq!(rig.sent(), [(1000, 1000), (2000, 1000)]);
+    }
+}
+
+#[test]
 fn t8_timeout_leaves_one_segment_and_half_the_flight() {
     let mut rig = Rig::new(&measured(plain()));
     for _ in 0..10 {
