@@ -480,6 +480,12 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.queue.flight()
     }
 
+    /// Segments sent that SACK blocks report and no acknowledgment covers.
+    #[must_use]
+    pub fn sacked(&self) -> u32 {
+        self.snd.queue.sacked()
+    }
+
     /// Whether a loss is being repaired: fast recovery, or after a retransmission timeout.
     #[must_use]
     pub fn in_recovery(&self) -> bool {

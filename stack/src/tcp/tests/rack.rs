@@ -21,6 +21,16 @@ fn lost(rig: &Rig) -> u32 {
     rig.tcb.snd.queue.lost() / 1000
 }
 
+#[test]
+fn reported_segments_are_told_until_they_are_acknowledged() {
+    let mut rig = rig_with(4);
+    assert_eq!(rig.sent().len(), 4);
+    rig.input(&sack(0, &[(1000, 2000), (3000, 4000)]));
+    assert_eq!(rig.tcb.sacked(), 2);
+    rig.input(&ack(2000));
+    assert_eq!(rig.tcb.sacked(), 1);
+}
+
 /// Three segments reported are certainty, fewer wait for a quarter of the least round trip: (reported at 100 ms, lost at
 /// once, lost at 125 ms).
 #[test]
