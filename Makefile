@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test interop conformance aggregation check fmt lint unit instructions kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
+.PHONY: help setup build demo test interop conformance packetdrill aggregation check fmt lint unit instructions kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link -p flowgen
 
@@ -31,6 +31,10 @@ interop: ## one row for each line of docs/requirements.md, over the whole chain 
 conformance: ## one row for each rule of docs/conformance.md, by the tests that show it, and rules taken out; ROW=T9 runs one
 	@testbed/setup.sh
 	@python3 -m testbed.lab.conformance $(ROW)
+
+packetdrill: ## packetdrill's scripts on our stack (root): TOOL=the program, SCRIPTS=a folder; see testbed/packetdrill/README.md
+	@cargo build --quiet -p packetdrill
+	@python3 -m testbed.lab.packetdrill $(if $(IPV6),--ipv6) $(TOOL) $(SCRIPTS) $(PART)
 
 aggregation: ## what two access networks bring together, against testbed/sim/aggregation.md; CELLS="40/60 ecf" runs some
 	@cargo run --release --quiet -p sim --bin braid-aggregation -- $(CELLS)

@@ -1,5 +1,5 @@
-//! Tests of the tree itself: dependencies point one way, and unsafe code stands only where DPDK is touched, and in the
-//! one hint to the processor.
+//! Tests of the tree itself: dependencies point one way, and unsafe code stands only where DPDK is touched, where C calls us
+//! for packetdrill, and in hints to the processor.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Which of our crates each of our crates may use. Tests and benchmarks may use more, see `may_be_tested_with`.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("stack", &[]),
     ("mptcp", &["stack"]),
     ("dataplane", &["stack"]),
@@ -27,6 +27,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("testbed", &["apps", "dataplane", "mptcp", "stack"]),
     ("braid-link", &["dataplane", "stack", "testbed"]),
     ("fuzz", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
+    ("packetdrill", &["dataplane", "mptcp", "stack"]),
     ("sim", &["apps", "dataplane", "mptcp", "stack", "testbed"]),
     (
         "scripts",
@@ -43,6 +44,9 @@ const NEED_FUZZER: [&str; 1] = ["fuzz"];
 /// The functions outside of the DPDK crates that are unsafe inside, each in a file of its own: a hint what to fetch, and a
 /// read of the cycle counter.
 const HINTS: [(&str, &str); 2] = [("stack", "prefetch.rs"), ("dataplane", "cycles.rs")];
+
+/// The crate that C calls, and the only file of it that is unsafe inside.
+const TABLE: (&str, &str) = ("packetdrill", "ffi.rs");
 
 /// Of our crates, by name: those it uses, and those that its tests use beside them.
 struct Tree {
@@ -142,7 +146,7 @@ fn unsafe_code_stands_only_in_the_dpdk_crates() {
         for root in roots.iter().filter(|root| root.exists()) {
             let code = std::fs::read_to_string(root).expect("a crate's root");
             let may = ["dpdk", "dpdk-sys"].contains(&name.as_str());
-            let hints = HINTS.iter().any(|(hinting, _)| hinting == name);
+            let hints = HINTS.iter().any(|(hinting, _)| hinting == name) || name == TABLE.0;
             let lint = if hints { "deny" } else { "forbid" };
             let lint = format!("#![{lint}(unsafe_code)]");
             assert_eq!(
@@ -153,6 +157,17 @@ fn unsafe_code_stands_only_in_the_dpdk_crates() {
             );
         }
     }
+}
+
+#[test]
+fn packetdrills_table_is_the_only_file_of_its_crate_with_unsafe_blocks() {
+    let (name, file) = TABLE;
+    let sources = Path::new(&tree().manifests[name]).with_file_name("src");
+    let mut found = Vec::new();
+    unsafe_lines(&sources, &mut found);
+    assert!(!found.is_empty(), "{name} has no unsafe block");
+    let elsewhere: Vec<_> = found.iter().filter(|(at, _)| at != file).collect();
+    assert!(elsewhere.is_empty(), "{name}: {elsewhere:?}");
 }
 
 /// Lines of Rust below `folder` that set the lint aside, or open an unsafe block, by file.
