@@ -436,7 +436,7 @@ fn hag(plan: &Plan, accesses: usize, v4: &str, v6: &str) -> EngineConfig {
     interfaces.push(interface(accesses, [2, 0, 0, 0, 0xff, 9], &ours));
     ports.push(PortSettings::new("core", PortRole::Core));
     let mut routes = vec![route("0.0.0.0/0", "10.9.0.2"), route("::/0", "fd00:9::2")];
-    if matches!(plan.net.chain, Chain::Bonded(_)) {
+    if matches!(plan.net.chain, Chain::Relayed(_) | Chain::Bonded(_)) {
         routes.extend([route(v4, "10.1.0.2"), route(v6, "fd00:1::2")]);
     }
     let own: Vec<IpAddr> = ["10.99.0.2", "fd00:99::2"].map(addr).into();

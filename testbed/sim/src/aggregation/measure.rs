@@ -419,8 +419,9 @@ mod tests {
         )) {
             assert!(judge(&one).is_empty(), "{one:?}");
             assert!((0.5..0.7).contains(&one.by_secondary), "{one:?}");
-            // The lines cannot carry more than they have.
+            // The lines cannot carry more than they have, and one TCP fills each.
             assert!(one.goodput < 4.8 && one.ideal < 4.8, "{one:?}");
+            assert!(one.ideal > 0.95 * one.raw.unwrap(), "{one:?}");
         }
     }
 
