@@ -267,7 +267,9 @@ impl Data {
             return;
         };
         let end = at + len;
-        let of = stream.mappings.range((flow, 0)..(flow, end));
+        // No mapping is longer than its 16-bit length says.
+        let least = at.saturating_sub(1 << 16);
+        let of = stream.mappings.range((flow, least)..(flow, end));
         let parts = of.filter_map(|((_, from), (to, offset))| {
             let (a, b) = (at.max(*from), end.min(*to));
             (a < b).then(|| (offset + (a - from), offset + (b - from)))
