@@ -362,6 +362,11 @@ impl<B: PacketBuf> Subflow<B> {
         !matches!(self.tcb.state(), State::Closed | State::TimeWait)
     }
 
+    /// Whether what it carries can be left to it: the peer answers, as far as is known.
+    pub(crate) fn makes_progress(&self) -> bool {
+        self.is_live() && !self.stale && self.tcb.consecutive_rtos() == 0
+    }
+
     /// Notes that `len` octets from `dsn` on were given to it.
     pub(crate) fn carry(&mut self, dsn: DataSeq, len: usize) {
         let start = match self.run {

@@ -218,3 +218,30 @@ fn i_fail_a_path_that_fails_in_any_way_is_found_and_the_other_carries_all() {
         world.ends[A].assert_intact();
     }
 }
+
+/// A path falls silent in mid-stream: what it carries goes by the other with its first timeout, well before it counts as lost.
+#[test]
+fn i_fail_what_a_path_carries_goes_by_the_other_with_its_first_timeout() {
+    let none = Loss::Single(0);
+    let lowest_rtt = Scheduler::LowestRtt(LowestRtt);
+    let mut world = world(&lowest_rtt, 4 << 20, &[(20, none), (30, none)]);
+    world.ends[B].send(200_000_000, false);
+    world.pass(Duration::from_secs(4));
+    let rto = world.ends[B]
+        .conn
+        .subflow(SubflowId(1))
+        .unwrap()
+        .tcb()
+        .rto();
+    world.paths[1]
+        .iter_mut()
+        .for_each(|link| link.set_down(true));
+    // What was under way arrives, and then nothing that follows the gap; until that is closed.
+    world.pass(Duration::from_millis(150));
+    let before = world.ends[A].received;
+    let took = world.run(MINUTE, |w| w.ends[A].received > before + 100_000);
+    println!("{took:?} after 150 ms, the timer {rto:?}");
+    assert_eq!(world.ends[B].count(Counter::SubflowStale), 0);
+    assert!(took < rto + Duration::from_millis(200), "{took:?}, {rto:?}");
+    world.ends[A].assert_intact();
+}

@@ -154,9 +154,14 @@ impl<B: PacketBuf> Connection<B> {
     fn advance_subflow(&mut self, cx: &mut Cx<'_>, at: usize) {
         let several = self.usable() > 1;
         let subflow = &mut self.subflows[at];
+        let timeouts = subflow.tcb.consecutive_rtos();
         if subflow.tcb.next_deadline().is_some_and(|due| due <= cx.now) {
             subflow.tcb.advance(&mut cx.stack());
         }
+        if several && subflow.tcb.consecutive_rtos() > timeouts {
+            self.reinject_carried_alone();
+        }
+        let subflow = &mut self.subflows[at];
         if subflow.join_ack_at.is_some_and(|due| due <= cx.now) {
             if subflow.join_acks >= JOIN_ACKS_MAX {
                 cx.mptcp.count(Counter::SubflowLost);
@@ -196,13 +201,15 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// Sends again what no subflow that still makes progress carries (RFC 8684 3.3.6).
+    /// Sends again what no subflow that still makes progress carries (RFC 8684 3.3.6). One whose timer has expired makes
+    /// none as long as nothing answers: its own repair is a segment each time that the timer has doubled, and all that follows
+    /// waits for that at the other end. Where nothing was lost it answers, and what was acknowledged by then does not go out.
     pub(super) fn reinject_carried_alone(&mut self) {
         let subflows = &self.subflows;
         self.send.send_again(usize::MAX, |chunk| {
             !subflows
                 .iter()
-                .any(|s| chunk.carriers.has(s.id.0) && s.is_live() && !s.stale)
+                .any(|s| chunk.carriers.has(s.id.0) && s.makes_progress())
         });
     }
 
