@@ -184,6 +184,22 @@ fn m29_a_path_that_holds_up_the_window_is_given_less() {
     );
 }
 
+/// A relay gives its leg no more than the other end's window holds, in whole segments.
+#[test]
+fn m29_a_slow_path_is_overtaken_where_less_than_a_segment_is_left_of_the_window() {
+    for left in [1, 300, 1_000] {
+        let mut world = world(&all()[0].1, 400_000, fast_and_slow());
+        world.ends[A].reads = false;
+        world.ends[B].send(400_000 - left, false);
+        // The window is told in units of 128 octets.
+        let took = world.run(MINUTE, |w| w.ends[B].conn.queued() < 128);
+        println!("{left} octets left: {took:?}");
+        let slow = world.paths[1][B].carried();
+        assert!(slow > 1_400, "{left} left: {slow} by the slow path");
+        assert!(took < Duration::from_millis(500), "{left} left: {took:?}");
+    }
+}
+
 #[test]
 fn bug11_a_path_a_hundred_times_slower_costs_at_most_a_tenth_of_the_best_alone() {
     for buffer in [100_000, 1 << 20, 4 << 20] {

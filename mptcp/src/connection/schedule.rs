@@ -240,9 +240,13 @@ impl<B: PacketBuf> Connection<B> {
     fn reinject_blocking_head(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..OPPORTUNISTIC_MAX {
             let window = dsn::octets(self.send_edge, self.send.nxt());
+            // Who has less than a segment left may be given nothing for it (RFC 9293 3.8.6.2).
             let blocked = match self.send.head_len() {
                 Some(len) => len > window,
-                None => self.local_fin == LocalFin::Open && self.send_room() == 0,
+                None if self.local_fin == LocalFin::Open && !self.subflows.is_empty() => {
+                    self.send_room().min(window) < self.piece_max(0)
+                },
+                None => false,
             };
             let Some(oldest) = self.send.oldest().filter(|_| blocked) else {
                 return;
