@@ -21,6 +21,15 @@ pub enum Ill {
         /// Of frames on a bad one.
         leave: u32,
     },
+    /// The same, but that time heals, too: a sender that waits outlasts what it cannot shorten by sending.
+    Row {
+        /// Of frames on a good lane.
+        enter: u32,
+        /// Of frames on a bad one.
+        leave: u32,
+        /// So long after it turned bad the lane is good in any case.
+        most: Duration,
+    },
     /// Frames take up to so much longer, in order.
     Jitter(Duration),
     /// Frames are held back so that others overtake them.
@@ -76,6 +85,8 @@ pub struct Lane {
     rng: Rng,
     /// Whether frames are being lost in a row.
     bad: bool,
+    /// Since when, if so.
+    bad_since: Instant,
     /// Frames that never entered the link: lost in a row, or too large.
     pub refused: u64,
 }
@@ -90,6 +101,7 @@ impl Lane {
             spells: Vec::new(),
             rng: Rng::from_u64(seed ^ 0x5ca1_ab1e),
             bad: false,
+            bad_since: Instant::ZERO,
             refused: 0,
         }
     }
@@ -116,10 +128,13 @@ impl Lane {
                 Ill::Rate(rate) => shape.rate = rate,
                 Ill::Queue(octets) => shape.queue = Some(octets),
                 Ill::Burst { enter, leave } => {
-                    let turn = if self.bad { leave } else { enter };
-                    self.bad ^= self.rng.below(MILLION) < turn;
-                    if self.bad {
-                        self.refused += 1;
+                    if self.turns_bad(now, enter, leave) {
+                        return None;
+                    }
+                },
+                Ill::Row { enter, leave, most } => {
+                    self.bad &= now.since(self.bad_since) < most;
+                    if self.turns_bad(now, enter, leave) {
                         return None;
                     }
                 },
@@ -149,6 +164,17 @@ impl Lane {
         let len = frame.len();
         self.link.put(now, len, frame);
         None
+    }
+
+    /// Whether the lane is bad for the frame that comes: a good one turns bad at the share `enter`, a bad one good at `leave`.
+    fn turns_bad(&mut self, now: Instant, enter: u32, leave: u32) -> bool {
+        let was = self.bad;
+        self.bad ^= self.rng.below(MILLION) < if was { leave } else { enter };
+        if self.bad && !was {
+            self.bad_since = now;
+        }
+        self.refused += u64::from(self.bad);
+        self.bad
     }
 
     /// When the next frame is due.
@@ -189,5 +215,41 @@ fn marked(frame: Vec<u8>) -> Vec<u8> {
             tcp.frame()
         },
         _ => frame,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which frames pass that come so many milliseconds after a lane turned bad, which no frame makes good again.
+    fn passes(ill: fn(u32) -> Ill, after: &[u64]) -> Vec<bool> {
+        let turned = Instant::from_millis(1_000);
+        let mut lane = Lane::new(Shape::default(), 1);
+        let (moment, ever) = (Duration::from_millis(1), Duration::from_secs(1_000));
+        for (enter, from, lasts) in [(MILLION, turned, moment), (0, turned + moment, ever)] {
+            let ill = ill(enter);
+            lane.spell(Spell { ill, from, lasts });
+        }
+        lane.put(turned, vec![0; 100]);
+        let all = after.iter().map(|after| {
+            let before = lane.refused;
+            lane.put(turned + Duration::from_millis(*after), vec![0; 100]);
+            lane.refused == before
+        });
+        all.collect()
+    }
+
+    #[test]
+    fn a_row_of_losses_ends_with_time_and_a_burst_with_frames_alone() {
+        let row = |enter| Ill::Row {
+            enter,
+            leave: 0,
+            most: Duration::from_millis(100),
+        };
+        let burst = |enter| Ill::Burst { enter, leave: 0 };
+        let after = [1, 99, 100, 10_000];
+        assert_eq!(passes(row, &after), [false, false, true, true]);
+        assert_eq!(passes(burst, &after), [false; 4]);
     }
 }

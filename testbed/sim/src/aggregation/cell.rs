@@ -59,8 +59,11 @@ pub enum Loss {
     Rows(u32),
 }
 
-/// A row of losses ends with one frame in four.
+/// A row of losses ends with one frame in four,
 pub(super) const ROW_ENDS: u32 = MILLION / 4;
+/// and after so long in any case: by frames alone a row would go on for minutes that met a window's last segments, as
+/// whoever repairs them waits twice as long for each that is lost.
+pub(super) const ROW_MOST: Duration = Duration::from_millis(100);
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

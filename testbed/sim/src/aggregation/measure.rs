@@ -1,6 +1,6 @@
 //! Runs cells, and each line of theirs alone.
 
-use super::cell::{Cell, Goal, Line, Loss, ROW_ENDS, Step, Way};
+use super::cell::{Cell, Goal, Line, Loss, ROW_ENDS, ROW_MOST, Step, Way};
 use crate::app::Close;
 use crate::fault::Fault;
 use crate::host::Habits;
@@ -388,8 +388,8 @@ fn faults_of(cable: usize, line: &Line) -> Vec<Fault> {
             Loss::Each(share) => ill(Ill::Loss(share), Duration::ZERO, FOR_EVER),
             Loss::Up(share) if way == Way::Up => ill(Ill::Loss(share), Duration::ZERO, FOR_EVER),
             Loss::Rows(enter) => {
-                let leave = ROW_ENDS;
-                ill(Ill::Burst { enter, leave }, Duration::ZERO, FOR_EVER);
+                let (leave, most) = (ROW_ENDS, ROW_MOST);
+                ill(Ill::Row { enter, leave, most }, Duration::ZERO, FOR_EVER);
             },
             Loss::None | Loss::Up(_) => {},
         }
