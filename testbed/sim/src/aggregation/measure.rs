@@ -57,6 +57,21 @@ impl Run {
         (self.by(to) - self.by(from)) as f64 * 8.0 / seconds(to - from) / 1e6
     }
 
+    /// Mbit/s in a window: between the means of what had come by the moments of its first quarter and of its last. What
+    /// waits at the far end for a piece from the slow line comes all at once, megabytes of it; what had come by one moment
+    /// says as much of that moment as of the window.
+    fn steady(&self, [from, to]: [Duration; 2]) -> f64 {
+        let span = (to - from) / 4;
+        let ticks = span.as_millis() / TICK.as_millis();
+        let mean = |begin: Duration| {
+            let sum: u64 = (1..=ticks)
+                .map(|n| self.by(begin + TICK * u32::try_from(n).unwrap_or(0)))
+                .sum();
+            sum as f64 / ticks as f64
+        };
+        (mean(to - span) - mean(from)) * 8.0 / seconds(to - span - from) / 1e6
+    }
+
     /// Seconds after step number `step` until a second's goodput is near `level`, of what was sent after it: what was under
     /// way then must have come before. At most until `end`.
     fn follows(&self, step: usize, level: f64, end: Duration) -> f64 {
@@ -264,7 +279,7 @@ fn run_all(jobs: &[Job], progress: Progress<'_>) -> Result<Vec<Run>, Failure> {
 
 fn measured(cell: &Cell, way: Way, both: &Run, alone: [&Run; 2]) -> Measured {
     let window = cell.window();
-    let each = alone.map(|run| run.goodput(window));
+    let each = alone.map(|run| run.steady(window));
     let raws = cell.lines.map(|line| line.raw(way) as f64 / 1e6);
     let of = |of: [f64; 2]| match cell.goal() {
         Goal::Sum | Goal::Unhindered => of[0] + of[1],
@@ -277,7 +292,7 @@ fn measured(cell: &Cell, way: Way, both: &Run, alone: [&Run; 2]) -> Measured {
     Measured {
         cell: *cell,
         way,
-        goodput: both.goodput(window),
+        goodput: both.steady(window),
         ideal: of(each),
         raw: cell.lines.iter().all(full).then(|| of(raws).min(host)),
         primary: each[0],
@@ -405,6 +420,27 @@ fn seconds(time: Duration) -> f64 {
 mod tests {
     use super::super::table::judge;
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_gap_at_the_ends_of_a_window_moves_its_goodput_little() {
+        let window = [Duration::from_secs(20), Duration::from_secs(50)];
+        let mut moments = 0.0_f64;
+        for phase in 0..30 {
+            // A megabit each tenth of a second, of which the last three seconds' come at once.
+            let curve = (0..600).map(|tick| (tick + phase) / 30 * 30 * 125_000);
+            let run = Run {
+                curve: curve.collect(),
+                carried: Vec::new(),
+                drained: [Duration::ZERO; 2],
+                counters: Vec::new(),
+            };
+            let steady = run.steady(window);
+            assert!((9.8..10.2).contains(&steady), "{phase}: {steady}");
+            let late = [window[0], window[1] - Duration::from_millis(1_500)];
+            moments = moments.max((run.goodput(late) - 10.0).abs());
+        }
+        assert!(moments > 0.4, "{moments}");
+    }
 
     /// Both lines and each alone, towards the client and away from it.
     fn run(cell: Cell) -> Vec<Measured> {
