@@ -58,6 +58,26 @@ impl Sub<Duration> for Instant {
     }
 }
 
+/// An [`Instant`] that is kept for long, in half the room: to within 64 ms, rounded up. It takes those of the first eight
+/// years, and later ones as the last of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Coarse(u32);
+
+/// One unit of [`Coarse`], ns.
+const COARSE: u64 = 64_000_000;
+
+impl From<Instant> for Coarse {
+    fn from(at: Instant) -> Self {
+        Self(u32::try_from(at.0.div_ceil(COARSE)).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<Coarse> for Instant {
+    fn from(at: Coarse) -> Self {
+        Self(u64::from(at.0) * COARSE)
+    }
+}
+
 /// The earlier of two optional deadlines.
 #[must_use]
 pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
@@ -65,5 +85,27 @@ pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, None) => a,
         (None, b) => b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coarse_instant_is_never_earlier_and_hardly_later() {
+        let years = |n: u64| n * 365 * 86_400 * 1_000;
+        for ms in [0, 1, 63, 64, 65, 10_000, 86_400_001, years(8)] {
+            let at = Instant::from_millis(ms) + Duration::from_nanos(1);
+            let kept = Instant::from(Coarse::from(at));
+            assert!(
+                kept >= at && kept.since(at) < Duration::from_millis(64),
+                "{ms} ms"
+            );
+        }
+        assert!(
+            Coarse::from(Instant::from_millis(years(100)))
+                > Coarse::from(Instant::from_millis(years(8)))
+        );
     }
 }

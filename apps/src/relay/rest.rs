@@ -5,59 +5,96 @@ use super::leg::{Leg, Plain};
 use super::paths::Paths;
 use super::pump::Pump;
 use super::{Ends, Relay, Which};
+use mptcp::SubflowId;
 use mptcp::connection::{Limits, Resting as RestingConnection};
-use mptcp::{SubflowId, Token};
 use stack::slab::Handle;
 use stack::tcp::Resting as RestingTcb;
-use stack::{Alarm, FlowKey, Instant, PackedTuple, PacketBuf, Side, Tuple};
+use stack::time::Coarse;
+use stack::{Alarm, FlowKey, PackedTuple, PacketBuf, Side, Tuple};
 use std::net::{IpAddr, SocketAddrV4};
 
 /// A relay both legs of which are at rest, which neither end has begun to close, and for which nothing is due soon.
 pub(crate) struct Resting {
     id: u64,
-    client: RestingLeg,
-    server: RestingLeg,
+    legs: Legs,
     inner: PackedTuple,
     /// What an IPv4 subscriber's address and port are towards the Internet, if that is something else.
     mapped: Option<SocketAddrV4>,
-    token: Option<Token>,
     account: u32,
     subscriber: Option<Handle>,
     paths: Option<Box<Paths>>,
-    up: u64,
-    down: u64,
-    opened: Instant,
-    active: Instant,
+    opened: Coarse,
+    active: Coarse,
     alarm: Alarm,
     opener: Side,
+    /// The side on which Multipath TCP is spoken, if it is.
+    multipath: Side,
     tos: (u8, u8),
 }
 
-enum RestingLeg {
-    Plain(Box<RestingTcb>),
-    Multipath(Box<RestingConnection>),
+/// The legs, by what each speaks: most relays join one of either kind.
+enum Legs {
+    /// Multipath TCP on one side, and TCP on the other.
+    Mixed(RestingConnection, RestingTcb),
+    /// The client's and the server's.
+    Plain(RestingTcb, Box<RestingTcb>),
 }
 
-impl RestingLeg {
-    fn of<B: PacketBuf>(leg: &Leg<B>) -> Option<Self> {
-        Some(match leg {
-            Leg::Plain(leg) => Self::Plain(Box::new(leg.rest()?)),
-            Leg::Multipath(leg) => Self::Multipath(Box::new(leg.rest()?)),
+impl Legs {
+    /// Those legs at rest, if they are, and where Multipath TCP is spoken.
+    fn of<B: PacketBuf>(client: &Leg<B>, server: &Leg<B>) -> Option<(Self, Side)> {
+        Some(match (client, server) {
+            (Leg::Multipath(client), Leg::Plain(server)) => {
+                (Self::Mixed(client.rest()?, server.rest()?), Side::Access)
+            },
+            (Leg::Plain(client), Leg::Multipath(server)) => {
+                (Self::Mixed(server.rest()?, client.rest()?), Side::Core)
+            },
+            (Leg::Plain(client), Leg::Plain(server)) => {
+                let legs = Self::Plain(client.rest()?, Box::new(server.rest()?));
+                (legs, Side::Access)
+            },
+            // No box has such.
+            (Leg::Multipath(_), Leg::Multipath(_)) => return None,
         })
     }
 
-    /// The leg, whose segments leave with `tuple` on its first subflow.
-    fn wake<B: PacketBuf>(&self, tuple: Tuple, limits: Limits) -> Leg<B> {
-        match self {
-            Self::Plain(tcb) => Leg::Plain(Plain::new(tcb.wake(), tuple)),
-            Self::Multipath(leg) => Leg::Multipath(Box::new(leg.wake(limits))),
+    /// The client's and the server's leg between `ends`.
+    fn wake<B: PacketBuf>(&self, side: Side, ends: &Ends, limits: Limits) -> (Leg<B>, Leg<B>) {
+        // As segments leave.
+        let (to_client, to_server) = (ends.inner.reversed(), ends.outer);
+        let plain = |tcb: &RestingTcb, tuple| Leg::Plain(Plain::new(tcb.wake(), tuple));
+        let multipath = |leg: &RestingConnection, tuple: Tuple| {
+            Leg::Multipath(Box::new(leg.wake((tuple.dst, tuple.dst_port), limits)))
+        };
+        match (self, side) {
+            (Self::Mixed(leg, tcb), Side::Access) => {
+                (multipath(leg, to_client), plain(tcb, to_server))
+            },
+            (Self::Mixed(leg, tcb), Side::Core) => {
+                (plain(tcb, to_client), multipath(leg, to_server))
+            },
+            (Self::Plain(client, server), _) => {
+                (plain(client, to_client), plain(server, to_server))
+            },
+        }
+    }
+
+    /// Octets moved from the client to the server, and back: at rest all that came was taken, and acknowledged.
+    const fn moved(&self, side: Side) -> (u64, u64) {
+        match (self, side) {
+            (Self::Mixed(_, client), Side::Core) => (client.bytes_received(), client.bytes_acked()),
+            (Self::Mixed(_, server), Side::Access) => {
+                (server.bytes_acked(), server.bytes_received())
+            },
+            (Self::Plain(_, server), _) => (server.bytes_acked(), server.bytes_received()),
         }
     }
 
     const fn multipath(&self) -> Option<&RestingConnection> {
         match self {
-            Self::Plain(_) => None,
-            Self::Multipath(leg) => Some(leg),
+            Self::Plain(..) => None,
+            Self::Mixed(leg, _) => Some(leg),
         }
     }
 }
@@ -71,7 +108,7 @@ impl<B: PacketBuf> Relay<B> {
             ends,
             client,
             server,
-            token,
+            token: _,
             joined: _,
             account,
             up,
@@ -103,22 +140,21 @@ impl<B: PacketBuf> Relay<B> {
             },
             _ => None,
         };
+        let (legs, multipath) = Legs::of(client, server)?;
+        debug_assert_eq!(legs.moved(multipath), (up.bytes, down.bytes));
         Some(Resting {
             id: *id,
-            client: RestingLeg::of(client)?,
-            server: RestingLeg::of(server)?,
+            legs,
             inner: PackedTuple::from(ends.inner),
             mapped,
-            token: *token,
             account: *account,
             subscriber: *subscriber,
             paths: paths.take(),
-            up: up.bytes,
-            down: down.bytes,
-            opened: *opened,
-            active: *active,
+            opened: (*opened).into(),
+            active: (*active).into(),
             alarm: core::mem::take(alarm),
             opener: ends.opener,
+            multipath,
             tos: (*tos_up, *tos_down),
         })
     }
@@ -128,16 +164,15 @@ impl Resting {
     /// The relay, to go on with, but for its paths and its timer.
     pub(super) fn wake<B: PacketBuf>(&self, limits: Limits) -> Relay<B> {
         let ends = self.ends();
-        let client = self.client.wake(ends.inner.reversed(), limits);
-        let server = self.server.wake(ends.outer, limits);
-        let when = (self.opened, self.active);
-        let mut relay = Relay::new(self.id, ends, (client, server), when, self.tos);
-        relay.token = self.token;
+        let legs = self.legs.wake(self.multipath, &ends, limits);
+        let when = (self.opened.into(), self.active.into());
+        let mut relay = Relay::new(self.id, ends, legs, when, self.tos);
+        relay.token = relay.multipath().map(|leg| leg.params().local.token);
         relay.joined = self.joined().collect();
         relay.account = self.account;
         relay.subscriber = self.subscriber;
-        relay.up = Pump::of(self.up);
-        relay.down = Pump::of(self.down);
+        let (up, down) = self.legs.moved(self.multipath);
+        (relay.up, relay.down) = (Pump::of(up), Pump::of(down));
         relay
     }
 
@@ -169,8 +204,7 @@ impl Resting {
     }
 
     fn joined(&self) -> impl Iterator<Item = (SubflowId, Tuple)> {
-        let legs = [&self.client, &self.server];
-        let multipath = legs.into_iter().filter_map(RestingLeg::multipath);
+        let multipath = self.legs.multipath().into_iter();
         multipath.flat_map(RestingConnection::joined)
     }
 

@@ -1,6 +1,6 @@
 //! A connection at rest: what is left of one on which nothing travels, waits or is due.
 
-use super::{Connection, Limits, LocalFin, Mode, Params};
+use super::{Connection, Limits, LocalFin, Mode, Params, SUBFLOWS_MAX};
 use crate::connection::timers::DataTimer;
 use crate::coupling::{Coupling, Spans};
 use crate::path_manager::RestingPaths;
@@ -10,6 +10,7 @@ use crate::send_queue::SendQueue;
 use crate::subflow::{RestingRate, Subflow};
 use crate::types::{AddrId, DataSeq, Role, Version};
 use crate::{Key, SubflowId};
+use arrayvec::ArrayVec;
 use core::net::IpAddr;
 use stack::tcp::Resting as RestingTcb;
 use stack::{PackedTuple, PacketBuf, SeqNum, Tuple};
@@ -20,8 +21,6 @@ use std::collections::VecDeque;
 pub struct Resting {
     local_key: Key,
     remote_key: Key,
-    first_out: DataSeq,
-    first_in: DataSeq,
     send_next: DataSeq,
     recv_next: DataSeq,
     /// Windows, counted from the numbers that come next.
@@ -30,7 +29,8 @@ pub struct Resting {
     subflows: Box<[RestingSubflow]>,
     paths: RestingPaths,
     scheduler: RestingScheduler,
-    initial_peer: (IpAddr, u16),
+    /// Those of the subflows, kept for OLIA alone.
+    spans: Option<Box<ArrayVec<Spans, SUBFLOWS_MAX>>>,
     coupling: Coupling,
     version: Version,
     role: Role,
@@ -45,8 +45,6 @@ struct RestingSubflow {
     tcb: RestingTcb,
     tuple: PackedTuple,
     rate: RestingRate,
-    /// Kept for OLIA alone.
-    spans: Option<Box<Spans>>,
     iss: SeqNum,
     irs: SeqNum,
     announced: u32,
@@ -63,24 +61,29 @@ struct RestingSubflow {
 }
 
 impl Resting {
-    /// The connection, to go on with in `limits`.
+    /// The connection, to go on with in `limits`. Its first subflow came from `initial_peer`: what an owner knows anyway
+    /// is not kept, and what keys and their hashes tell is computed anew.
     #[must_use]
-    pub fn wake<B: PacketBuf>(&self, limits: Limits) -> Connection<B> {
+    pub fn wake<B: PacketBuf>(&self, initial_peer: (IpAddr, u16), limits: Limits) -> Connection<B> {
+        let local = self.local_key.derive(self.version);
         let params = Params {
             version: self.version,
             role: self.role,
-            local: self.local_key.derive(self.version),
+            local,
             remote_key: self.remote_key,
             checksum: self.checksum,
             peer_denies_initial_addr: self.peer_denies_initial_addr,
             limits,
         };
         let pieces = limits.pieces_max();
+        let spans = self.spans.iter().flat_map(|spans| spans.iter().copied());
+        let spans = spans.chain(core::iter::repeat(Spans::default()));
+        let subflows = self.subflows.iter().zip(spans);
         Connection {
             params,
             mode: Mode::Verified,
             ended: None,
-            subflows: self.subflows.iter().map(|s| s.wake(pieces)).collect(),
+            subflows: subflows.map(|(s, spans)| s.wake(spans, pieces)).collect(),
             has_joined: self.has_joined,
             joins_pending: 0,
             send: SendQueue::new(self.send_next),
@@ -89,8 +92,8 @@ impl Resting {
             capped: false,
             send_edge: self.send_next + u64::from(self.send_window),
             recv: RecvQueue::new(self.recv_next, pieces),
-            first_out: self.first_out,
-            first_in: self.first_in,
+            first_out: local.idsn + 1,
+            first_in: self.remote_key.idsn(self.version) + 1,
             recv_edge: self.recv_next + u64::from(self.recv_window),
             local_fin: LocalFin::Open,
             remote_fin: None,
@@ -99,7 +102,7 @@ impl Resting {
             paths: self.paths.wake(),
             dirty: true,
             turn: 0,
-            initial_peer: self.initial_peer,
+            initial_peer,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             data_timer: DataTimer::default(),
@@ -149,7 +152,7 @@ impl<B: PacketBuf> Connection<B> {
             paths,
             dirty: _,
             turn: _,
-            initial_peer,
+            initial_peer: _,
             outbox,
             events,
             data_timer,
@@ -172,12 +175,14 @@ impl<B: PacketBuf> Connection<B> {
         if !rests || !data_timer.is_idle() || subflows.is_empty() {
             return None;
         }
-        let subflows: Option<Vec<_>> = subflows.iter().map(|s| s.rest(*coupling)).collect();
+        let spans = (*coupling == Coupling::Olia)
+            .then(|| Box::new(subflows.iter().map(|s| s.spans).collect()));
+        let subflows: Option<Vec<_>> = subflows.iter().map(Subflow::rest).collect();
+        debug_assert_eq!(*first_out, params.local.idsn + 1);
+        debug_assert_eq!(*first_in, params.remote_key.idsn(params.version) + 1);
         Some(Resting {
             local_key: params.local.key,
             remote_key: params.remote_key,
-            first_out: *first_out,
-            first_in: *first_in,
             send_next: send.nxt(),
             recv_next: recv.next(),
             send_window: u32::try_from(send_edge.distance(send.nxt())).ok()?,
@@ -185,7 +190,7 @@ impl<B: PacketBuf> Connection<B> {
             subflows: subflows?.into_boxed_slice(),
             paths: paths.rest()?,
             scheduler: scheduler.rest(),
-            initial_peer: *initial_peer,
+            spans,
             coupling: *coupling,
             version: params.version,
             role: params.role,
@@ -198,7 +203,7 @@ impl<B: PacketBuf> Connection<B> {
 }
 
 impl RestingSubflow {
-    fn wake<B: PacketBuf>(&self, pieces: usize) -> Subflow<B> {
+    fn wake<B: PacketBuf>(&self, spans: Spans, pieces: usize) -> Subflow<B> {
         let tuple = Tuple::from(&self.tuple);
         Subflow {
             iss: self.iss,
@@ -211,7 +216,7 @@ impl RestingSubflow {
             verified: self.verified,
             bare: self.bare,
             rate: self.rate.wake(),
-            spans: self.spans.as_deref().copied().unwrap_or_default(),
+            spans,
             announced: self.announced,
             announced_once: self.announced_once,
             ..Subflow::new(self.id, tuple, self.tcb.wake(), self.joined, pieces)
@@ -221,7 +226,7 @@ impl RestingSubflow {
 
 impl<B: PacketBuf> Subflow<B> {
     /// What is left at rest. What it was given last, in one piece or as copies, no longer matters once all is DATA_ACKed.
-    fn rest(&self, coupling: Coupling) -> Option<RestingSubflow> {
+    fn rest(&self) -> Option<RestingSubflow> {
         let Self {
             id,
             tuple,
@@ -245,7 +250,7 @@ impl<B: PacketBuf> Subflow<B> {
             stale,
             rate,
             penalised_at: _,
-            spans,
+            spans: _,
             busy_since: _,
             run: _,
             copied: _,
@@ -273,7 +278,6 @@ impl<B: PacketBuf> Subflow<B> {
             tcb: tcb.rest()?,
             tuple: PackedTuple::from(*tuple),
             rate: rate.rest(),
-            spans: (coupling == Coupling::Olia).then(|| Box::new(*spans)),
             iss: *iss,
             irs: *irs,
             announced: *announced,

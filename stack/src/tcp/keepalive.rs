@@ -2,9 +2,10 @@
 
 use super::{State, Tcb};
 use crate::counters::Counter;
-use crate::time::{Duration, Instant};
+use crate::time::{Coarse, Duration, Instant};
 use crate::wire::tcp::{Flags, Options, OutSegment};
 use crate::{Cx, PacketBuf};
+use core::num::NonZeroU32;
 
 /// Probes without an answer after which the peer is given up. One that is lost proves nothing (RFC 1122 4.2.3.6).
 pub const KEEPALIVE_PROBES: u8 = 4;
@@ -30,17 +31,18 @@ pub(super) struct Keepalive {
 /// A [`Keepalive`] that waits for the next silence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RestingKeepalive {
-    heard: Instant,
-    period: u32,
+    heard: Coarse,
+    period: NonZeroU32,
 }
 
 impl RestingKeepalive {
     pub(super) fn wake(self) -> Keepalive {
+        let (heard, period) = (Instant::from(self.heard), self.period.get());
         Keepalive {
-            period: self.period,
-            heard: self.heard,
+            period,
+            heard,
             sent: 0,
-            at: self.heard + Duration::from_millis(self.period.into()),
+            at: heard + Duration::from_millis(period.into()),
             due: false,
         }
     }
@@ -49,10 +51,13 @@ impl RestingKeepalive {
 impl Keepalive {
     /// What is left at rest; `None` while a probe is due or unanswered.
     pub(super) fn rest(&self) -> Option<RestingKeepalive> {
-        let rests = self.sent == 0 && !self.due;
-        rests.then_some(RestingKeepalive {
-            heard: self.heard,
-            period: self.period,
+        if self.sent > 0 || self.due {
+            return None;
+        }
+        Some(RestingKeepalive {
+            heard: self.heard.into(),
+            // One that probes all the time never rests.
+            period: NonZeroU32::new(self.period)?,
         })
     }
 }

@@ -27,6 +27,18 @@ pub struct Resting {
 }
 
 impl Resting {
+    /// Octets of payload that the peer has acknowledged.
+    #[must_use]
+    pub const fn bytes_acked(&self) -> u64 {
+        self.snd.octets_acked()
+    }
+
+    /// Octets of payload that have come in order.
+    #[must_use]
+    pub const fn bytes_received(&self) -> u64 {
+        self.rcv.octets()
+    }
+
     /// The connection, to go on with.
     #[must_use]
     pub fn wake<B: PacketBuf>(&self) -> Tcb<B> {

@@ -34,15 +34,21 @@ pub(super) struct Receiver<B> {
 pub(super) struct RestingReceiver {
     octets: u64,
     nxt: SeqNum,
-    window: RecvWindow,
+    /// What was offered beyond that.
+    wnd: u32,
     mss: u16,
+    wscale: u8,
 }
 
 impl RestingReceiver {
+    pub(super) const fn octets(&self) -> u64 {
+        self.octets
+    }
+
     pub(super) fn wake<B: PacketBuf>(&self) -> Receiver<B> {
         Receiver {
             queue: RecvQueue::new(self.nxt),
-            window: self.window.clone(),
+            window: RecvWindow::new(self.nxt, self.wnd, self.wscale),
             ack: Acks::default(),
             fin: None,
             fin_accepted: false,
@@ -66,11 +72,13 @@ impl<B: PacketBuf> Receiver<B> {
         } = self;
         let holds = queue.taken() != queue.nxt() || queue.has_blocks();
         let rests = !holds && !ack.is_due() && fin.is_none() && !fin_accepted;
+        let (nxt, offered) = (queue.nxt(), window.offered());
         rests.then(|| RestingReceiver {
             octets: *octets,
-            nxt: queue.nxt(),
-            window: window.clone(),
+            nxt,
+            wnd: if offered > nxt { offered - nxt } else { 0 },
             mss: *mss,
+            wscale: window.wscale(),
         })
     }
 

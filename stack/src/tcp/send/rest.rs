@@ -3,7 +3,7 @@
 use super::queue::SendQueue;
 use super::rack::RestingRack;
 use super::recovery::{Mode, Recovery};
-use super::rtt::RttEstimator;
+use super::rtt::RestingRtt;
 use super::tlp::Tlp;
 use super::{PacketBuf, Sender};
 use crate::seq::SeqNum;
@@ -14,7 +14,7 @@ use crate::time::Instant;
 #[derive(Clone, Debug)]
 pub(in crate::tcp) struct RestingSender {
     octets_acked: u64,
-    rtt: RttEstimator,
+    rtt: RestingRtt,
     cc: RestingCongestion,
     nxt: SeqNum,
     wnd: u32,
@@ -28,6 +28,10 @@ pub(in crate::tcp) struct RestingSender {
 }
 
 impl RestingSender {
+    pub(in crate::tcp) const fn octets_acked(&self) -> u64 {
+        self.octets_acked
+    }
+
     /// The same with `rcv_nxt` as the number of the peer's last segment, which told its window.
     pub(in crate::tcp) fn wake<B: PacketBuf>(&self, rcv_nxt: SeqNum) -> Sender<B> {
         let nxt = self.nxt;
@@ -35,7 +39,7 @@ impl RestingSender {
         queue.rack = self.rack.wake(nxt);
         Sender {
             queue,
-            rtt: self.rtt.clone(),
+            rtt: self.rtt.wake(nxt),
             cc: self.cc.wake(initial_window(u32::from(self.smss))),
             recovery: Recovery::new(nxt - 1),
             tlp: Tlp::new(self.measured),
@@ -94,7 +98,7 @@ impl<B: PacketBuf> Sender<B> {
         let rests = is_empty && !repairs && !probes && *consecutive_rtos == 0 && tlp.is_idle();
         rests.then(|| RestingSender {
             octets_acked: *octets_acked,
-            rtt: rtt.clone(),
+            rtt: rtt.rest(),
             cc: cc.rest(),
             nxt: queue.nxt(),
             wnd: *wnd,

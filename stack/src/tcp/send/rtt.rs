@@ -37,7 +37,46 @@ pub(in crate::tcp) struct RttEstimator {
     syn_lost: bool,
 }
 
+/// A [`RttEstimator`] while nothing is under way that could be measured.
+#[derive(Clone, Debug)]
+pub(super) struct RestingRtt {
+    srtt8: u32,
+    rttvar4: u32,
+    min: u32,
+    min_since: u32,
+    backoff: u8,
+    syn_lost: bool,
+}
+
+impl RestingRtt {
+    /// Goes on with what is sent from `next_sample` on.
+    pub(super) const fn wake(&self, next_sample: SeqNum) -> RttEstimator {
+        RttEstimator {
+            srtt8: self.srtt8,
+            rttvar4: self.rttvar4,
+            min: self.min,
+            min_before: u32::MAX,
+            min_since: self.min_since,
+            next_sample,
+            backoff: self.backoff,
+            syn_lost: self.syn_lost,
+        }
+    }
+}
+
 impl RttEstimator {
+    /// What is left at rest: the least of the window before counts as long as that of the present one.
+    pub(super) fn rest(&self) -> RestingRtt {
+        RestingRtt {
+            srtt8: self.srtt8,
+            rttvar4: self.rttvar4,
+            min: self.min.min(self.min_before),
+            min_since: self.min_since,
+            backoff: self.backoff,
+            syn_lost: self.syn_lost,
+        }
+    }
+
     pub(in crate::tcp) const fn new(next_sample: SeqNum, syn_lost: bool) -> Self {
         Self {
             srtt8: 0,
