@@ -124,15 +124,6 @@ impl Load {
             client: "request: 64, response: 64".to_owned(),
         }
     }
-
-    /// Connections that stay open.
-    #[must_use]
-    pub fn held(connections: u32) -> Self {
-        Self {
-            connections,
-            client: "request: 64, response: 64, hold: true".to_owned(),
-        }
-    }
 }
 
 /// The box that is timed.
@@ -278,12 +269,6 @@ impl Rig {
             "it does not get there: {:?}",
             self.generator.app().snapshot()
         );
-    }
-
-    /// Connections that are open at the clients.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        self.generator.app().snapshot().live
     }
 
     fn done(&self) -> Done {
