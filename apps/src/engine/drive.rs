@@ -3,14 +3,14 @@
 use super::caps::charge;
 use super::metering::Carried;
 use super::subscribers::Usage;
-use super::{Engine, FlowRef, Remains, Timer};
+use super::{Engine, FlowRef, Remains, Timeouts, Timer};
 use crate::Counter;
 use crate::relay::{Relay, Room, Which};
 use mptcp::connection::{Event, SubflowId};
 use stack::buf::chain_len;
 use stack::ip::IpOut;
 use stack::slab::Handle;
-use stack::wheel::Alarm;
+use stack::wheel::{Alarm, Wheel};
 use stack::{Frame, Instant, PacketBuf, Step};
 
 /// Octets that a relay may hold in each direction however little is left.
@@ -79,10 +79,7 @@ impl<B: PacketBuf> Engine<B> {
     /// One entry per relay: a deadline that moved later finds it when the entry fires.
     fn arm_relay(&mut self, handle: Handle) {
         if let Some(relay) = self.relays.get_mut(handle) {
-            let deadline = relay.next_deadline(&self.config.timeouts);
-            let deadline = deadline.min(relay.ran + self.config.timeouts.rest);
-            self.timers
-                .arm(&mut relay.alarm, Timer::Relay(handle), deadline);
+            arm(&mut self.timers, relay, handle, &self.config.timeouts);
         }
     }
 
@@ -183,8 +180,13 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
-        self.announce_other(now, handle);
-        let subscriber = self.relays.subscriber(handle);
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
+        let subscriber = relay.subscriber;
+        if relay.announce_other_at.is_some_and(|at| at <= now) {
+            self.announce_other(handle);
+        }
         let usage = self.subscribers.get(subscriber);
         let over = usage.held >= self.config.limits.per_subscriber.buffer;
         let (short, room) = (self.is_short(), self.room(&usage));
@@ -296,18 +298,16 @@ impl<B: PacketBuf> Engine<B> {
         };
         let holds = relay.holds();
         let held = core::mem::replace(&mut relay.held, holds);
-        self.held = self.held.wrapping_add(holds).wrapping_sub(held);
-        let subscriber = relay.subscriber;
-        self.subscribers.change_at(subscriber, |usage| {
-            usage.held = usage.held.wrapping_add(holds).wrapping_sub(held);
-        });
-        let Some(relay) = self.relays.get_mut(handle) else {
-            return;
-        };
-        if let Some(why) = relay.is_over() {
-            return self.close(now, handle, why);
+        if holds != held {
+            self.held = self.held.wrapping_add(holds).wrapping_sub(held);
+            self.subscribers.change_at(relay.subscriber, |usage| {
+                usage.held = usage.held.wrapping_add(holds).wrapping_sub(held);
+            });
         }
-        self.arm_relay(handle);
+        match relay.is_over() {
+            Some(why) => self.close(now, handle, why),
+            None => arm(&mut self.timers, relay, handle, &self.config.timeouts),
+        }
     }
 
     /// Frees a relay. What is in TIME-WAIT keeps its tuple until old duplicates have died out.
@@ -368,4 +368,16 @@ impl<B: PacketBuf> Engine<B> {
             self.leave_flow(&key, FlowRef::TimeWait(handle));
         }
     }
+}
+
+/// Sets the timer of a relay: by when it is to be run, or looked at for rest.
+fn arm<B: PacketBuf>(
+    timers: &mut Wheel<Timer>,
+    relay: &mut Relay<B>,
+    handle: Handle,
+    timeouts: &Timeouts,
+) {
+    let deadline = relay.next_deadline(timeouts);
+    let deadline = deadline.min(relay.ran + timeouts.rest);
+    timers.arm(&mut relay.alarm, Timer::Relay(handle), deadline);
 }

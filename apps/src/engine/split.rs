@@ -233,13 +233,10 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Tells it of the other family's too, if none of its own brought a subflow: a client that can use both would join
     /// twice over one access.
-    pub(super) fn announce_other(&mut self, now: Instant, handle: Handle) {
+    pub(super) fn announce_other(&mut self, handle: Handle) {
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
-        if relay.announce_other_at.is_none_or(|at| at > now) {
-            return;
-        }
         relay.announce_other_at = None;
         if relay.joined.is_empty() && !relay.is_closing() {
             let ipv6 = relay.ends.inner.dst.is_ipv6();

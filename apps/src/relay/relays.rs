@@ -13,6 +13,23 @@ enum Place<B> {
     Resting(Box<Resting>),
 }
 
+impl<B: PacketBuf> Place<B> {
+    /// Apart, so that finding one that is awake, as each segment does several times, stays a few instructions.
+    #[cold]
+    #[inline(never)]
+    fn wake(&mut self, limits: Limits) {
+        let Self::Resting(resting) = self else {
+            return;
+        };
+        let woken = Self::Awake(Box::new(resting.wake(limits)));
+        if let Self::Resting(resting) = core::mem::replace(self, woken)
+            && let Self::Awake(relay) = self
+        {
+            (relay.paths, relay.alarm) = resting.leave();
+        }
+    }
+}
+
 /// A relay to look at: where it lies, or as it would be if it woke.
 pub(crate) enum Seen<'a, B> {
     Awake(&'a Relay<B>),
@@ -90,14 +107,9 @@ impl<B: PacketBuf> Relays<B> {
     /// The relay to be changed, if it is still there: it wakes.
     pub(crate) fn get_mut(&mut self, handle: Handle) -> Option<&mut Relay<B>> {
         let place = self.places.get_mut(handle)?;
-        if let Place::Resting(resting) = place {
-            let woken = Box::new(resting.wake(self.limits));
-            if let Place::Resting(resting) = core::mem::replace(place, Place::Awake(woken))
-                && let Place::Awake(relay) = place
-            {
-                (relay.paths, relay.alarm) = resting.leave();
-                self.resting -= 1;
-            }
+        if matches!(place, Place::Resting(_)) {
+            place.wake(self.limits);
+            self.resting -= 1;
         }
         match place {
             Place::Awake(relay) => Some(relay),
