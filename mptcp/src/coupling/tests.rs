@@ -161,6 +161,14 @@ fn m28_olia_moves_increase_to_the_best_path_with_a_small_window() {
 }
 
 #[test]
+fn m28_olia_is_exact_where_a_path_neither_gains_nor_loses() {
+    // Slow paths have small rates, and what is taken from the second is nearly what it gains.
+    let paths = [path(5_044, 1_690_660, 178_900), path(17_760, 2_635_383, 0)];
+    check(Coupling::Olia, &paths, 0);
+    check(Coupling::Olia, &paths, 1);
+}
+
+#[test]
 fn m28_olia_counts_what_came_through_between_losses() {
     let mut spans = Spans::default();
     for (acked, recovering, longer) in [
