@@ -86,6 +86,7 @@ impl MappingStore {
     }
 
     /// Adds `mapping`, or what of it is new.
+    #[inline]
     pub(crate) fn declare(&mut self, mapping: Mapping) -> Declared {
         if mapping.len == 0 || mapping.end() <= self.next {
             return Declared::Known;
@@ -101,6 +102,11 @@ impl MappingStore {
         {
             return self.add(self.ranges.len(), mapping);
         }
+        self.declare_parts(mapping)
+    }
+
+    /// Adds what of `mapping` is new, around what it overlaps.
+    fn declare_parts(&mut self, mapping: Mapping) -> Declared {
         let mut rest = if mapping.seq < self.next {
             mapping.part(self.next, mapping.end())
         } else {

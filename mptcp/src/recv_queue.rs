@@ -84,12 +84,13 @@ impl<B: PacketBuf> RecvQueue<B> {
 
     /// Takes in `slice`, whose first octet is `at`; only what lies before `edge`.
     pub(crate) fn insert(&mut self, at: DataSeq, slice: Slice<B>, edge: DataSeq) -> Received {
+        let pieces = self.pieces();
         if at == self.next
-            && self.ahead.is_empty()
             && (1..=dsn::octets(edge, at)).contains(&slice.len())
-            && self.ready.len() < self.pieces_max
+            && pieces < self.pieces_max
         {
             self.append(slice);
+            self.drain();
             return Received::InOrder;
         }
         let skip = dsn::octets(self.next, at);
@@ -102,7 +103,7 @@ impl<B: PacketBuf> RecvQueue<B> {
         }
         let at = dsn::plus(at, skip);
         let slice = slice.narrow(skip..within);
-        let full = self.pieces() >= self.pieces_max;
+        let full = pieces >= self.pieces_max;
         if at == self.next {
             // What fills the gap goes before what lies beyond it: that was not DATA_ACKed and comes again.
             if full && let Some((_, last)) = self.ahead.pop_back() {
@@ -115,21 +116,22 @@ impl<B: PacketBuf> RecvQueue<B> {
         if full {
             return Received::Refused;
         }
-        self.insert_ahead(at, &slice)
+        self.insert_ahead(at, slice)
     }
 
-    fn insert_ahead(&mut self, at: DataSeq, slice: &Slice<B>) -> Received {
+    fn insert_ahead(&mut self, at: DataSeq, slice: Slice<B>) -> Received {
+        let after = |(last, held): &(DataSeq, Slice<B>)| {
+            dsn::distance(dsn::plus(*last, held.len()), at) <= 0
+        };
+        if self.ahead.back().is_none_or(after) {
+            self.ahead_len += slice.len();
+            self.ahead.push_back((at, slice));
+            return Received::OutOfOrder;
+        }
         let mut at = at;
         let end = dsn::plus(at, slice.len());
         let start = at;
-        let mut index = self.ahead.len();
-        if let Some((last, held)) = self.ahead.back()
-            && dsn::distance(dsn::plus(*last, held.len()), at) > 0
-        {
-            index = self
-                .ahead
-                .partition_point(|(dsn, held)| dsn::distance(dsn::plus(*dsn, held.len()), at) <= 0);
-        }
+        let mut index = self.ahead.partition_point(after);
         let mut new = false;
         while dsn::distance(end, at) > 0 {
             let held = self.ahead.get(index).map(|(dsn, held)| (*dsn, held.len()));
@@ -168,9 +170,9 @@ impl<B: PacketBuf> RecvQueue<B> {
                 break;
             };
             self.ahead_len -= slice.len();
-            let skip = dsn::octets(self.next, at);
-            if skip < slice.len() {
-                self.append(slice.slice(skip..slice.len()));
+            let (skip, len) = (dsn::octets(self.next, at), slice.len());
+            if skip < len {
+                self.append(slice.narrow(skip..len));
             }
         }
     }

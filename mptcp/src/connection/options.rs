@@ -31,12 +31,15 @@ pub(super) struct Seen {
 impl<B: PacketBuf> Connection<B> {
     /// Takes in the options of a segment that TCP accepted.
     pub(super) fn on_options(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) -> Seen {
-        let mut seen = Seen::default();
         if let Some(dss) = lone_dss(&seg.options.mptcp) {
-            seen.any = true;
             self.on_dss(cx, at, seg, &dss);
-            return seen;
+            return Seen { any: true };
         }
+        self.on_each_option(cx, at, seg)
+    }
+
+    fn on_each_option(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) -> Seen {
+        let mut seen = Seen::default();
         for option in parse(&seg.options.mptcp) {
             let Ok(option) = option else {
                 cx.mptcp.count(Counter::OptionMalformed);
@@ -70,6 +73,7 @@ impl<B: PacketBuf> Connection<B> {
         seen
     }
 
+    #[inline]
     fn on_dss(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, dss: &Dss) {
         if let Some(mapping) = &dss.mapping {
             self.on_mapping(cx, at, mapping, seg.payload.len());

@@ -10,19 +10,13 @@ use stack::{PacketBuf, Step};
 impl<B: PacketBuf> Connection<B> {
     /// The next segment to send now; call until `None`.
     pub fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
-        if let Some(out) = self.outbox.pop_front() {
-            return Some(out);
-        }
-        if self.is_over() {
-            return None;
-        }
-        if self.dirty {
+        if self.dirty && self.outbox.is_empty() && !self.is_over() {
             self.dirty = false;
             self.settle(cx);
             self.schedule(cx);
         }
-        if let Some(out) = self.outbox.pop_front() {
-            return Some(out);
+        if !self.outbox.is_empty() {
+            return self.outbox.pop_front();
         }
         if self.is_over() {
             return None;

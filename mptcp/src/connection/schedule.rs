@@ -319,6 +319,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Queues one piece on a subflow, with its mapping.
+    #[inline(always)]
     fn push(&mut self, now: Instant, at: usize, dsn: DataSeq, payload: Slice<B>) {
         let psh = self.send.all_sent();
         let upper = self.data_option(at, dsn, &payload);

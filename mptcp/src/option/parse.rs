@@ -65,6 +65,7 @@ pub const fn parse(octets: &[u8]) -> Options<'_> {
 /// The DSS of a segment that carries this option and no other, as nearly every segment does. `None` is for [`parse`] to
 /// look into.
 #[must_use]
+#[inline(always)]
 pub fn lone_dss(octets: &[u8]) -> Option<Dss> {
     let [KIND_MPTCP, len, subtype, body @ ..] = octets else {
         return None;
@@ -175,6 +176,7 @@ fn join(len: u8, nibble: u8, r: &mut Reader<'_>) -> Option<MpOption> {
 }
 
 /// RFC 8684 3.3: `a` and `m` mean nothing without `A` and `M`, nor does `F` without `M`.
+#[inline(always)]
 fn dss(r: &mut Reader<'_>) -> Option<Dss> {
     let flags = r.u8()?;
     let data_ack = if flags & DSS_ACK == 0 {

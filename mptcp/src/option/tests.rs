@@ -1,6 +1,7 @@
 use super::{
     AddAddr, AddAddrProof, Capable, CapableFlags, CapableForm, Contradiction, Dss, Join, Malformed,
-    Mapped, Mapping, MpOption, NoRoom, Packer, Prio, ResetReason, Subtype, TcpRst, parse, space,
+    Mapped, Mapping, MpOption, NoRoom, Packer, Prio, ResetReason, Subtype, TcpRst, data_dss,
+    lone_dss, parse, space,
 };
 use crate::crypto::JoinHmac;
 use crate::testing::{encoded, hex, key, octets};
@@ -158,6 +159,48 @@ fn m13_dss_in_every_encoding() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn m13_the_dss_of_data_is_laid_out_as_any_other() {
+    for checksum in [None, Some(0), Some(0xabcd)] {
+        let dss = Dss {
+            data_ack: Some(WireSeq::Full(0x0102_0304_0a0b_0c0d)),
+            mapping: Some(Mapping {
+                dsn: WireSeq::Full(0x1112_1314_1a1b_1c1d),
+                ssn: 0x2122_2324,
+                len: 0x3132,
+                checksum,
+                data_fin: false,
+            }),
+        };
+        let octets = data_dss(
+            0x0102_0304_0a0b_0c0d,
+            (0x1112_1314_1a1b_1c1d, 0x2122_2324, 0x3132),
+            checksum,
+        );
+        assert_eq!(octets, OptBytes::from(MpOption::from(dss)));
+        assert_eq!(lone_dss(&octets), Some(dss));
+    }
+}
+
+#[test]
+fn a_dss_beside_something_else_is_not_alone() {
+    let alone = octets("1e0c 2003 010203040a0b0c0d");
+    assert!(lone_dss(&alone).is_some());
+    let others = [
+        "",
+        "1e",
+        "1e02",
+        "1e0c 1003 010203040a0b0c0d",
+        "1d0c 2003 010203040a0b0c0d",
+        "1e0b 2003 010203040a0b0c",
+        "1e0c 2001 010203040a0b0c0d",
+        "1e0c 2003 010203040a0b0c0d 1e04 5000",
+    ];
+    for text in others {
+        assert_eq!(lone_dss(&octets(text)), None, "{text}");
     }
 }
 

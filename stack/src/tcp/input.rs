@@ -73,10 +73,11 @@ impl<B: PacketBuf> Tcb<B> {
     /// Whether `seg` is what comes next from a peer whom we send nothing (Jacobson's header prediction): the text after
     /// what came before, all of it in the window, that acknowledges what was acknowledged. None of the steps below would
     /// find anything to do but to take it in.
-    fn is_predicted(&self, seg: &Segment<B>) -> bool {
+    pub(super) fn is_predicted(&self, seg: &Segment<B>) -> bool {
         let Self { rcv, snd, .. } = self;
         let len = u32::try_from(seg.payload.len()).unwrap_or(u32::MAX);
-        let ts = !self.has_ts || seg.options.ts.is_some_and(|ts| ts.val == self.ts.recent);
+        let recent = SeqNum(self.ts.recent);
+        let ts = !self.has_ts || seg.options.ts.is_some_and(|ts| SeqNum(ts.val) >= recent);
         self.state == State::Established
             && seg.flags.without(Flags::PSH) == Flags::ACK
             && seg.seq == rcv.queue.nxt()
@@ -85,11 +86,13 @@ impl<B: PacketBuf> Tcb<B> {
             && !rcv.queue.has_blocks()
             && ts
             && snd.is_window_alone(seg)
-            && self.rare.is_none()
+            && !self.uses_ecn()
             && !self.timers.is_set(Timer::Persist)
     }
 
     fn input_predicted(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
+        self.renew_ts_recent(cx.now, seg);
+        self.note_heard(cx.now);
         self.snd.take_window(seg);
         self.take_text(cx, seg.seq, seg.payload.clone(), seg.payload.len());
         Verdict::Accepted { acked: 0 }
@@ -117,8 +120,8 @@ impl<B: PacketBuf> Tcb<B> {
             cx.counters.count(Counter::TcpDropPaws);
             return false;
         };
-        let age = || seconds(cx.now).wrapping_sub(self.ts_recent_age);
-        if SeqNum(ts.val) >= SeqNum(self.ts.recent) || age() > TS_RECENT_VALID {
+        let age = seconds(cx.now).wrapping_sub(self.ts_recent_age);
+        if SeqNum(ts.val) >= SeqNum(self.ts.recent) || age > TS_RECENT_VALID {
             return true;
         }
         cx.counters.count(Counter::TcpDropPaws);

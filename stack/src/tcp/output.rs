@@ -66,6 +66,7 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     /// Retransmits (NextSeg rule 1 of RFC 6675 4; RFC 6298 5.4).
+    #[cold]
     fn next_lost(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         let (index, entry) = self.snd.queue.next_lost()?;
         let (len, upper) = (entry.len, entry.upper.len());
@@ -80,6 +81,7 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     /// RFC 5682 2.1 step 2: new data, or where there is none that may go, what was lost as ever.
+    #[cold]
     fn next_asking(&mut self, cx: &mut Cx<'_>, turn: Turn) -> Option<Next> {
         let Turn::New { first } = turn else {
             return None;
@@ -106,6 +108,7 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// RFC 8985 7.3: new data that the peer's window takes, whatever the congestion window says, or else the last segment
     /// again.
+    #[cold]
     fn next_loss_probe(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         self.snd.tlp.due = false;
         if !self.snd.may_probe() {
@@ -131,6 +134,7 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     /// Sends new data, as nothing lost waits, if both windows let it go or a probe is due.
+    #[inline(always)]
     fn next_new(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         self.forget_black_hole(cx.now);
         let Some(entry) = self.snd.queue.first_unsent() else {
@@ -159,10 +163,13 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     /// Sends `take` octets of the first segment never sent, or `whole` of it.
+    #[inline(always)]
     fn send_new(&mut self, cx: &mut Cx<'_>, take: u32, whole: bool) -> Option<Next> {
         if !whole {
             self.snd.queue.cut_unsent(take);
         }
+        // What follows at the same time puts off no probe, but the second segment, which is no lone one any more.
+        let goes_on = self.snd.queue.sent() > 1 && self.snd.last_sent == cx.now;
         let entry = self.snd.queue.send_next(cx.now)?;
         let len = entry.seq_len();
         self.snd.on_sent(len, cx.now);
@@ -174,7 +181,9 @@ impl<B: PacketBuf> Tcb<B> {
         if !self.timers.is_set(Timer::Retransmit) {
             self.arm_retransmit(cx.now);
         }
-        self.arm_probe(cx.now, true);
+        if !goes_on {
+            self.arm_probe(cx.now, true);
+        }
         Some(Next::New(self.snd.queue.sent() - 1))
     }
 

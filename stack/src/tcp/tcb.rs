@@ -262,6 +262,7 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     /// Queues one segment. Ignored when empty, after [`Self::finish`], and when closed.
+    #[inline(always)]
     pub fn push(&mut self, item: Item<B>) {
         if self.is_sending() {
             self.snd.queue.push(item);

@@ -10,6 +10,7 @@ mod keepalive;
 mod must;
 pub(super) mod network;
 mod pacing;
+mod predicted;
 mod rack;
 mod reset;
 mod rest;

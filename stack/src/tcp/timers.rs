@@ -62,7 +62,8 @@ impl Timers {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.at.iter().min().copied().filter(|at| *at != NEVER)
+        let first = self.at.iter().fold(NEVER, |first, at| first.min(*at));
+        (first != NEVER).then_some(first)
     }
 
     /// Whether `timer` is due; stops it if so.
@@ -79,8 +80,11 @@ impl<B: PacketBuf> Tcb<B> {
     /// When [`Self::advance`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let rare = earlier(self.keepalive_at(), self.paced_at());
-        earlier(self.timers.next(), rare)
+        let own = self.timers.next();
+        if self.rare.is_none() {
+            return own;
+        }
+        earlier(own, earlier(self.keepalive_at(), self.paced_at()))
     }
 
     /// Runs the timers that are due: reordering, loss probe, retransmission, persist, delayed ACK, keepalive, TIME-WAIT. Follow with [`Self::output`].

@@ -48,7 +48,7 @@ pub(super) struct Sender<B> {
     pub(super) limited_until: SeqNum,
     /// Octets known to have arrived, by acknowledgment or SACK; wraps.
     pub(super) delivered: u32,
-    last_sent: Instant,
+    pub(super) last_sent: Instant,
     pub(super) last_progress: Instant,
     pub(super) consecutive_rtos: u8,
     pub(super) probe_due: bool,

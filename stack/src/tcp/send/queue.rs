@@ -188,6 +188,7 @@ impl<B: PacketBuf> SendQueue<B> {
         self.fin && self.una == self.end
     }
 
+    #[inline(always)]
     pub(in crate::tcp) fn push(&mut self, item: Item<B>) {
         let Item {
             payload,
@@ -217,6 +218,7 @@ impl<B: PacketBuf> SendQueue<B> {
     }
 
     /// `len` octets, or without a payload the FIN.
+    #[inline(always)]
     fn append(&mut self, payload: Option<Slice<B>>, (upper, psh): (OptBytes, bool), len: u32) {
         let (seq, fin) = (self.end, payload.is_none());
         self.end = seq + (len + u32::from(fin));
