@@ -5,7 +5,7 @@ use super::metering::Carried;
 use super::subscribers::Usage;
 use super::{Engine, FlowRef, Remains, Timeouts, Timer};
 use crate::Counter;
-use crate::relay::{Relay, Room, Which};
+use crate::relay::{Leg, Relay, Room, Which};
 use mptcp::connection::{Event, SubflowId};
 use stack::buf::chain_len;
 use stack::ip::IpOut;
@@ -264,20 +264,29 @@ impl<B: PacketBuf> Engine<B> {
                 ..IpOut::default()
             };
             let account = relay.account;
-            let leg = relay.leg(which);
-            let counts = !capped.is_empty() && leg.multipath().is_some();
-            let metered = leg.multipath().is_some();
+            let leg = match relay.leg(which) {
+                Leg::Plain(leg) => {
+                    while let Some(segment) = leg.output(&mut tools.leg(now)) {
+                        tools.ledger.enter(Step::IpOut);
+                        net.send_tcp(&mut tools.cx(now), &leg.tuple, ip, segment, frames);
+                    }
+                    continue;
+                },
+                Leg::Multipath(leg) => leg,
+            };
+            tools.ledger.enter(Step::MptcpOut);
             while let Some(out) = leg.output(&mut tools.leg(now)) {
                 let before = frames.len();
                 tools.ledger.enter(Step::IpOut);
                 net.send_tcp(&mut tools.cx(now), &out.tuple, ip, out.segment, frames);
-                if counts && let Some(sent) = frames.get(before..) {
+                tools.ledger.enter(Step::MptcpOut);
+                let Some(sent) = frames.get(before..).filter(|sent| !sent.is_empty()) else {
+                    continue;
+                };
+                if !capped.is_empty() {
                     charge((&mut *caps, &capped), now, out.subflow, sent);
                 }
-                if metered
-                    && frames.len() > before
-                    && let Some(frame) = frames.last()
-                {
+                if let Some(frame) = sent.last() {
                     let carried = Carried {
                         payload: chain_len(&frame.payload),
                         frame: frame.len(),

@@ -2,7 +2,7 @@
 
 use super::info::SubflowInfo;
 use mptcp::Cx;
-use mptcp::connection::{Connection, Outcome, Output, ResetReason, SubflowId};
+use mptcp::connection::{Connection, Outcome, ResetReason, SubflowId};
 use stack::ip::IcmpKind;
 use stack::tcp::time_wait::TimeWait;
 use stack::tcp::{Resting, State, Tcb, Verdict};
@@ -92,16 +92,13 @@ impl<B: PacketBuf> Plain<B> {
         in_flight
     }
 
-    fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
-        let segment = match &self.parting {
-            None => self.tcb.output(&mut cx.stack(), 0)?,
-            Some(_) => *self.parting.take()?,
-        };
-        Some(Output {
-            subflow: SubflowId::INITIAL,
-            tuple: self.tuple,
-            segment,
-        })
+    /// The next segment to send; call until `None`.
+    pub(crate) fn output(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+        cx.ledger.enter(Step::TcpOut);
+        if self.parting.is_some() {
+            return self.parting.take().map(|segment| *segment);
+        }
+        self.tcb.output(&mut cx.stack(), 0)
     }
 }
 
@@ -256,20 +253,6 @@ impl<B: PacketBuf> Leg<B> {
                 },
                 Outcome::Reset(ResetReason::TimedOut | ResetReason::Unusable) => Some(End::Lost),
                 Outcome::Reset(ResetReason::Aborted) => Some(End::Aborted),
-            },
-        }
-    }
-
-    /// The next segment to send, with its addresses and ports; call until `None`.
-    pub(crate) fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
-        match self {
-            Self::Plain(leg) => {
-                cx.ledger.enter(Step::TcpOut);
-                leg.output(cx)
-            },
-            Self::Multipath(leg) => {
-                cx.ledger.enter(Step::MptcpOut);
-                leg.output(cx)
             },
         }
     }
