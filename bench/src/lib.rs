@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn payload_is_read_once_at_most_and_not_at_all_where_the_port_has_verified_it() {
-        for flows in [Flows::Multipath, Flows::Plain] {
+        for flows in [Flows::Multipath, Flows::Summed, Flows::Plain] {
             for (checksum, reads) in [(RxChecksum::Good, 0), (RxChecksum::Unknown, 1)] {
                 let mut relays = Relays::of(flows, 1, checksum);
                 for direction in [Direction::Download, Direction::Upload] {

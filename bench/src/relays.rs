@@ -6,10 +6,12 @@ use dataplane::app::App;
 use dataplane::memory::{MemBuf, linear};
 use dataplane::port::Received;
 use mptcp::WireSeq;
+use mptcp::crypto::dss_checksum;
 use mptcp::handshake::join::{self, Keys};
 use mptcp::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption};
-use mptcp::{AddrId, Key, Version};
-use stack::buf::{RxChecksum, Slice};
+use mptcp::{AddrId, DataSeq, Key, Version};
+use stack::buf::{PacketBuf, RxChecksum, Slice};
+use stack::checksum::Sum;
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes};
 use stack::{Frame, Instant, PortId, SeqNum, Step, Tuple};
@@ -34,6 +36,8 @@ pub enum Direction {
 pub enum Flows {
     /// Relays between Multipath TCP, two subflows each, and TCP.
     Multipath,
+    /// The same, with DSS checksums.
+    Summed,
     /// Relays between TCP and TCP.
     Plain,
     /// None: their packets are routed on.
@@ -86,6 +90,8 @@ pub(crate) struct Flow {
     pub(crate) data_ack: u64,
     /// The next data sequence number that the client sends.
     pub(crate) dsn: u64,
+    /// The sum of a segment's payload, where mappings are checksummed.
+    pub(crate) sum: Option<Sum>,
 }
 
 impl Flow {
@@ -128,11 +134,14 @@ impl Flow {
         }
         let at = n % self.subflows.len();
         let host = &mut self.subflows[at];
+        let (dsn, ssn, len) = (self.dsn, host.snd_nxt - SUBFLOW_ISS[at], SEGMENT as u16);
         let mapping = Mapping {
-            dsn: WireSeq::Full(self.dsn),
-            ssn: host.snd_nxt - SUBFLOW_ISS[at],
-            len: SEGMENT as u16,
-            checksum: None,
+            dsn: WireSeq::Full(dsn),
+            ssn,
+            len,
+            checksum: self
+                .sum
+                .map(|sum| dss_checksum(DataSeq(dsn), ssn, len, sum)),
             data_fin: false,
         };
         self.dsn = self.dsn.wrapping_add(SEGMENT as u64);
@@ -275,7 +284,8 @@ impl Relays {
         };
         for number in 0..count {
             match kind {
-                Flows::Multipath => relayed.open(number, &mut meter),
+                Flows::Multipath => relayed.open(number, false, &mut meter),
+                Flows::Summed => relayed.open(number, true, &mut meter),
                 Flows::Plain | Flows::Forwarded => relayed.open_plain(number, &mut meter),
             }
         }
@@ -328,7 +338,7 @@ impl Relays {
         }
     }
 
-    fn open(&mut self, number: u32, meter: &mut impl Meter) {
+    fn open(&mut self, number: u32, summed: bool, meter: &mut impl Meter) {
         let (client, port) = client_of(number);
         let (h, x) = ([10, 1, 0, client], [10, 2, 0, client]);
         let (hag, s) = ([10, 99, 0, 2], [10, 9, 0, 2]);
@@ -341,6 +351,7 @@ impl Relays {
             server: Host::new(2, tuple(s, h, 80, port), 3_000),
             data_ack: 0,
             dsn: 0,
+            sum: summed.then(|| Sum::of(self.data.bytes())),
         };
         let (syn, ack) = (Flags::SYN, Flags::ACK);
         let [a, b, c, d] = number.to_be_bytes();
@@ -348,7 +359,11 @@ impl Relays {
         let capable = |form| {
             emit(Capable {
                 version: 1,
-                flags: CapableFlags::HMAC,
+                flags: if summed {
+                    CapableFlags::HMAC.with(CapableFlags::CHECKSUM)
+                } else {
+                    CapableFlags::HMAC
+                },
                 form,
             })
         };
@@ -396,6 +411,7 @@ impl Relays {
             server: Host::new(2, tuple(s, h, 80, port), 3_000),
             data_ack: 0,
             dsn: 0,
+            sum: None,
         };
         let (syn, ack) = (Flags::SYN, Flags::ACK);
         self.exchange(&mut flow, Flow::client, &plain(syn), meter);

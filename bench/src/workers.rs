@@ -341,6 +341,7 @@ impl Bed {
             server: Host::new(2, tuple(s, h, 80, port), 3_000),
             data_ack: 0,
             dsn: 0,
+            sum: None,
         };
         let at = usize::from(core);
         let (syn, ack) = (Flags::SYN, Flags::ACK);
