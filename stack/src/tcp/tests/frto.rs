@@ -62,6 +62,42 @@ fn t7_a_timeout_that_lost_nothing_is_taken_back() {
     }
 }
 
+/// RFC 4015 3.2 step 8: when most of a large window has been acknowledged meanwhile, the rest does not leave in one burst.
+#[test]
+fn t7_a_timeout_that_is_taken_back_lets_no_burst_go() {
+    let mut rig = Rig::new(&Agreed {
+        rtt: Some(Duration::from_millis(100)),
+        ..plain()
+    });
+    for _ in 0..200 {
+        rig.push(1000);
+    }
+    let mut una = 0;
+    for _ in 0..2 {
+        let sent = u32::try_from(rig.sent().len()).unwrap();
+        for _ in 0..sent {
+            una += 1000;
+            rig.input(&ack(una));
+        }
+    }
+    let window = rig.tcb.cwnd();
+    assert!(window >= 40_000, "{window}");
+    rig.sent();
+    run_until(&mut rig, 1);
+    rig.input(&ack(una + 1000));
+    rig.sent();
+    let left = rig.tcb.snd_nxt() - rig.tcb.snd_una() - 30_000;
+    rig.input(&ack(una + 31_000));
+    assert_eq!(rig.count(Counter::TcpSpuriousRto), 1);
+    // And what this acknowledgment itself adds in slow start.
+    let most = left + 10_000 + 8_000;
+    assert!(
+        most < window && rig.tcb.cwnd() <= most,
+        "{}",
+        rig.tcb.cwnd()
+    );
+}
+
 /// With SACK a duplicate says as much, if it reports an original. What is missing before that is lost.
 #[test]
 fn t7_an_original_that_is_reported_takes_the_timeout_back() {

@@ -302,3 +302,19 @@ fn t1_a_closed_connection_says_nothing() {
     rig.push(10);
     assert_eq!(rig.tcb.queued(), 0);
 }
+
+/// RFC 5961 5.2 counts from the largest window there was: an acknowledgment that was overtaken is no attack although the
+/// window has closed since.
+#[test]
+fn t2_an_old_acknowledgment_counts_by_the_largest_window() {
+    let mut rig = Rig::new(&plain());
+    for _ in 0..5 {
+        rig.push(1000);
+    }
+    rig.drain();
+    let mut closed = ack(5000);
+    closed.wnd = 0;
+    assert_eq!(rig.input(&closed), Verdict::Accepted { acked: 5000 });
+    assert_eq!(rig.input(&ack(1000)), Verdict::Accepted { acked: 0 });
+    assert_eq!(rig.count(Counter::TcpDropAck), 0);
+}
