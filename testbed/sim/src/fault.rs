@@ -206,8 +206,8 @@ pub fn among_workers(net: &Net, rng: &mut Rng) -> Vec<Fault> {
     for (machine, ports) in net.chain.machines().into_iter().enumerate() {
         let several = net.workers[machine] > 1;
         if rng.percent(25) && several {
-            // With less than half a burst most of each is lost for good, which no flow is patient enough for.
-            let frames = rng.pick(&[16, 24, 32, 64]);
+            // A burst at least: with less most of each is lost for good, and a host without congestion control never learns.
+            let frames = rng.pick(&[32, 40, 64]);
             faults.push(Fault::Rings { machine, frames });
         }
         if rng.percent(40) && several {
