@@ -309,7 +309,6 @@ fn occupancy(workers: &[Worker<SimPort, Engine<SimBuf>>]) -> Occupancy {
 }
 
 /// Somebody at the ends of links.
-#[expect(clippy::large_enum_variant, reason = "a network has four of them")]
 pub enum Node {
     /// A host.
     Host(Host),

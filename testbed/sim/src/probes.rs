@@ -80,7 +80,7 @@ impl Probes {
         }
         let end = tcp.seq.wrapping_add(tcp.seq_len()).wrapping_sub(1);
         let edge = self.windows.get(&flow).and_then(|window| window.edge);
-        if !edge.is_some_and(|edge| end.wrapping_sub(edge).wrapping_sub(1) < 1 << 31) {
+        if edge.is_none_or(|edge| end.wrapping_sub(edge).wrapping_sub(1) >= 1 << 31) {
             return frame;
         }
         tcp.flags &= !FIN;
