@@ -1,9 +1,9 @@
 //! What the operator of either box is shown of a bonded connection.
 
 use crate::common::customer::hag_config;
-use crate::common::site::{Site, announced, close, connect, network, transfer};
+use crate::common::site::{Site, announced, close, connect, held_at_edge, network, transfer};
 use crate::common::{ACCESS1, ACCESS2, S, S6, Sim, Way, pattern};
-use apps::control::{Account, Command, Path, Reply};
+use apps::control::{Account, Command, Connection, Path, Reply};
 use dataplane::App;
 use stack::time::Duration;
 
@@ -170,4 +170,46 @@ fn a_path_on_which_nothing_is_answered_is_down_and_an_unused_one_idle() {
         "fd00:11::"
     );
     close(&mut sim, sockets);
+}
+
+fn connections(reply: Reply) -> Vec<Connection> {
+    match reply {
+        Reply::Connections(list) => list.connections,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn at_rest_a_connection_is_shown_by_either_box_as_before() {
+    let shown = |sim: &mut Sim<Site>| {
+        let list = Command::ShowConnections { limit: 10 };
+        let mut all = connections(ask_edge(sim, list));
+        all.extend(connections(sim.command(list)));
+        all.iter_mut().for_each(|connection| connection.age_ms = 0);
+        all
+    };
+    for to in [S, S6] {
+        let mut sim = network(announced(), hag_config());
+        let sockets = connect(&mut sim, to);
+        transfer(&mut sim, sockets, 0, 100_000);
+        transfer(&mut sim, sockets, 1, 50_000);
+        sim.idle(Duration::from_millis(200));
+        let resting = |sim: &Sim<Site>| [held_at_edge(sim).resting, sim.occupancy().resting];
+        assert_eq!(resting(&sim), [0, 0]);
+        let before = shown(&mut sim);
+        assert!(
+            before
+                .iter()
+                .all(|c| (c.bytes_up, c.bytes_down) == (100_000, 50_000))
+        );
+        assert!(
+            before
+                .iter()
+                .all(|c| c.token.is_some() && c.subflows.len() == 2)
+        );
+        sim.idle(Duration::from_secs(20));
+        assert_eq!(resting(&sim), [1, 1], "{to}");
+        assert_eq!(shown(&mut sim), before, "{to}");
+        close(&mut sim, sockets);
+    }
 }
