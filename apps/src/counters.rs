@@ -26,6 +26,7 @@ stack::counters! {
         MpcPlainRetry "mpc_plain_retry" "Plain SYNs of a pending MP_CAPABLE flow, taken as that flow's fallback.",
         FallbackThirdAck "fallback_third_ack" "Flows whose third ACK came without MP_CAPABLE: the client leg is plain TCP.",
         BypassLimitRelays "bypass_limit_relays" "SYNs bypassed because the relay limit is reached.",
+        BypassBuffers "bypass_buffers" "SYNs bypassed because packet buffers run short, or the relays hold all that they may together.",
         BypassLimitPending "bypass_limit_pending" "SYNs bypassed because the limit of pending flows is reached.",
         BypassLimitSubscriber "bypass_limit_subscriber" "SYNs bypassed because their subscriber has too many pending flows.",
         BypassExcluded "bypass_excluded" "SYNs of flows that a rule of select.exclude keeps from being bonded.",
@@ -89,6 +90,7 @@ stack::counters! {
         FirewallRouting "firewall_routing" "Packets with a routing header of type 0 dropped (RFC 6092 REC-4).",
         FragmentLost "fragment_lost" "Fragments dropped because the first of their packet did not come.",
         BufferRefused "buffer_refused" "Segments whose payload was not taken as their relay holds all it may; it comes again.",
+        BufferCopied "buffer_copied" "Octets of payload that were copied into ordinary memory, as they waited for their reader while packet buffers ran short.",
         BufferShareHit "buffer_share_hit" "Times that a relay's windows were kept small because its subscriber holds its share of the buffers.",
         BufferBudgetHit "buffer_budget_hit" "Times that a relay's windows were kept small because all relays together hold the buffer budget, or packet buffers run short.",
     }

@@ -5,11 +5,12 @@
 
 use crate::port::{BURST, BufferUse, Port, PortInfo, PortStats, Received, tcp_payload_in_header};
 use bytes::Bytes;
+use core::ops::Range;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use stack::buf::RxChecksum;
 use stack::{Frame, PacketBuf, Slice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Frames that a wire holds in each direction before it drops.
 pub const WIRE_FRAMES: usize = 16_384;
@@ -21,6 +22,59 @@ pub struct MemBuf(Bytes);
 impl PacketBuf for MemBuf {
     fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    fn out_of_pool(&self, range: Range<usize>) -> Option<Self> {
+        // What a pool lends is an owner's, and never unique; memory of its own that nobody else holds is.
+        if self.0.is_unique() {
+            return None;
+        }
+        let octets = self.0.get(range)?;
+        Some(Self(Bytes::copy_from_slice(octets)))
+    }
+}
+
+/// The buffers that a port receives into; without a size there are as many as it takes.
+#[derive(Debug, Default)]
+struct Pool {
+    size: AtomicU32,
+    lent: AtomicU32,
+}
+
+/// A received frame in a buffer of the pool, which is free again once the last reference is gone.
+struct Lent {
+    octets: Bytes,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    /// The frame in a buffer of the pool, if it has one left.
+    fn lend(self: &Arc<Self>, frame: MemBuf) -> Option<MemBuf> {
+        let size = self.size.load(Ordering::Relaxed);
+        if size == 0 {
+            return Some(frame);
+        }
+        if self.lent.load(Ordering::Relaxed) >= size {
+            return None;
+        }
+        self.lent.fetch_add(1, Ordering::Relaxed);
+        let lent = Lent {
+            octets: frame.0,
+            pool: Arc::clone(self),
+        };
+        Some(MemBuf(Bytes::from_owner(lent)))
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.pool.lent.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -62,6 +116,7 @@ pub struct MemPort {
     incoming: Receiver<(MemBuf, RxChecksum)>,
     far: Far,
     buffers: Arc<AtomicU64>,
+    pool: Arc<Pool>,
 }
 
 /// A test's hold of the far end of a [`MemPort`].
@@ -69,6 +124,7 @@ pub struct MemWire {
     to_port: Sender<(MemBuf, RxChecksum)>,
     from_port: Receiver<Frame<MemBuf>>,
     buffers: Arc<AtomicU64>,
+    pool: Arc<Pool>,
 }
 
 impl MemPort {
@@ -78,11 +134,11 @@ impl MemPort {
         let (to_port, incoming) = bounded(WIRE_FRAMES);
         let (outgoing, from_port) = bounded(WIRE_FRAMES);
         let port = Self::new(info, incoming, Far::Wire(outgoing));
-        let buffers = Arc::clone(&port.buffers);
         let wire = MemWire {
             to_port,
             from_port,
-            buffers,
+            buffers: Arc::clone(&port.buffers),
+            pool: Arc::clone(&port.pool),
         };
         (port, wire)
     }
@@ -105,6 +161,7 @@ impl MemPort {
             incoming,
             far,
             buffers: Arc::default(),
+            pool: Arc::default(),
         }
     }
 
@@ -124,6 +181,10 @@ impl Port for MemPort {
 
     fn receive(&mut self, into: &mut Vec<Received<MemBuf>>) {
         for (buf, checksum) in self.incoming.try_iter().take(BURST) {
+            let Some(buf) = self.pool.lend(buf) else {
+                self.stats.rx_nobuf += 1;
+                continue;
+            };
             let frame = Slice::new(buf);
             self.stats.rx_packets += 1;
             self.stats.rx_bytes += octets(frame.len());
@@ -156,6 +217,11 @@ impl Port for MemPort {
     }
 
     fn buffers(&self) -> BufferUse {
+        let size = self.pool.size.load(Ordering::Relaxed);
+        if size > 0 {
+            let used = self.pool.lent.load(Ordering::Relaxed);
+            return BufferUse { used, size };
+        }
         let both = self.buffers.load(Ordering::Relaxed).to_be_bytes();
         let [a, b, c, d, e, f, g, h] = both;
         BufferUse {
@@ -181,6 +247,12 @@ impl MemWire {
     pub fn report_buffers(&self, buffers: BufferUse) {
         let both = u64::from(buffers.used) << 32 | u64::from(buffers.size);
         self.buffers.store(both, Ordering::Relaxed);
+    }
+
+    /// Gives the port a pool of `size` buffers to receive into from now on: a frame for which there is none left is lost, and
+    /// counts as `rx_nobuf`.
+    pub fn limit_buffers(&self, size: u32) {
+        self.pool.size.store(size, Ordering::Relaxed);
     }
 
     /// The oldest frame that the port has sent and nobody has taken.
@@ -253,5 +325,27 @@ mod tests {
         port.transmit(&mut vec![frame(0, &tcp, None)]);
         assert_eq!(port.copied_in_stack(), 5);
         assert_eq!(wire.take().map(|f| f.len()), Some(54));
+    }
+
+    #[test]
+    fn a_port_with_a_pool_receives_into_what_is_left_of_it() {
+        let (mut port, wire) = MemPort::with_wire(port_info("a"));
+        wire.limit_buffers(2);
+        for n in 0..3 {
+            assert!(wire.put(vec![n; 9]));
+        }
+        let mut held = Vec::new();
+        port.receive(&mut held);
+        let (used, lost) = (port.buffers().used, port.stats().rx_nobuf);
+        assert_eq!((held.len(), used, lost), (2, 2, 1));
+        let mut frame = held.remove(0).frame.narrow(2..5);
+        assert!(frame.leave_pool(), "it was in the pool");
+        assert_eq!((frame.bytes(), port.buffers().used), (&[0, 0, 0][..], 1));
+        assert!(!frame.leave_pool(), "it is no more");
+        assert!(wire.put(vec![3]));
+        port.receive(&mut held);
+        assert_eq!((held.len(), port.buffers().used), (2, 2));
+        drop(held);
+        assert_eq!(port.buffers().used, 0);
     }
 }

@@ -65,6 +65,12 @@ impl<B: PacketBuf> RecvQueue<B> {
         self.ready.len() + self.ahead.len()
     }
 
+    /// The data held, in order and beyond gaps.
+    pub(crate) fn data_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
+        let ahead = self.ahead.iter_mut().map(|(_, slice)| slice);
+        self.ready.iter_mut().chain(ahead)
+    }
+
     /// Whether data beyond a gap is held.
     pub(crate) fn has_gap(&self) -> bool {
         !self.ahead.is_empty()

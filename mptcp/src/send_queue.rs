@@ -120,6 +120,12 @@ impl<B: PacketBuf> SendQueue<B> {
         self.sent.len() + self.pending.len()
     }
 
+    /// The data held, the oldest first.
+    pub(crate) fn data_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
+        let sent = self.sent.iter_mut().map(|chunk| &mut chunk.payload);
+        sent.chain(&mut self.pending)
+    }
+
     /// Queues `slice` behind all else.
     pub(crate) fn push(&mut self, slice: Slice<B>) {
         if !slice.is_empty() {

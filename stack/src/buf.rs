@@ -13,6 +13,12 @@ use core::ops::Range;
 pub trait PacketBuf: Clone {
     /// All received bytes, from the first of the Ethernet header.
     fn bytes(&self) -> &[u8];
+
+    /// The octets in `range` in a buffer of ordinary memory, where that makes this one free for the port to receive into:
+    /// `None` if it is ordinary memory itself, or is known to have other holders.
+    fn out_of_pool(&self, _range: Range<usize>) -> Option<Self> {
+        None
+    }
 }
 
 /// What a device says of the checksums of a received frame.
@@ -103,6 +109,17 @@ impl<B: PacketBuf> Slice<B> {
     #[must_use]
     pub const fn buffer(&self) -> &B {
         &self.buf
+    }
+
+    /// Copies the octets into ordinary memory, if that frees a buffer of a port; whether it did. They stay the same.
+    pub fn leave_pool(&mut self) -> bool {
+        let range = usize::from(self.start)..usize::from(self.end);
+        let len = self.end - self.start;
+        let Some(buf) = self.buf.out_of_pool(range) else {
+            return false;
+        };
+        (self.buf, self.start, self.end) = (buf, 0, len);
+        true
     }
 
     /// Records the sum of the octets where it follows from a verified checksum.

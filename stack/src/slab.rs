@@ -68,6 +68,12 @@ impl<T> Slab<T> {
         })
     }
 
+    /// How many places there are, taken or not: those of indices below this number.
+    #[must_use]
+    pub const fn places(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whatever is at `index` now, with its handle.
     #[must_use]
     pub fn at(&self, index: u32) -> Option<(Handle, &T)> {

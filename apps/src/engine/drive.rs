@@ -14,7 +14,7 @@ use stack::wheel::{Alarm, Wheel};
 use stack::{Frame, Instant, PacketBuf, Step};
 
 /// Octets that a relay may hold in each direction however little is left.
-const ROOM_MIN: u32 = 64 << 10;
+pub(super) const ROOM_MIN: u32 = 64 << 10;
 
 /// The same for relays of a subscriber whose share is used up.
 const ROOM_LAST: u32 = 8 << 10;
@@ -23,10 +23,10 @@ const ROOM_LAST: u32 = 8 << 10;
 const ROOM_START: u32 = 256 << 10;
 
 /// Receive buffers in use, in thousandths, past which windows stay small.
-const SHORT_PERMILLE: u32 = 750;
+pub(super) const SHORT_PERMILLE: u32 = 750;
 
 /// The same, past which payload is refused where more than a few slices are held.
-const LAST_PERMILLE: u32 = 900;
+pub(super) const LAST_PERMILLE: u32 = 900;
 
 /// Both legs of a relay.
 const LEGS: [Which; 2] = [
@@ -139,7 +139,7 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// Whether so much is held that windows stay small.
-    const fn is_short(&self) -> bool {
+    pub(super) const fn is_short(&self) -> bool {
         self.buffers_used > SHORT_PERMILLE || self.held >= self.config.limits.buffer_total
     }
 

@@ -110,6 +110,7 @@ impl<B: PacketBuf> Engine<B> {
                 Side::Core => usage.inbound,
             },
             draining: self.draining,
+            short: self.is_short(),
             // Over a bump in the wire what goes on needs no route.
             routed: self.net.paired(syn.port).is_some()
                 || (routed(syn.tuple.src) && routed(syn.tuple.dst)),

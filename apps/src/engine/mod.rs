@@ -20,6 +20,7 @@ mod open_joins;
 mod option_eaters;
 mod passage;
 mod policy;
+mod pressure;
 mod renumber;
 mod report;
 mod runtime;
@@ -55,6 +56,7 @@ use mptcp::{KeyPools, TokenTable};
 use offer::PlainPeers;
 use open_joins::Outbound;
 use option_eaters::OptionEaters;
+use pressure::Freeing;
 use select::RuleHits;
 use stack::ip::{Net, NetError, Reassembly};
 use stack::slab::{Handle, Slab};
@@ -153,6 +155,7 @@ pub struct Engine<B> {
     held: u64,
     /// Packet buffers in use, in thousandths.
     buffers_used: u32,
+    freeing: Freeing,
     draining: bool,
     steering: Steering<B>,
     /// Between hosts and the Internet, at the customer's edge.
@@ -221,6 +224,7 @@ impl<B: PacketBuf> Engine<B> {
             woken: Vec::new(),
             held: 0,
             buffers_used: 0,
+            freeing: Freeing::default(),
             draining: false,
             gate,
             next_id: 1 + u64::from(config.core),
@@ -374,6 +378,7 @@ impl<B: PacketBuf> App<B> for Engine<B> {
     fn flush(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
         self.run_timers(now, out);
         self.run_woken(now, out);
+        self.free_buffers(now);
         let draws = KEYS_PER_TURN << core_bits(self.config.cores);
         self.keys.refill(&mut self.tools.rng, draws);
     }
@@ -385,6 +390,7 @@ impl<B: PacketBuf> App<B> for Engine<B> {
         let gate = self.gate.as_ref().and_then(Gate::next_deadline);
         let gate = earlier(self.steering.next_deadline(), gate);
         let net = earlier(self.net.next_deadline(), gate);
+        let net = earlier(self.freeing_due(), net);
         earlier(self.timers.next_deadline(), net)
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Load {
     /// Pending flows of the subscriber in this direction.
     pub(super) pending_of_subscriber: usize,
     pub(super) draining: bool,
+    /// Whether packet buffers, or what all relays may hold together, run short.
+    pub(super) short: bool,
     /// Whether both the server and the client have a route.
     pub(super) routed: bool,
     /// Whether the answerer is known to speak no Multipath TCP.
@@ -140,6 +142,8 @@ pub(super) fn syn_reason(config: &EngineConfig, syn: &Syn, load: &Load) -> Optio
         (syn.early_data, Counter::BypassDataOnSyn),
         (load.draining, Counter::BypassDraining),
         (!load.routed, Counter::BypassNoRoute),
+        // Those that there are get what is left.
+        (load.short, Counter::BypassBuffers),
         (load.relays >= limits.relays, Counter::BypassLimitRelays),
         (load.pending >= limits.pending, Counter::BypassLimitPending),
         // However many the Internet opens, half of the places are for subscribers.
@@ -234,6 +238,7 @@ mod tests {
         of_subscriber: 0,
         pending_of_subscriber: 0,
         draining: false,
+        short: false,
         routed: true,
         plain: false,
     };
@@ -306,6 +311,14 @@ mod tests {
                 capable,
                 Load { relays: 10, ..IDLE },
                 Counter::BypassLimitRelays,
+            ),
+            (
+                capable,
+                Load {
+                    short: true,
+                    ..IDLE
+                },
+                Counter::BypassBuffers,
             ),
             (
                 capable,

@@ -229,6 +229,23 @@ impl<B: PacketBuf> Leg<B> {
         }
     }
 
+    /// Copies payload out of the port's pool, at most `copies` slices: what is queued but for the `spared` octets that leave
+    /// first, and if none are spared also what was received and not taken.
+    pub(crate) fn leave_pool(&mut self, spared: usize, copies: usize) -> Freed {
+        let mut freed = Freed::default();
+        match self {
+            Self::Plain(leg) => leave_pool(leg.tcb.queued_mut(), spared, copies, &mut freed),
+            Self::Multipath(leg) => leave_pool(leg.queued_mut(), spared, copies, &mut freed),
+        }
+        if spared == 0 {
+            match self {
+                Self::Plain(leg) => leave_pool(leg.tcb.received_mut(), 0, copies, &mut freed),
+                Self::Multipath(leg) => leave_pool(leg.received_mut(), 0, copies, &mut freed),
+            }
+        }
+        freed
+    }
+
     /// Resets the connection, unless it has ended.
     pub(crate) fn abort(&mut self, cx: &mut Cx<'_>) {
         match self {
@@ -375,5 +392,36 @@ mod tests {
             };
             assert_eq!(smss_of(mtu, &tuple), smss, "{dst} {mtu}");
         }
+    }
+}
+
+/// What was copied out of the port's pool.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Freed {
+    /// Slices looked at.
+    pub(crate) looked_at: usize,
+    /// Slices copied, each of which frees a buffer.
+    pub(crate) slices: usize,
+    /// Octets in these.
+    pub(crate) octets: usize,
+}
+
+fn leave_pool<'a, B: PacketBuf + 'a>(
+    slices: impl Iterator<Item = &'a mut Slice<B>>,
+    spared: usize,
+    copies: usize,
+    freed: &mut Freed,
+) {
+    let mut before = 0;
+    for slice in slices {
+        if freed.slices == copies {
+            return;
+        }
+        freed.looked_at += 1;
+        if before >= spared && slice.leave_pool() {
+            freed.slices += 1;
+            freed.octets += slice.len();
+        }
+        before += slice.len();
     }
 }

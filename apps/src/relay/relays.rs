@@ -117,6 +117,23 @@ impl<B: PacketBuf> Relays<B> {
         }
     }
 
+    /// The relay at `place`, if there is one and it is awake; and the place after it, the first after the last.
+    pub(crate) fn awake_at(&mut self, place: u32) -> (Option<&mut Relay<B>>, u32) {
+        let is_last = place as usize + 1 >= self.places.places();
+        let next = if is_last { 0 } else { place + 1 };
+        let handle = self.at(place);
+        let relay = match handle.and_then(|handle| self.places.get_mut(handle)) {
+            Some(Place::Awake(relay)) => Some(&mut **relay),
+            _ => None,
+        };
+        (relay, next)
+    }
+
+    /// Places of relays, taken or not.
+    pub(crate) const fn places(&self) -> usize {
+        self.places.places()
+    }
+
     /// Puts a relay to rest; whether that could be, and it is at rest now.
     pub(crate) fn rest(&mut self, handle: Handle) -> bool {
         let Some(place) = self.places.get_mut(handle) else {

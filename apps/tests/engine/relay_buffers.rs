@@ -22,6 +22,21 @@ fn limited(buffer: u32, buffer_total: u64) -> EngineConfig {
     }
 }
 
+/// Buffers of a pool that is soon too small.
+const POOL: u32 = 512;
+
+/// Lets the server send up to `len` octets on each of `pairs`, whose clients read nothing.
+fn stall(sim: &mut Sim<Host>, pairs: &[&Pair], len: usize) {
+    let data = pattern(len, 4);
+    let mut sent = vec![0; pairs.len()];
+    sim.run(Duration::from_secs(20), |sim| {
+        for (pair, sent) in pairs.iter().zip(&mut sent) {
+            *sent += sim.hosts[SERVER].send(pair.server, &data[*sent..]);
+        }
+        false
+    });
+}
+
 /// Lets the server send `data` to the client, who reads all; whether it came within a minute.
 fn downloads(sim: &mut Sim<Host>, pair: &Pair, data: &[u8]) -> bool {
     let (mut sent, mut got) = (0, Vec::new());
@@ -57,14 +72,15 @@ fn while_buffers_run_short_windows_are_small_and_flows_go_on() {
     sim.record = false;
     let heavy = stalled(&mut sim, 40_000, 8 << 20);
     let before = sim.occupancy().held;
+    let second = crate::common::connect(&mut sim, 40_001, S);
+    let third = crate::common::connect(&mut sim, 40_002, S);
     sim.report_buffers(CORE, 800);
-    let second = stalled(&mut sim, 40_001, 8 << 20);
+    stall(&mut sim, &[&second], 8 << 20);
     let held = sim.occupancy().held - before;
     assert!((1..=200_000).contains(&held), "held {held}");
     assert!(counter(&mut sim, "buffer_budget_hit") > 0);
     // The very last buffers: who holds little goes on even so.
     sim.report_buffers(CORE, 950);
-    let third = crate::common::connect(&mut sim, 40_002, S);
     assert!(downloads(&mut sim, &third, &pattern(1 << 20, 5)), "starved");
     // And when there are enough again all is as before.
     sim.report_buffers(CORE, 100);
@@ -76,6 +92,61 @@ fn while_buffers_run_short_windows_are_small_and_flows_go_on() {
         });
         assert!(more, "{} came", got.len());
     }
+}
+
+#[test]
+fn while_buffers_run_short_new_flows_are_passed_on_unbonded() {
+    let mut sim = plain_sim_with(limited(1 << 20, 1 << 30), 1);
+    crate::common::connect(&mut sim, 40_000, S);
+    sim.report_buffers(CORE, 800);
+    let second = crate::common::connect(&mut sim, 40_001, S);
+    assert_eq!(counter(&mut sim, "relays"), 1);
+    assert!(downloads(&mut sim, &second, &pattern(1 << 16, 5)));
+    sim.report_buffers(CORE, 100);
+    crate::common::connect(&mut sim, 40_002, S);
+    assert_eq!(counter(&mut sim, "relays"), 2);
+}
+
+#[test]
+fn what_waits_for_its_reader_leaves_the_pool_and_the_port_goes_on_receiving() {
+    let mut sim = plain_sim_with(limited(1 << 20, 1 << 30), 1);
+    sim.record = false;
+    sim.limit_buffers(CORE, POOL);
+    let pairs: Vec<_> = (0..9)
+        .map(|n| crate::common::connect(&mut sim, 40_000 + n, S))
+        .collect();
+    let (lively, stalls) = pairs.split_last().unwrap();
+    stall(&mut sim, &stalls.iter().collect::<Vec<_>>(), 8 << 20);
+    let (held, copied) = (sim.occupancy().held, counter(&mut sim, "buffer_copied"));
+    // Far more than the pool could hold, and it is nearly free.
+    assert!(held > 2 * u64::from(POOL) * 1460, "held {held}");
+    assert!(copied > held / 2, "{copied} octets copied of {held}");
+    let used = sim.buffers(CORE).used;
+    assert!(used < POOL * 3 / 4, "{used} buffers taken");
+    // So whoever reads gets on. What is copied meanwhile is the stalled ones', not his.
+    let before = sim.starved(CORE);
+    assert!(downloads(&mut sim, lively, &pattern(4 << 20, 5)), "starved");
+    assert_eq!(sim.starved(CORE), before);
+    let more = counter(&mut sim, "buffer_copied") - copied;
+    assert!(more <= u64::from(used) * 1460, "{more} octets copied");
+    // What was copied is what came.
+    for pair in stalls {
+        let mut got = Vec::new();
+        let all = sim.run(Duration::from_secs(60), |sim| {
+            sim.hosts[CLIENT].recv(pair.client, &mut got);
+            sim.hosts[SERVER].tcp(pair.server).send_queue() == 0
+        });
+        sim.run(Duration::from_secs(1), |sim| {
+            sim.hosts[CLIENT].recv(pair.client, &mut got);
+            false
+        });
+        assert!(
+            all && got == pattern(8 << 20, 4)[..got.len()],
+            "{} came",
+            got.len()
+        );
+    }
+    assert_eq!((sim.buffers(CORE).used, sim.occupancy().held), (0, 0));
 }
 
 #[test]

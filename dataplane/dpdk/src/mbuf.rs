@@ -1,4 +1,7 @@
 //! Packet buffers: [`Mbuf`], which everybody may read and clone, and the raw one that only this crate fills.
+//!
+//! An mbuf of no pool stands in ordinary memory, its octets behind its struct. It is read, cloned and dropped as any other, but
+//! no device ever sees it: what is sent of it is copied.
 
 use crate::mempool::HEADROOM;
 use core::ops::Range;
@@ -8,6 +11,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use dpdk_sys::rte_mbuf;
 use stack::PacketBuf;
 use stack::buf::RxChecksum;
+use std::alloc::{self, Layout};
 
 /// One reference to a received frame. Cloning takes one more, dropping gives it back; the last one frees the buffer.
 ///
@@ -59,6 +63,36 @@ impl Mbuf {
         }
     }
 
+    /// Whether it is of no pool.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        // SAFETY: raw points to a live mbuf, as self holds a reference to it; who makes it sets the field, and nobody after.
+        unsafe { (*self.raw.as_ptr()).pool.is_null() }
+    }
+
+    /// A buffer in ordinary memory with these octets; `None` if there is no memory, or if they are too many for an mbuf.
+    fn ordinary(octets: &[u8]) -> Option<Self> {
+        let len = u16::try_from(octets.len()).ok()?;
+        // SAFETY: the layout has a size that is not zero, as the struct has one.
+        let raw = NonNull::new(unsafe { alloc::alloc(layout(len)?) })?.cast::<rte_mbuf>();
+        // SAFETY: the memory is fresh, aligned, and has room for the struct and the octets behind it; an rte_mbuf of zeros is
+        // one without a pool and without segments after it.
+        unsafe {
+            let mbuf = raw.as_ptr();
+            let data = mbuf.add(1).cast::<u8>();
+            mbuf.write(core::mem::zeroed());
+            core::ptr::copy_nonoverlapping(octets.as_ptr(), data, octets.len());
+            (*mbuf).buf_addr = data.cast();
+            (*mbuf).buf_len = len;
+            (*mbuf).data_len = len;
+            (*mbuf).pkt_len = u32::from(len);
+            (*mbuf).nb_segs = 1;
+            // No device may have it, so nobody may take it for one that stands on memory of a pool.
+            (*mbuf).ol_flags = dpdk_sys::BRAID_MBUF_NOT_DIRECT;
+            AtomicU16::from_ptr(&raw mut (*mbuf).refcnt).store(1, Ordering::Relaxed);
+        }
+        Some(Self { raw })
+    }
+
     fn refcnt(&self) -> &AtomicU16 {
         // SAFETY: the field lives as long as our reference, is aligned, and everybody changes it atomically, or alone.
         unsafe { AtomicU16::from_ptr(&raw mut (*self.raw.as_ptr()).refcnt) }
@@ -87,9 +121,26 @@ impl Drop for Mbuf {
             // The others went meanwhile: the last reference is ours.
             refcnt.store(1, Ordering::Relaxed);
         }
+        if self.is_ordinary() {
+            // SAFETY: the last reference; `ordinary` made it with the same layout, of a length that was never changed.
+            unsafe {
+                if let Some(layout) = layout((*self.raw.as_ptr()).buf_len) {
+                    alloc::dealloc(self.raw.as_ptr().cast(), layout);
+                }
+            }
+            return;
+        }
         // SAFETY: the last reference is given back, and self is not used again.
         unsafe { dpdk_sys::braid_free(self.raw.as_ptr()) };
     }
+}
+
+/// The memory of an mbuf of no pool with `len` octets.
+fn layout(len: u16) -> Option<Layout> {
+    let (whole, _) = Layout::new::<rte_mbuf>()
+        .extend(Layout::array::<u8>(usize::from(len)).ok()?)
+        .ok()?;
+    Some(whole)
 }
 
 impl PacketBuf for Mbuf {
@@ -104,6 +155,13 @@ impl PacketBuf for Mbuf {
                 .add(usize::from((*mbuf).data_off));
             slice::from_raw_parts(data, usize::from((*mbuf).data_len))
         }
+    }
+
+    fn out_of_pool(&self, range: Range<usize>) -> Option<Self> {
+        if self.is_ordinary() || self.refcnt().load(Ordering::Relaxed) != 1 {
+            return None;
+        }
+        Self::ordinary(self.bytes().get(range)?)
     }
 }
 

@@ -1,7 +1,8 @@
 //! From [`Frame`]s to what a device takes.
 //!
 //! Three ways, in this order: the header is written before the payload where that lies, if nobody else refers to it; a
-//! chain of a header mbuf and references to the payload, if the device sends chains; else one mbuf that all is copied into.
+//! chain of a header mbuf and references to the payload, if the device sends chains and the payload is in packet memory; else
+//! one mbuf that all is copied into.
 
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::Stash;
@@ -84,7 +85,8 @@ impl Sender {
         };
         let mut first = self.frames.take()?;
         first.append([header.bytes()]).then_some(())?;
-        let chained = payload.len() < self.max_segments;
+        let mut buffers = payload.iter().map(Slice::buffer);
+        let chained = payload.len() < self.max_segments && !buffers.any(Mbuf::is_ordinary);
         if let Some(links) = self.links.as_mut().filter(|_| chained) {
             return chain(first, links, &payload);
         }

@@ -41,6 +41,40 @@ fn chains_come_back_whole_and_no_buffer_is_lost() {
 }
 
 #[test]
+fn payload_in_ordinary_memory_frees_its_buffer_and_is_sent_as_a_copy() {
+    if !alone("payload_in_ordinary_memory_frees_its_buffer_and_is_sent_as_a_copy") {
+        return;
+    }
+    let mut port = DpdkPort::open(eal(), &config("loop", "net_ring0")).unwrap();
+    for round in 0..200 {
+        port.transmit(&mut vec![frame(&header(round, 120), [])]);
+        let mut payload = receive(&mut port, 1).remove(0).frame.narrow(50..120);
+        let (also, used) = (payload.clone(), port.missing_buffers());
+        assert!(
+            !payload.leave_pool(),
+            "who else holds it keeps it where it is"
+        );
+        drop(also);
+        assert!(payload.leave_pool());
+        assert_eq!(
+            port.missing_buffers().0 + port.missing_buffers().1 + 1,
+            used.0 + used.1
+        );
+        assert!(!payload.leave_pool(), "it has left");
+        assert_eq!(payload.bytes(), &header(round, 120)[50..120]);
+        // As any other: cloned, cut, sent twice and dropped.
+        let sent = frame(&header(round, 60), [payload.clone(), payload.slice(3..9)]);
+        let expected = linear(&sent);
+        port.transmit(&mut vec![sent, frame(&header(round, 60), [payload])]);
+        let back = receive(&mut port, 2);
+        assert_eq!(back[0].frame.bytes(), expected);
+        assert_eq!(back[1].frame.bytes()[60..], header(round, 120)[50..120]);
+    }
+    assert_eq!(port.stats().copied_at_port, 200 * (70 + 6 + 70));
+    assert_eq!(port.missing_buffers(), (0, 0));
+}
+
+#[test]
 fn what_a_full_device_does_not_take_is_dropped_and_counted() {
     if !alone("what_a_full_device_does_not_take_is_dropped_and_counted") {
         return;

@@ -389,6 +389,16 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
+    /// The payload that makes up [`Self::queued`], the oldest first, for who moves it elsewhere: its octets stay the same.
+    pub fn queued_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
+        let fallen_back = matches!(self.mode, Mode::Fallback);
+        let first = self.subflows.first_mut().filter(|_| fallen_back);
+        let plain = first
+            .into_iter()
+            .flat_map(|subflow| subflow.tcb.queued_mut());
+        self.send.data_mut().chain(plain)
+    }
+
     /// Queues payload, by reference. Ignored after [`Self::finish`] and once the connection ended.
     pub fn send(&mut self, payload: Slice<B>) {
         if self.local_fin != LocalFin::Open || self.is_over() {
@@ -477,6 +487,13 @@ impl<B: PacketBuf> Connection<B> {
     pub fn pieces_held(&self) -> usize {
         let of = |subflow: &Subflow<B>| subflow.held.slices.len() + subflow.tcb.pieces_in();
         self.recv.pieces() + self.subflows.iter().map(of).sum::<usize>()
+    }
+
+    /// The payload that was received and not taken, at either level, for who moves it elsewhere: its octets stay the same.
+    pub fn received_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
+        let subflows = self.subflows.iter_mut();
+        let below = subflows.flat_map(|subflow| subflow.tcb.received_mut());
+        self.recv.data_mut().chain(below)
     }
 
     fn index(&self, id: SubflowId) -> Option<usize> {

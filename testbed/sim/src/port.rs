@@ -11,6 +11,7 @@ use stack::time::Duration;
 use stack::{Frame, Instant, PacketBuf, Rng, Slice, rss};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Frames that wait to be fetched before the device drops.
@@ -22,18 +23,29 @@ pub struct SimBuf(Rc<Held>);
 
 struct Held {
     frame: MemBuf,
-    used: Rc<Cell<u32>>,
+    /// The pool's count of buffers that are used; none in ordinary memory.
+    used: Option<Rc<Cell<u32>>>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.used.set(self.used.get() - 1);
+        if let Some(used) = &self.used {
+            used.set(used.get() - 1);
+        }
     }
 }
 
 impl PacketBuf for SimBuf {
     fn bytes(&self) -> &[u8] {
         self.0.frame.bytes()
+    }
+
+    fn out_of_pool(&self, range: Range<usize>) -> Option<Self> {
+        if self.0.used.is_none() || Rc::strong_count(&self.0) != 1 {
+            return None;
+        }
+        let frame = self.bytes().get(range)?.to_vec().into();
+        Some(Self(Rc::new(Held { frame, used: None })))
     }
 }
 
@@ -229,7 +241,7 @@ impl Port for SimPort {
             ring.used.set(ring.used.get() + 1);
             let held = Held {
                 frame: frame.into(),
-                used: Rc::clone(&ring.used),
+                used: Some(Rc::clone(&ring.used)),
             };
             into.push(Received {
                 frame: Slice::new(SimBuf(Rc::new(held))),

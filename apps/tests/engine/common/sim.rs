@@ -290,6 +290,21 @@ impl<H: Node> Sim<H> {
         self.ports[port].report_buffers(BufferUse { used, size: 1_000 });
     }
 
+    /// Gives the port a pool of so many packet buffers, from its next frame on.
+    pub fn limit_buffers(&self, port: usize, size: u32) {
+        self.ports[port].limit_buffers(size);
+    }
+
+    /// The packet buffers of the port.
+    pub fn buffers(&self, port: usize) -> BufferUse {
+        self.worker.ports()[port].buffers()
+    }
+
+    /// Frames that the port lost as there was no buffer to receive into.
+    pub fn starved(&self, port: usize) -> u64 {
+        self.worker.ports()[port].stats().rx_nobuf
+    }
+
     /// Runs for `duration`.
     pub fn idle(&mut self, duration: Duration) {
         self.run(duration, |_| false);

@@ -113,6 +113,12 @@ impl<B: PacketBuf> RecvQueue<B> {
         self.ready.len() + beyond
     }
 
+    /// What has arrived and was not taken.
+    pub(in crate::tcp) fn payload_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
+        let beyond = self.beyond.iter_mut().flat_map(|beyond| &mut beyond.held);
+        self.ready.iter_mut().chain(beyond.map(|(_, slice)| slice))
+    }
+
     /// The octet after the last one received.
     pub(in crate::tcp) fn highest(&self) -> SeqNum {
         let last = self.beyond.as_ref().and_then(|b| b.runs.back());

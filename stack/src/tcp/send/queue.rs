@@ -180,6 +180,12 @@ impl<B: PacketBuf> SendQueue<B> {
         self.entries.len()
     }
 
+    /// The payload in the queue, the oldest first.
+    pub(in crate::tcp) fn payload_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
+        let entries = self.entries.iter_mut();
+        entries.filter_map(|entry| entry.payload.as_mut())
+    }
+
     pub(in crate::tcp) const fn fin_queued(&self) -> bool {
         self.fin
     }
