@@ -258,13 +258,23 @@ impl Clients {
 
     fn measure(&mut self, now: Instant, stats: &mut Stats) {
         stats.begin(now);
+        if self.is_paced() {
+            // What was due while all came to be is not what is measured.
+            self.pace = Pace::new(now, self.pace.rate);
+        }
         self.phase = Phase::Measuring;
         self.until = now + self.plan.duration;
     }
 
     fn end(&mut self, now: Instant) {
         self.phase = Phase::Ending;
-        self.until = now + GRACE;
+        // What was begun by the clock ends, or is given up, in its own time: so nothing is left behind in the box under test.
+        let most = if self.is_paced() {
+            self.plan.timeout.max(GRACE)
+        } else {
+            GRACE
+        };
+        self.until = now + most;
     }
 
     /// No more requests; what was measured so far is the result.
