@@ -174,7 +174,7 @@ impl<B: PacketBuf> Engine<B> {
     pub(super) fn held_max(&self, subscriber: Option<Handle>) -> usize {
         let limits = &self.config.limits;
         let last = self.buffers_used > LAST_PERMILLE
-            || self.subscribers.get(subscriber).held >= limits.per_subscriber.buffer;
+            || self.subscribers.held(subscriber) >= limits.per_subscriber.buffer;
         let most = if last { 0 } else { limits.buffer };
         most.max(ROOM_MIN) as usize
     }

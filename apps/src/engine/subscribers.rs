@@ -86,6 +86,12 @@ impl Subscribers {
         usage.copied().unwrap_or_default()
     }
 
+    /// Octets that the relays of the subscriber behind `handle` hold.
+    pub(super) fn held(&self, handle: Option<Handle>) -> u64 {
+        let usage = handle.and_then(|handle| self.usage.get(handle));
+        usage.map_or(0, |usage| usage.held)
+    }
+
     /// Pending flows from the network of `source`.
     pub(super) fn of_source(&self, source: IpAddr) -> usize {
         let count = self.by_source.get(&source_key(source));

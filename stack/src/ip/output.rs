@@ -7,7 +7,7 @@ use super::link::{LINK_MAX, Tags, link_len};
 use super::neighbor::{Held, Resolution, Solicit};
 use super::packet::{IpOut, Packet};
 use super::route::Target;
-use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice, chain_len};
+use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::time::Instant;
@@ -149,10 +149,25 @@ impl<B: PacketBuf> Net<B> {
         segment: OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
-        let learned = self.learned_hop(tuple);
-        let Some(hop) = learned.or_else(|| self.hop(cx, tuple.src, tuple.dst, out)) else {
-            cx.counters.count(Counter::DropNoRoute);
-            return;
+        // The identification is of use to IPv4 alone, and to skip one does no harm.
+        self.next_id = self.next_id.wrapping_add(1);
+        let id = self.next_id;
+        let known = match self.bridge {
+            None => self.known_way(cx.now, tuple.src, tuple.dst),
+            Some(_) => None,
+        };
+        let found;
+        let way = match known {
+            Some(way) => way,
+            None => {
+                let learned = self.learned_hop(tuple);
+                let Some(hop) = learned.or_else(|| self.hop(cx, tuple.src, tuple.dst, out)) else {
+                    cx.counters.count(Counter::DropNoRoute);
+                    return;
+                };
+                found = Way::new(hop, tuple.dst);
+                &found
+            },
         };
         let unread = segment.payload.iter().filter(|s| s.known_sum().is_none());
         let unread: usize = unread.map(Slice::len).sum();
@@ -162,7 +177,7 @@ impl<B: PacketBuf> Net<B> {
         }
         // The frame is built where it will lie.
         out.push(Frame {
-            port: hop.port,
+            port: way.hop.port,
             header: Header::default(),
             payload: Chain::new(),
         });
@@ -170,13 +185,12 @@ impl<B: PacketBuf> Net<B> {
             return;
         };
         let header = &mut frame.header;
-        push_link(header, &hop, tuple.dst);
+        way.push_link(header);
         let l3 = header.len();
         header.reserve(ip_len(tuple.dst));
         let l4 = header.len();
-        tcp::emit(&segment, tuple, header);
-        let l4_len = header.len() - l4 + chain_len(&segment.payload);
-        if l4 - l3 + l4_len > usize::from(hop.mtu) {
+        let l4_len = tcp::emit(&segment, tuple, header);
+        if l4 - l3 + l4_len > way.mtu() {
             out.pop();
             cx.counters.count(Counter::DropTooBig);
             return;
@@ -186,12 +200,13 @@ impl<B: PacketBuf> Net<B> {
             ..ip
         };
         let bytes = &mut header.bytes_mut()[l3..l4];
-        self.write_ip(bytes, (tuple.src, tuple.dst), TCP, l4_len, ip);
+        write_ip(bytes, (tuple.src, tuple.dst), TCP, l4_len, ip, id);
         frame.payload = segment.payload;
-        if hop.dst_mac.is_none()
-            && let Some(frame) = out.pop()
-        {
-            self.hold(cx, &hop, frame, None);
+        if way.hop.dst_mac.is_none() {
+            let hop = way.hop;
+            if let Some(frame) = out.pop() {
+                self.hold(cx, &hop, frame, None);
+            }
         }
     }
 
@@ -328,31 +343,31 @@ impl<B: PacketBuf> Net<B> {
     ) {
         push_link(header, hop, dst);
         let bytes = header.reserve(ip_len(dst));
-        self.write_ip(bytes, (src, dst), protocol, l4_len, ip);
+        self.next_id = self.next_id.wrapping_add(1);
+        write_ip(bytes, (src, dst), protocol, l4_len, ip, self.next_id);
     }
+}
 
-    /// Writes the IP header of a packet of our own into `bytes`, which are zero and [`ip_len`] many.
-    fn write_ip(
-        &mut self,
-        bytes: &mut [u8],
-        (src, dst): (IpAddr, IpAddr),
-        protocol: u8,
-        l4_len: usize,
-        ip: IpOut,
-    ) {
-        match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                self.next_id = self.next_id.wrapping_add(1);
-                if let Some(bytes) = bytes.first_chunk_mut() {
-                    write_ipv4(bytes, (src, dst), protocol, l4_len, ip, self.next_id);
-                }
-            },
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                write_ipv6(bytes, (src, dst), protocol, l4_len, ip);
-            },
-            // A tuple is of one family: this packet would be no use to anybody.
-            _ => {},
-        }
+/// Writes the IP header of a packet of our own into `bytes`, which are zero and [`ip_len`] many. `id` is that of IPv4.
+fn write_ip(
+    bytes: &mut [u8],
+    (src, dst): (IpAddr, IpAddr),
+    protocol: u8,
+    l4_len: usize,
+    ip: IpOut,
+    id: u16,
+) {
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            if let Some(bytes) = bytes.first_chunk_mut() {
+                write_ipv4(bytes, (src, dst), protocol, l4_len, ip, id);
+            }
+        },
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            write_ipv6(bytes, (src, dst), protocol, l4_len, ip);
+        },
+        // A tuple is of one family: this packet would be no use to anybody.
+        _ => {},
     }
 }
 

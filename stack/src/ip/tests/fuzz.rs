@@ -1,6 +1,7 @@
 //! Whatever comes in: no panic, a name for every drop, and nothing out that is not IP.
 
 use super::*;
+use crate::flow::{Side, Tuple};
 use proptest::prelude::*;
 
 fn addr(v6: bool) -> impl Strategy<Value = &'static str> {
@@ -149,6 +150,60 @@ proptest! {
             let checksum = if good { RxChecksum::Good } else { RxChecksum::Unknown };
             check(&mut bed, ACCESS, frame, checksum)?;
         }
+    }
+
+    #[test]
+    fn the_short_way_leads_where_the_long_one_does(
+        frames in prop::collection::vec((frame(), 0..3usize, prop::collection::vec(any::<u8>(), 0..3)), 1..10),
+    ) {
+        let (mut short, mut long) = (Bed::acquainted(), Bed::acquainted());
+        // What was read before stands in it still.
+        let mut head = Head::default();
+        for (frame, good, padding) in frames {
+            let checksum = [RxChecksum::Good, RxChecksum::Unknown, RxChecksum::Bad][good];
+            let frame = [frame, padding].concat();
+            let slice = Slice::new(Buf(frame.clone().into()));
+            let side = |_: &Tuple| Side::Core;
+            let read = short.net.head(ACCESS, (&slice, checksum), side, &mut head).is_some();
+            if !read {
+                short.input_as(ACCESS, frame.clone(), checksum);
+            }
+            let taken = long.input_as(ACCESS, frame, checksum);
+            let plain = |packet: &Packet<Buf>| packet.l4 - packet.l3 == if packet.src.is_ipv4() { 20 } else { 40 };
+            match taken {
+                Ingress::Tcp(arrival) => {
+                    prop_assert_eq!(read, plain(&arrival.packet));
+                    if read {
+                        let segment = short.with(|_, cx, _| Net::segment(cx, &head, slice.clone(), checksum)).unwrap();
+                        prop_assert_eq!(head.key.tuple, arrival.segment.tuple);
+                        prop_assert_eq!(head.frame_len(), arrival.packet.frame.len());
+                        prop_assert_eq!(head.local, arrival.local);
+                        prop_assert_eq!(head.has_option(&slice, 30), !arrival.segment.options.mptcp.is_empty());
+                        prop_assert_eq!(segment.payload.bytes(), arrival.segment.payload.bytes());
+                        prop_assert_eq!(format!("{segment:?}"), format!("{:?}", arrival.segment));
+                        let again = short.with(|_, cx, _| Net::arrival(cx, &head, slice.clone(), checksum));
+                        prop_assert_eq!(format!("{again:?}"), format!("{:?}", Ingress::Tcp(arrival.clone())));
+                        short.with(|net, cx, out| net.forward_head(cx, &head, slice, out));
+                        long.with(|net, cx, out| net.forward(cx, arrival.packet, out));
+                    }
+                },
+                Ingress::Opaque(opaque) if read => {
+                    let again = short.with(|_, cx, _| Net::arrival(cx, &head, slice.clone(), checksum));
+                    prop_assert_eq!(format!("{again:?}"), format!("{:?}", Ingress::Opaque(opaque.clone())));
+                    short.with(|net, cx, out| net.forward_head(cx, &head, slice, out));
+                    long.with(|net, cx, out| net.forward(cx, opaque.packet, out));
+                },
+                // Sent to ourselves, and damaged.
+                Ingress::Done if read => {
+                    let again = short.with(|_, cx, _| Net::arrival(cx, &head, slice, checksum));
+                    prop_assert!(head.local && matches!(again, Ingress::Done));
+                },
+                _ => prop_assert!(!read),
+            }
+            prop_assert_eq!(short.sent(), long.sent());
+        }
+        let forwarded = |bed: &Bed| bed.count(Counter::Forwarded);
+        prop_assert_eq!(forwarded(&short), forwarded(&long));
     }
 
     #[test]

@@ -19,27 +19,40 @@ pub fn options_len(options: &Options) -> usize {
     }
 }
 
-/// Appends the TCP header of `segment` with options and checksum. Does not read the payload where its sum is known.
+/// Appends the TCP header of `segment` with options and checksum; octets of the whole segment. Does not read the payload where
+/// its sum is known.
 ///
 /// Options are padded with NOPs to multiples of four as everybody does; where they do not fit so, they stand
 /// unpadded (timestamps 10 + ADD_ADDR with an IPv6 address and port 30 = 40). Those that do not fit even so are left
 /// out: callers ask [`options_len`] before.
-pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut Header) {
+pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut Header) -> usize {
     let room = &mut header.spare()[HEADER_MIN..HEADER_MIN + OPTIONS_MAX];
-    let len = HEADER_MIN + lay_out(&segment.options, room);
-    let payload_len = chain_len(&segment.payload);
+    let options_len = lay_out(&segment.options, room);
+    let len = HEADER_MIN + options_len;
+    let total = len + chain_len(&segment.payload);
     let bytes = header.reserve(len);
-    bytes[0..2].copy_from_slice(&tuple.src_port.to_be_bytes());
-    bytes[2..4].copy_from_slice(&tuple.dst_port.to_be_bytes());
-    bytes[4..8].copy_from_slice(&segment.seq.0.to_be_bytes());
-    bytes[8..12].copy_from_slice(&segment.ack.0.to_be_bytes());
-    bytes[12] = u8::try_from(len / 4).unwrap_or(0) << 4;
-    bytes[13] = segment.flags.0;
-    bytes[14..16].copy_from_slice(&segment.wnd.to_be_bytes());
-    let head =
-        pseudo_header(tuple.src, tuple.dst, TCP, len + payload_len).then(Sum::of_header(bytes));
+    let Some((fixed, options)) = bytes.split_first_chunk_mut::<HEADER_MIN>() else {
+        return total;
+    };
+    // What is written is summed up as it goes: the fixed header is five words and the urgent pointer, which is zero.
+    let of = |high: u16, low: u16| u32::from(high) << 16 | u32::from(low);
+    let flags = u16::try_from(len / 4).unwrap_or(0) << 12 | u16::from(segment.flags.0);
+    let words = [
+        of(tuple.src_port, tuple.dst_port),
+        segment.seq.0,
+        segment.ack.0,
+        of(flags, segment.wnd),
+    ];
+    for (place, word) in fixed.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+    }
+    let own = Sum::of_words(words.iter().map(|word| u64::from(*word)).sum());
+    let head = pseudo_header(tuple.src, tuple.dst, TCP, total)
+        .then(own)
+        .then(Sum::of_header(options));
     let sum = segment.payload.iter().map(Slice::sum).fold(head, Sum::then);
-    bytes[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+    [fixed[16], fixed[17]] = sum.checksum().to_be_bytes();
+    total
 }
 
 /// Writes the option octets as they go onto the wire to the front of `room`: how many, a multiple of four.
