@@ -1,6 +1,7 @@
 //! A bounded arena: values behind handles that stop working when the value is removed.
 
 use crate::chunks::Chunks;
+use crate::prefetch::prefetch;
 
 /// Names a value in a [`Slab`]; stale once that value was removed, whatever took its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +84,13 @@ impl<T> Slab<T> {
             generation: entry.generation,
         };
         entry.value.as_ref().map(|value| (handle, value))
+    }
+
+    /// Has the processor fetch what [`Self::at`] will look at.
+    pub fn prefetch(&self, index: u32) {
+        if let Some(entry) = self.entries.get(index as usize) {
+            prefetch(entry);
+        }
     }
 
     /// The value that `handle` names, if it is still there.

@@ -2,12 +2,18 @@
 //! Nearly all hold TCP segments, and go the short way from there: to the leg whose flow they are of, or routed on. All
 //! others `walk`.
 
+use super::flows::relay_of;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
-use dataplane::Received;
+use arrayvec::ArrayVec;
+use dataplane::{BURST, Received};
+use mptcp::connection::Connection;
 use stack::ip::{Head, Ingress, Net};
 use stack::wire::tcp::{Flags, KIND_MPTCP};
-use stack::{Counter, FlowHash, Frame, Instant, PacketBuf, PortId, Slice, Step};
+use stack::{Counter, FlowHash, Frame, Instant, PacketBuf, PortId, Slice, Step, prefetch};
+
+/// From so many relays on the caches do not hold those that the next burst needs.
+const RELAYS_MANY: usize = 2_048;
 
 /// Of a frame, what was read before any of its burst was taken.
 #[derive(Clone, Copy, Default)]
@@ -35,6 +41,9 @@ impl<B: PacketBuf> Engine<B> {
         for (received, seen) in burst.iter().zip(&mut all) {
             self.see(port, received, seen);
         }
+        if self.relays.len() >= RELAYS_MANY {
+            self.fetch_ahead(&all);
+        }
         for (received, seen) in burst.drain(..).zip(&all) {
             if seen.short {
                 self.take(now, seen, received, out);
@@ -55,6 +64,27 @@ impl<B: PacketBuf> Engine<B> {
             seen.hash = self.flows.hash(&seen.head.key);
             self.flows.prefetch(seen.hash);
         }
+    }
+
+    /// Has the processor fetch the relays of what was seen: of many each lies in memory that no cache holds, and to wait for
+    /// it costs more than the packet's own work. In rounds, so that those of all frames are on their way together.
+    fn fetch_ahead(&self, all: &[Seen]) {
+        let mut places: ArrayVec<u32, BURST> = ArrayVec::new();
+        for seen in all.iter().filter(|seen| seen.short) {
+            let place = self.flows.get(seen.hash).find_map(relay_of);
+            // Segments of a flow often come in a row.
+            if let Some(place) = place.filter(|place| places.last() != Some(place))
+                && places.try_push(place).is_ok()
+            {
+                self.relays.prefetch_place(place);
+            }
+        }
+        for &place in &places {
+            self.relays.prefetch(place);
+        }
+        let connections = || places.iter().filter_map(|&at| self.relays.multipath_at(at));
+        connections().for_each(prefetch);
+        connections().for_each(Connection::prefetch_subflows);
     }
 
     #[inline]
@@ -91,9 +121,9 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Whether a segment without a flow is any router's business: see [`Engine::on_miss`] for what is not.
     fn is_routed(&self, head: &Head, frame: &Slice<B>) -> bool {
-        !head.local
-            && !head.flags.has(Flags::SYN)
-            && self.gate.is_none()
-            && !(self.may_be_split(head.port, &head.key) && head.has_option(frame, KIND_MPTCP))
+        let judged_elsewhere = head.local || self.gate.is_some();
+        let from_other_box =
+            || self.may_be_split(head.port, &head.key) && head.has_option(frame, KIND_MPTCP);
+        !judged_elsewhere && !head.flags.has(Flags::SYN) && !from_other_box()
     }
 }

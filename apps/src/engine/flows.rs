@@ -60,6 +60,14 @@ const fn is_of_relay(number: u32, place: u32) -> bool {
     matches!(number >> 28, CLIENT | SERVER | GONE) && number & (PLACES_MAX as u32 - 1) == place
 }
 
+/// The place of the relay that `number` names, if it is of a leg.
+pub(super) const fn relay_of(number: u32) -> Option<u32> {
+    match number >> 28 {
+        CLIENT | SERVER => Some(number & (PLACES_MAX as u32 - 1)),
+        _ => None,
+    }
+}
+
 impl<B: PacketBuf> Engine<B> {
     /// What is known of the flow of `key`.
     pub(super) fn flow(&self, key: &FlowKey) -> Option<FlowRef> {

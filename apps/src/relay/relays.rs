@@ -3,9 +3,9 @@
 use super::rest::Resting;
 use super::{Relay, Which};
 use core::ops::Deref;
-use mptcp::connection::Limits;
+use mptcp::connection::{Connection, Limits};
 use stack::slab::{Handle, Slab};
-use stack::{FlowKey, PacketBuf};
+use stack::{FlowKey, PacketBuf, prefetch};
 
 /// A relay in its place.
 enum Place<B> {
@@ -76,6 +76,28 @@ impl<B: PacketBuf> Relays<B> {
     /// The handle of whatever is at `index` now.
     pub(crate) fn at(&self, index: u32) -> Option<Handle> {
         self.places.at(index).map(|(handle, _)| handle)
+    }
+
+    /// Has the processor fetch the place at `index`.
+    pub(crate) fn prefetch_place(&self, index: u32) {
+        self.places.prefetch(index);
+    }
+
+    /// Has it fetch the relay there, once the place is.
+    pub(crate) fn prefetch(&self, index: u32) {
+        match self.places.at(index) {
+            Some((_, Place::Awake(relay))) => prefetch(&**relay),
+            Some((_, Place::Resting(resting))) => prefetch(&**resting),
+            None => {},
+        }
+    }
+
+    /// The Multipath TCP connection of the relay there, if that is awake.
+    pub(crate) fn multipath_at(&self, index: u32) -> Option<&Connection<B>> {
+        match self.places.at(index)?.1 {
+            Place::Awake(relay) => relay.multipath(),
+            Place::Resting(_) => None,
+        }
     }
 
     /// The handle of the relay at `index`, if segments of `key` are those of this leg and subflow of it.

@@ -35,7 +35,7 @@ use core::net::IpAddr;
 use stack::tcp::Tcb;
 use stack::time::Duration;
 use stack::wire::tcp::OutSegment;
-use stack::{Instant, PacketBuf, Slice, Tuple};
+use stack::{Instant, PacketBuf, Slice, Tuple, prefetch};
 use std::collections::VecDeque;
 
 /// Most subflows of one connection at a time.
@@ -330,6 +330,11 @@ impl<B: PacketBuf> Connection<B> {
             tuple,
         });
         connection
+    }
+
+    /// Has the processor fetch the subflows, once the connection itself is there.
+    pub fn prefetch_subflows(&self) {
+        self.subflows.iter().for_each(prefetch);
     }
 
     /// The next data in order.
