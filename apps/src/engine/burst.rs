@@ -25,6 +25,13 @@ pub(super) struct Seen {
     hash: FlowHash,
 }
 
+impl Seen {
+    /// Whether `other` is of the same flow.
+    fn is_like(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.head.key == other.head.key
+    }
+}
+
 impl<B: PacketBuf> Engine<B> {
     /// Takes the frames of a burst, in their order.
     pub(super) fn take_burst(
@@ -44,12 +51,21 @@ impl<B: PacketBuf> Engine<B> {
         if self.relays.len() >= RELAYS_MANY {
             self.fetch_ahead(&all);
         }
+        let (mut last, mut flow) = (None::<&Seen>, None);
         for (received, seen) in burst.drain(..).zip(&all) {
-            if seen.short {
-                self.take(now, seen, received, out);
-            } else {
+            if !seen.short {
+                last = None;
                 self.walk(now, port, received, out);
+                continue;
             }
+            self.tools.ledger.enter(Step::Lookup);
+            let again = last.is_some_and(|last| last.is_like(seen)) && !self.flows_changed;
+            if !again {
+                self.flows_changed = false;
+                flow = self.flow_by(seen.hash, &seen.head.key);
+                last = Some(seen);
+            }
+            self.take(now, seen, flow, received, out);
         }
         self.seen = all;
     }
@@ -91,12 +107,11 @@ impl<B: PacketBuf> Engine<B> {
     fn take(
         &mut self,
         now: Instant,
-        Seen { head, hash, .. }: &Seen,
+        Seen { head, .. }: &Seen,
+        flow: Option<FlowRef>,
         Received { frame, checksum }: Received<B>,
         out: &mut Vec<Frame<B>>,
     ) {
-        self.tools.ledger.enter(Step::Lookup);
-        let flow = self.flow_by(*hash, &head.key);
         if let Some(FlowRef::Leg(handle, which)) = flow {
             let cx = &mut self.tools.cx(now);
             match &Net::segment(cx, head, frame, checksum) {

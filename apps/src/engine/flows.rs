@@ -83,6 +83,7 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Enters a flow, in place of what was known under its key. `Err` if there is no room.
     pub(super) fn enter_flow(&mut self, key: &FlowKey, flow: FlowRef) -> Result<(), Full> {
+        self.flows_changed = true;
         let hash = self.flows.hash(key);
         let before = self.flow_by(hash, key).map(FlowRef::number);
         self.flows
@@ -93,6 +94,7 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Forgets a flow; no other that has taken its key over.
     pub(super) fn leave_flow(&mut self, key: &FlowKey, flow: FlowRef) {
+        self.flows_changed = true;
         let hash = self.flows.hash(key);
         let gone = self.flows.remove(hash, |number| number == flow.number());
         if gone.is_some() {
@@ -102,6 +104,7 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Forgets the flow of `key` if it is one of this relay's.
     pub(super) fn leave_relay_flow(&mut self, key: &FlowKey, relay: Handle) {
+        self.flows_changed = true;
         let hash = self.flows.hash(key);
         let gone = self
             .flows

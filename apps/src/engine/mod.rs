@@ -1,7 +1,7 @@
 //! The App: it owns a core's flows, relays, timers and counters, and walks each packet through them.
 //!
-//! A received frame goes `walk` -> IP -> flow table -> `setup` while its handshake lasts, `split` at its end, or the
-//! relay's leg afterwards; the relay is woken, and at the end of the burst `drive` runs it once: data moves, segments leave.
+//! A received frame goes `burst` (or `walk`, if it is no plain TCP segment) -> IP -> flow table -> `setup` while its
+//! handshake lasts, `split` at its end, or the relay's leg afterwards; the relay is woken, and at the end of the burst `drive` runs it once: data moves, segments leave.
 //! A segment without a flow goes to `policy`, and further subflows to `joins`. `report` answers the operator.
 
 mod addresses;
@@ -131,6 +131,8 @@ pub struct Engine<B> {
     tools: Tools,
     isn: IsnGenerator,
     flows: FlowIndex,
+    /// Whether a flow came or went since one was last looked up for a burst.
+    flows_changed: bool,
     pendings: Slab<Pending>,
     subscribers: Subscribers,
     /// Who answered an offer of Multipath TCP without.
@@ -193,6 +195,7 @@ impl<B: PacketBuf> Engine<B> {
             own: OwnAddresses::new(&config),
             caps: Caps::new(&config),
             flows: FlowIndex::new(keys, rng.u64()),
+            flows_changed: false,
             pendings: slab(limits.pending),
             relays: Relays::with_capacity(
                 limits.relays.min(PLACES_MAX),
