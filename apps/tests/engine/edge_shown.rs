@@ -160,8 +160,9 @@ fn a_path_on_which_nothing_is_answered_is_down_and_an_unused_one_idle() {
     transfer(&mut sim, sockets, 0, 500_000);
     sim.idle(Duration::from_secs(1));
     sim.links[ACCESS2].shape.down = true;
-    // Long enough for a loss probe and two timeouts.
+    // The dead path's share goes by the other at the first timeout; the second one comes a little later.
     transfer(&mut sim, sockets, 0, 3_000_000);
+    sim.idle(Duration::from_millis(500));
     let at_edge = paths(ask_edge(&mut sim, Command::ShowPaths));
     assert_eq!(at_edge[0].state, "up");
     assert_ne!(at_edge[1].state, "up");
