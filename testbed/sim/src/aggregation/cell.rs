@@ -135,6 +135,12 @@ impl Line {
         self.rate(way) / 8 * self.rtt / 1000 * self.queue / 10
     }
 
+    /// Milliseconds there and back while its queue is full.
+    #[must_use]
+    pub const fn longest_rtt(&self) -> u64 {
+        self.rtt + self.rtt * self.queue / 10
+    }
+
     /// Bits of payload per second that full segments of TCP carry at its rate.
     #[must_use]
     pub const fn raw(&self, way: Way) -> u64 {
@@ -186,9 +192,6 @@ pub enum Goal {
     Best,
     /// The first line, by which all of it fits: the second costs more, and must not be used.
     Primary,
-    /// Both lines together, but all that is asked is that the slow one does not hold up the quick one: a box does not hold
-    /// all that the quick one carries while a piece is on its way by the slow one.
-    Unhindered,
 }
 
 /// One cell of the table.
@@ -274,11 +277,8 @@ impl Cell {
     /// What it is to reach.
     #[must_use]
     pub fn goal(&self) -> Goal {
-        let [primary, secondary] = self.lines;
         if self.scheduler == SchedulerKind::Redundant {
             Goal::Best
-        } else if primary.rtt * 50 <= secondary.rtt {
-            Goal::Unhindered
         } else if self.host < HOST {
             Goal::Primary
         } else {

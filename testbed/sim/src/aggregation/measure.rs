@@ -282,7 +282,7 @@ fn measured(cell: &Cell, way: Way, both: &Run, alone: [&Run; 2]) -> Measured {
     let each = alone.map(|run| run.steady(window));
     let raws = cell.lines.map(|line| line.raw(way) as f64 / 1e6);
     let of = |of: [f64; 2]| match cell.goal() {
-        Goal::Sum | Goal::Unhindered => of[0] + of[1],
+        Goal::Sum => of[0] + of[1],
         Goal::Best => of[0].max(of[1]),
         Goal::Primary => of[0],
     };
@@ -315,6 +315,15 @@ fn steps(cell: &Cell, both: &Run, alone: [&Run; 2]) -> Option<[[f64; 2]; 2]> {
             alone[at].follows(step, level[at], end),
         ]
     }))
+}
+
+/// What a box may hold for a connection over `lines`: twice what all of them carry in the longest round trip, with a full
+/// queue (RFC 6182 5.3), and no less than where nothing is configured.
+fn buffer(lines: &[Line], way: Way) -> u32 {
+    let rates: u64 = lines.iter().map(|line| line.rate(way) / 8).sum();
+    let longest = lines.iter().map(Line::longest_rtt).max().unwrap_or(0);
+    let octets = u32::try_from(2 * rates * longest / 1000).unwrap_or(u32::MAX);
+    octets.max(apps::engine::Limits::default().buffer)
 }
 
 /// One flow of endless data between hosts that are no limit.
@@ -351,7 +360,7 @@ fn plan(chain: Chain, lines: &[Line], (host, way): (u64, Way), scheduler: Schedu
             tcp_congestion: Algorithm::Cubic,
             tcp_pacing: false,
             announced: false,
-            buffer: apps::engine::Limits::default().buffer,
+            buffer: buffer(lines, way),
             pool: 1 << 16,
             workers: [1; 2],
             spreads: [true; 2],

@@ -122,11 +122,9 @@ pub fn judge(measured: &Measured) -> Vec<&'static str> {
             missed.push(name);
         }
     };
-    if measured.cell.goal() != Goal::Unhindered {
-        demand(least(measured.ideal, IDEAL), "ideal");
-        let raw = measured.raw.is_none_or(|raw| least(raw, IDEAL));
-        demand(raw, "raw");
-    }
+    demand(least(measured.ideal, IDEAL), "ideal");
+    let raw = measured.raw.is_none_or(|raw| least(raw, IDEAL));
+    demand(raw, "raw");
     demand(least(measured.primary, PRIMARY), "primary");
     let idle = measured.cell.goal() != Goal::Primary || measured.by_secondary <= UNNEEDED;
     demand(idle, "by 2nd");
