@@ -84,10 +84,7 @@ impl<B: PacketBuf> Tcb<B> {
             snd,
             rcv,
         } = self;
-        let rests = *state == State::Established
-            && !timed_out
-            && timers.next().is_none()
-            && *last_ack_sent == rcv.nxt();
+        let rests = *state == State::Established && !timed_out && timers.next().is_none();
         if !rests {
             return None;
         }
@@ -105,9 +102,12 @@ impl<B: PacketBuf> Tcb<B> {
             None => None,
             Some(keepalive) => Some(keepalive.rest()?),
         };
+        let (snd, rcv_resting) = (snd.rest()?, rcv.rest()?);
+        // What came and is not acknowledged has its ACK due, or waiting.
+        debug_assert_eq!(*last_ack_sent, rcv.nxt());
         Some(Resting {
-            snd: snd.rest()?,
-            rcv: rcv.rest()?,
+            snd,
+            rcv: rcv_resting,
             keepalive,
             ts: *ts,
             ts_recent_age: *ts_recent_age,
