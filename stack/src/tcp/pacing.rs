@@ -32,13 +32,13 @@ impl<B: PacketBuf> Tcb<B> {
         held.map(|pacing| pacing.at)
     }
 
-    /// Whether data must wait. What a timer sends, for an answer, does not.
+    /// Whether data must wait. What a timer sends, for an answer, does not; a window is only probed once this is over.
     pub(super) fn is_paced_out(&mut self, now: Instant) -> bool {
         let snd = &self.snd;
         let Some(pacing) = self.rare.as_mut().and_then(|rare| rare.pacing.as_mut()) else {
             return false;
         };
-        let urgent = snd.recovery.oldest_due || snd.tlp.due || snd.probe_due;
+        let urgent = snd.recovery.oldest_due || snd.tlp.due;
         let waits = snd.queue.lost() > 0 || snd.queue.unsent() > 0;
         let early = now < pacing.at && !urgent;
         pacing.holds = early && waits;

@@ -1,7 +1,8 @@
 //! What is spread over time instead of sent as acknowledgments come.
 
 use super::network::{Features, Link, Network, pattern};
-use super::rig::{Rig, ack, plain, slice};
+use super::rig::{Rig, ack, plain, slice, with_sack};
+use crate::Counter;
 use crate::tcp::Agreed;
 use crate::tcp::congestion::Algorithm;
 use crate::time::Duration;
@@ -78,7 +79,42 @@ fn t8_a_late_timer_makes_up_for_two_milliseconds() {
     );
 }
 
-/// What a timeout, a probe of a tail or of a window sends is not held back, and a connection that is over waits for nothing.
+/// What a timeout sends is not held back by what left shortly before.
+#[test]
+fn t8_a_timeout_does_not_wait_for_its_turn() {
+    let mut rig = paced(1);
+    assert_eq!(rig.sent(), [(0, 1000)]);
+    rig.at(299);
+    (0..3).for_each(|_| rig.push(1000));
+    assert_eq!(rig.sent(), [(1000, 1000)]);
+    assert_eq!(rig.due_ms(), Some(300), "the timeout; the turn is at 302");
+    rig.at(300);
+    assert_eq!(rig.sent(), [(0, 1000)]);
+}
+
+/// Nor is a loss probe, however slow the path: BBR may hold a segment back for longer than two round trips.
+#[test]
+fn t8_a_loss_probe_does_not_wait_for_its_turn() {
+    let mut rig = Rig::new(&Agreed {
+        rtt: Some(Duration::from_millis(100)),
+        ..with_sack()
+    });
+    rig.tcb.set_congestion(Algorithm::Bbr);
+    rig.push(1000);
+    assert_eq!(rig.sent(), [(0, 1000)]);
+    // An acknowledgment of nothing, at which the rate is computed: a few octets a second.
+    crate::tcp::congestion::CongestionControl::set_cwnd(&mut rig.tcb.snd.cc, 1);
+    rig.input(&ack(0));
+    rig.at(10);
+    (0..2).for_each(|_| rig.push(1000));
+    assert_eq!(rig.sent(), [(1000, 1000)]);
+    assert_eq!(rig.due_ms(), Some(210), "twice the round trip");
+    rig.at(210);
+    assert_eq!(rig.sent(), [(2000, 1000)]);
+    assert_eq!(rig.count(Counter::TcpLossProbe), 1);
+}
+
+/// What a timeout sends is not held back, and a connection that is over waits for nothing.
 #[test]
 fn t8_what_asks_for_an_answer_is_not_held_back() {
     let mut rig = paced(1);
