@@ -178,6 +178,61 @@ fn t7_a_timeout_that_may_have_lost_something_stands() {
     }
 }
 
+/// Step 2a: if the first acknowledgment covers all that was sent, nothing is left whose arrival could tell.
+#[test]
+fn t7_an_acknowledgment_of_everything_leaves_nothing_to_judge_by() {
+    for agreed in [plain(), with_sack()] {
+        let mut rig = timed_out(&agreed, 20, 1);
+        let new = next(&rig);
+        rig.input(&ack(new));
+        assert_eq!(rig.sent().first(), Some(&(new, 1000)));
+        rig.input(&ack(new + 1000));
+        assert_eq!(rig.count(Counter::TcpSpuriousRto), 0);
+        assert_eq!(rig.tcb.ssthresh(), new / 2);
+    }
+}
+
+/// Step 3a with SACK: what acknowledges new data, if only a part of a segment, was perhaps caused by that.
+#[test]
+fn t7_an_acknowledgment_beyond_recovery_point_does_not_tell() {
+    // The whole of what had been sent before is no new data yet.
+    for (beyond, spurious) in [(0, 1), (500, 0)] {
+        let mut rig = timed_out(&with_sack(), 20, 1);
+        let new = next(&rig);
+        rig.input(&ack(1000));
+        assert_eq!(rig.sent(), [(new, 1000), (new + 1000, 1000)]);
+        rig.input(&ack(new + beyond));
+        let judged = rig.count(Counter::TcpSpuriousRto);
+        assert_eq!(judged, spurious, "{beyond} octets beyond");
+    }
+}
+
+/// A peer that reported a segment and then acknowledges only what is before it threw it away (RFC 2018 8): it has to be sent
+/// again, and so has what was reported after it.
+#[test]
+fn t7_what_a_peer_threw_away_is_no_question_of_time() {
+    let mut rig = Rig::new(&Agreed {
+        rtt: Some(Duration::from_millis(100)),
+        ..with_sack()
+    });
+    (0..20).for_each(|_| rig.push(1000));
+    assert_eq!(rig.sent().len(), 10);
+    rig.at(100);
+    rig.input(&sack(0, &[(1000, 2000)]));
+    rig.input(&sack(1000, &[]));
+    rig.sent();
+    assert!(!rig.tcb.in_recovery());
+    while rig.count(Counter::TcpRto) == 0 {
+        let due = rig.due_ms().expect("a timer");
+        rig.at(due);
+    }
+    assert_eq!(rig.sent().first(), Some(&(1000, 1000)));
+    rig.input(&ack(2000));
+    assert_eq!(rig.sent().first(), Some(&(2000, 1000)), "and no new data");
+    rig.input(&ack(3000));
+    assert_eq!(rig.count(Counter::TcpSpuriousRto), 0);
+}
+
 #[test]
 fn t7_what_a_later_timeout_or_an_earlier_loss_blurs_is_not_judged() {
     // The timer expires again while the new data is under way.
