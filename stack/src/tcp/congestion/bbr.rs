@@ -9,6 +9,9 @@ use super::{Ack, CongestionControl, Delivery};
 use crate::time::{Duration, Instant};
 use core::cmp::Ordering;
 
+#[cfg(test)]
+mod tests;
+
 /// What gains are counted in.
 const UNIT: u64 = 256;
 /// `BBRHighGain`, 2/ln 2: the least that doubles the rate in a round trip.
@@ -299,7 +302,6 @@ impl Model {
         match self.state {
             State::Startup => HIGH_GAIN,
             State::Drain => DRAIN_GAIN,
-            State::ProbeBw { .. } if self.idle_restart => UNIT,
             State::ProbeBw { phase, .. } => CYCLE[phase % CYCLE.len()],
             State::ProbeRtt { .. } => UNIT,
         }
@@ -395,6 +397,9 @@ impl CongestionControl for Bbr {
     /// 4.3.4.4: `BBRHandleRestartFromIdle`. What is paced starts without a burst: the window may stay.
     fn on_start(&mut self, _: Instant, _: Option<u32>) {
         self.model.idle_restart = true;
+        if matches!(self.model.state, State::ProbeBw { .. }) {
+            self.pacing_rate = self.model.btl_bw.max();
+        }
     }
 }
 
