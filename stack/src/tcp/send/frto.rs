@@ -134,7 +134,8 @@ impl<B: PacketBuf> Sender<B> {
         match frto.step {
             // With SACK duplicates are waited out.
             Step::Second if !advanced && (sack || !duplicate) => {},
-            Step::Second if advanced && una >= frto.resent_end && una < nxt => {
+            // One that covers all has ended this: the queue remembers nothing of what has arrived.
+            Step::Second if advanced && una >= frto.resent_end => {
                 frto.step = Step::Third {
                     left: ASKING,
                     recover: nxt,
