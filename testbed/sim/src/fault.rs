@@ -6,7 +6,7 @@ use crate::middlebox::answers::Then;
 use crate::middlebox::inject::Forgery;
 use crate::middlebox::options::Change;
 use crate::middlebox::strip::From;
-use crate::oracle::Swaps;
+use crate::oracle::{Rewrites, Swaps};
 use crate::packet::kind;
 use crate::plan::{Chain, Net};
 use crate::port::Trouble;
@@ -128,7 +128,7 @@ fn breaks(chain: Chain, cable: usize, kind: &Kind) -> bool {
         Kind::Nat {
             forgets, timeout, ..
         } => forgets.is_some() || timeout.is_some(),
-        Kind::Swap(_) => access,
+        Kind::Swap(_) | Kind::Gateway { .. } => access,
         Kind::Numbers { .. } | Kind::Split(_) | Kind::Insert(_) => false,
     }
 }
@@ -158,6 +158,54 @@ pub fn changes(net: &Net, faults: &[Fault], from: usize) -> (Swaps, Option<u64>)
         }
     }
     (swaps, inserted)
+}
+
+/// What gateways make of the octets that the client (0) or the server (1) sends.
+#[must_use]
+pub fn rewrites(net: &Net, faults: &[Fault], from: usize) -> Rewrites {
+    let checked = net.checksum[0] || net.checksum[1];
+    let of = |fault: &Fault| match fault {
+        Fault::Middlebox {
+            cable,
+            kind: Kind::Gateway { ways, longer, .. },
+        } if ways[from] => match (checked, net.chain.is_secondary(*cable)) {
+            (false, _) => Some(Rewrites::Unseen { longer: *longer }),
+            // An additional subflow whose checksum fails is reset.
+            (true, true) => None,
+            (true, false) => Some(Rewrites::Seen { longer: *longer }),
+        },
+        _ => None,
+    };
+    faults.iter().find_map(of).unwrap_or_default()
+}
+
+/// Draws a gateway between the two boxes, where nothing else changes octets.
+#[must_use]
+pub fn gateway(net: &Net, others: &[Fault], rng: &mut Rng) -> Option<Fault> {
+    let changes = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Middlebox {
+                kind: Kind::Swap(_) | Kind::Insert(_),
+                ..
+            }
+        )
+    };
+    let Chain::Bonded(accesses) = net.chain else {
+        return None;
+    };
+    if !rng.percent(10) || others.iter().any(changes) {
+        return None;
+    }
+    let accesses = u32::try_from(accesses).unwrap_or(1);
+    Some(Fault::Middlebox {
+        cable: rng.between(1, accesses) as usize,
+        kind: Kind::Gateway {
+            ways: rng.pick(&[[true, false], [false, true], [true, true]]),
+            longer: rng.percent(50),
+            most: rng.pick(&[1, 1, 3, 1000]),
+        },
+    })
 }
 
 /// Draws what goes wrong: nothing in a part of all runs, else a few kinds of faults, so that each kind is also seen

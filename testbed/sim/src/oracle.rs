@@ -1,5 +1,6 @@
 //! What must hold: octets out are octets in, position by position; an end that looks clean is the end; nothing is left.
 
+use crate::middlebox::gateway::{ADDRESS, is_address, rewritten};
 use crate::middlebox::payload::{INSERTED, swapped};
 use crate::stream::Stream;
 use core::fmt;
@@ -164,6 +165,28 @@ pub enum Swaps {
     Since,
 }
 
+/// What a gateway between the boxes may have made of what is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rewrites {
+    /// Nothing.
+    #[default]
+    None,
+    /// A checksum told the ends so: any address may be rewritten where they went on without (RFC 8684 3.7), and all
+    /// other octets are as they were sent.
+    Seen {
+        /// Whether what is rewritten is longer.
+        longer: bool,
+    },
+    /// Nobody knows: a mapping is of whatever octets stand in its place behind the gateway (RFC 8684 3.3.1), and what
+    /// came before them on that subflow may be from anywhere in the stream. Not an octet more or less comes for that;
+    /// but where the ends went on as TCP for another reason, what the gateway adds or takes away counts. A stream
+    /// without an address is as it was sent.
+    Unseen {
+        /// Whether what is rewritten is longer.
+        longer: bool,
+    },
+}
+
 /// What must come at one end of a flow: what was sent, as middleboxes on legs of plain TCP may change it, for whose ends
 /// it is what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +195,13 @@ pub struct Reference {
     swaps: Swaps,
     /// Before which octet [`INSERTED`] is added.
     inserted: Option<u64>,
+    rewrites: Rewrites,
+    /// Addresses in the stream.
+    addresses: u64,
+    /// Octets of the stream that came, each address that was rewritten as a whole.
+    of_stream: u64,
+    /// What is still to come of a rewritten address.
+    rest: &'static [u8],
     got: u64,
 }
 
@@ -183,8 +213,25 @@ impl Reference {
             stream,
             swaps: Swaps::None,
             inserted: None,
+            rewrites: Rewrites::None,
+            addresses: 0,
+            of_stream: 0,
+            rest: &[],
             got: 0,
         }
+    }
+
+    /// The same after a gateway.
+    #[must_use]
+    pub fn rewritten(mut self, rewrites: Rewrites) -> Self {
+        if rewrites != Rewrites::None {
+            let places = 0..self.stream.len;
+            self.addresses = places.filter(|at| self.is_address(*at)).count() as u64;
+        }
+        if self.addresses > 0 {
+            self.rewrites = rewrites;
+        }
+        self
     }
 
     /// The same after middleboxes have changed octets, and added some before octet `inserted`.
@@ -209,7 +256,11 @@ impl Reference {
         } else {
             0
         };
-        self.stream.len + more
+        let to_come = self.rest.len() as u64 + self.stream.len - self.of_stream;
+        match self.rewrites {
+            Rewrites::None | Rewrites::Unseen { .. } => self.stream.len + more,
+            Rewrites::Seen { .. } => self.got + to_come,
+        }
     }
 
     /// Whether nothing must come.
@@ -221,7 +272,13 @@ impl Reference {
     /// Whether all has come.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.got == self.len()
+        let Rewrites::Unseen { longer } = self.rewrites else {
+            return self.got == self.len();
+        };
+        let by = rewritten(longer).len().abs_diff(ADDRESS) as u64;
+        let off = self.got.abs_diff(self.stream.len);
+        let fits = off.is_multiple_of(by) && off / by <= self.addresses;
+        off == 0 || fits && longer == (self.got > self.stream.len)
     }
 
     /// Takes what came next.
@@ -229,6 +286,19 @@ impl Reference {
     /// # Errors
     /// The first octet that is wrong.
     pub fn take(&mut self, flow: usize, data: &[u8]) -> Result<(), Failure> {
+        match self.rewrites {
+            Rewrites::None => {},
+            Rewrites::Seen { longer } => return self.take_rewritten(flow, data, rewritten(longer)),
+            Rewrites::Unseen { longer } => {
+                let text = rewritten(longer).len().max(ADDRESS);
+                let most = self.stream.len + self.addresses * (text - ADDRESS) as u64;
+                self.got += data.len() as u64;
+                if self.got > most {
+                    return Err(Failure::TooMuch { flow, sent: most });
+                }
+                return Ok(());
+            },
+        }
         let mut sent = vec![0; data.len()];
         self.expect(self.got, &mut sent);
         let at = self.got;
@@ -260,6 +330,52 @@ impl Reference {
             }
         }
         Ok(())
+    }
+
+    /// Takes what came next of a stream in which `text` may stand in the place of any address.
+    fn take_rewritten(
+        &mut self,
+        flow: usize,
+        data: &[u8],
+        text: &'static [u8],
+    ) -> Result<(), Failure> {
+        for &came in data {
+            if self.is_complete() {
+                let sent = self.len();
+                return Err(Failure::TooMuch { flow, sent });
+            }
+            let sent = if let [next, rest @ ..] = self.rest {
+                self.rest = rest;
+                *next
+            } else {
+                let sent = self.stream.octet(self.of_stream);
+                if came == text[0] && self.is_address(self.of_stream) {
+                    self.of_stream += ADDRESS as u64;
+                    self.rest = &text[1..];
+                    came
+                } else {
+                    self.of_stream += 1;
+                    sent
+                }
+            };
+            if came != sent {
+                return Err(Failure::WrongOctet {
+                    flow,
+                    at: self.got,
+                    came,
+                    sent,
+                });
+            }
+            self.got += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether an address stands at `at` of what is sent.
+    fn is_address(&self, at: u64) -> bool {
+        let mut octets = [0; ADDRESS];
+        self.stream.fill(at, &mut octets);
+        at + ADDRESS as u64 <= self.stream.len && is_address(&octets)
     }
 
     /// The octets from `at` on.

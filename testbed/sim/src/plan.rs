@@ -187,6 +187,11 @@ impl Plan {
         net.workers = [0, 1].map(|_| among.pick(&[1, 1, 1, 2, 3]));
         net.spreads = [0, 1].map(|_| among.percent(60));
         faults.extend(fault::among_workers(&net, among));
+        faults.extend(fault::gateway(
+            &net,
+            &faults,
+            &mut seed::rng(seed, "gateway"),
+        ));
         let mut plan = Self {
             seed,
             net,

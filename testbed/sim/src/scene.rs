@@ -6,7 +6,7 @@
 
 use crate::app::{Endpoint, Role};
 use crate::cable::{Cable, Plug};
-use crate::fault::{Fault, changes};
+use crate::fault::{Fault, changes, rewrites};
 use crate::host::Host;
 use crate::lane::{self, Lane};
 use crate::native::Native;
@@ -256,7 +256,10 @@ fn ends(plan: &Plan, which: usize) -> Vec<Endpoint> {
             Role::Waits { port: port(index) }
         };
         let (swaps, inserted) = changes(&plan.net, &plan.faults, 1 - which);
-        let expects = Reference::new(streams[1 - which]).changed(swaps, inserted);
+        let rewrites = rewrites(&plan.net, &plan.faults, 1 - which);
+        let expects = Reference::new(streams[1 - which])
+            .changed(swaps, inserted)
+            .rewritten(rewrites);
         let mut end = Endpoint::new(index, role, START + flow.opens, streams[which], expects);
         end.close = flow.close[which];
         end.pause = flow.pause[which];

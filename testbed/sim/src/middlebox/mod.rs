@@ -2,6 +2,7 @@
 
 pub mod acks;
 pub mod answers;
+pub mod gateway;
 pub mod inject;
 pub mod nat;
 pub mod numbers;
@@ -113,6 +114,15 @@ pub enum Kind {
     Swap([bool; 2]),
     /// [`payload::Insert`].
     Insert(u32),
+    /// [`gateway::Gateway`].
+    Gateway {
+        /// In what travels which way.
+        ways: [bool; 2],
+        /// Whether addresses become longer, or shorter.
+        longer: bool,
+        /// How many of each flow.
+        most: usize,
+    },
 }
 
 impl Kind {
@@ -148,6 +158,9 @@ impl Kind {
             },
             Self::Swap(ways) => Box::new(payload::Swap(ways)),
             Self::Insert(before) => Box::new(payload::Insert::new(before)),
+            Self::Gateway { ways, longer, most } => {
+                Box::new(gateway::Gateway::new(ways, longer, most))
+            },
         }
     }
 }
