@@ -22,6 +22,7 @@ use stack::{
     Alarm, FlowKey, FlowTable, Frame, Instant, Ledger, PacketBuf, PortId, Rng, Side, Slab, Tally,
     Tuple, Wheel,
 };
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::client::{Asking, Clients};
@@ -115,6 +116,8 @@ pub(crate) struct End<B> {
     conns: Slab<Conn<B>>,
     /// Connections that are not merely remembered.
     pub(crate) live: usize,
+    /// Those that were remembered, the oldest first; some may be forgotten by now.
+    lingering: VecDeque<Handle>,
     timers: Wheel<Handle>,
     due: Vec<Handle>,
     woken: Vec<Handle>,
@@ -148,6 +151,7 @@ impl<B: PacketBuf> End<B> {
             flows: FlowTable::new(keys, rng.u64()),
             conns: Slab::with_capacity(most),
             live: 0,
+            lingering: VecDeque::new(),
             timers: Wheel::new(),
             due: Vec::new(),
             woken: Vec::new(),

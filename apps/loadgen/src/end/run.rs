@@ -169,11 +169,31 @@ impl<B: PacketBuf> End<B> {
                 };
                 conn.stage = Stage::Lingering(remains, now + LINGER);
                 self.live -= 1;
+                self.remember(handle);
                 self.arm(handle);
             },
             Some(fate) => self.fail(handle, fate),
         }
         true
+    }
+
+    /// Notes that a connection lingers.
+    fn remember(&mut self, handle: Handle) {
+        while let Some(oldest) = self.lingering.front()
+            && self.conns.get(*oldest).is_none()
+        {
+            self.lingering.pop_front();
+        }
+        self.lingering.push_back(handle);
+    }
+
+    /// Makes room for another connection: those that linger must not keep new ones out, however fast they come.
+    pub(super) fn forget_oldest(&mut self) {
+        while let Some(oldest) = self.lingering.pop_front() {
+            if self.conns.get(oldest).is_some() {
+                return self.remove(oldest);
+            }
+        }
     }
 
     /// Counts a connection that failed, and forgets it.

@@ -108,7 +108,13 @@ impl<B: PacketBuf> End<B> {
 
     pub(super) fn enter(&mut self, conn: Conn<B>) -> Option<Handle> {
         let received = conn.tuple.reversed();
-        let handle = self.conns.insert(conn).ok()?;
+        let handle = match self.conns.insert(conn) {
+            Ok(handle) => handle,
+            Err(conn) => {
+                self.forget_oldest();
+                self.conns.insert(conn).ok()?
+            },
+        };
         let flow = FlowRef {
             conn: handle,
             subflow: Some(SubflowId::INITIAL),

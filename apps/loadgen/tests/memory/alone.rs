@@ -40,6 +40,16 @@ fn connections_are_opened_asked_on_and_closed_without_end() {
 }
 
 #[test]
+fn closed_connections_that_linger_keep_no_new_ones_out() {
+    // Each tuple is remembered for a second, and there is room for some 1,000 of them.
+    let report =
+        load("to: 10.1.0.100:80, connections: 4, request: 64, response: 64, duration: 500ms");
+    clean(&report);
+    let connections = report.client.unwrap().connections;
+    assert!(connections.established > 4_000, "{connections:?}");
+}
+
+#[test]
 fn ipv6_works_as_well() {
     let report = load("to: \"[fd00::100]:80\", connections: 2, response: 100KiB, duration: 200ms");
     clean(&report);
