@@ -5,10 +5,11 @@
       g2 (10.2.0.2-)  --- veth ---  a2 (10.2.0.1)
       g3 (10.9.0.2)   --- veth ---  c1 (10.9.0.1)
 
-flowgen drives both over net_af_packet from its own core. The box's core runs the box and, by RPS, the soft interrupts of its
-interfaces: what is counted is the processor time of its processes and that core's soft interrupts. What the same transfer
-costs without a proxy (routed by the kernel, or by hag) is subtracted. GSO off: frames leave the kernel's TCP one by one.
-GSO on: its segments are cut at the last moment (the generator reads frames), and received ones are merged by GRO.
+flowgen drives both over net_af_packet from its own core; hag stands on net_af_xdp. The box's core runs the box and what its
+interfaces receive: for the kernel soft interrupts, by RPS; for hag, whose frames AF_XDP takes before those, the interfaces'
+NAPI threads. What is counted is the processor time of its processes, these threads and that core's soft interrupts. What the
+same transfer costs without a proxy (routed by the kernel, or by hag) is subtracted. GSO off: frames leave the kernel's TCP
+one by one. GSO on: its segments are cut at the last moment (the generator reads frames), and received ones are merged by GRO.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Spent:
             if name == f"cpu{core}":
                 user, nice, system, _, _, irq, softirq, *_ = (int(field) / tick for field in fields)
                 box = cpu_seconds(pid) if pid else 0.0
-                return cls(box + cpu_seconds(_softirq_thread(core)), user + nice + system + irq + softirq, softirq)
+                threads = sum(map(cpu_seconds, (_softirq_thread(core), *_receiving())))
+                return cls(box + threads, user + nice + system + irq + softirq, softirq)
         raise LabError(f"/proc/stat has no core {core}")
 
     def since(self, before: "Spent") -> float:
@@ -69,15 +71,38 @@ class Spent:
         return box + min(self.softirq - before.softirq, beside)
 
 
-@cache
-def _softirq_thread(core: int) -> int:
+def _threads(named: str) -> list[int]:
+    """The kernel's threads whose names begin so."""
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if (folder / "comm").read_text().strip() == f"ksoftirqd/{core}":
-                return int(folder.name)
+            if (folder / "comm").read_text().startswith(named):
+                found.append(int(folder.name))
         except OSError:
             continue
+    return found
+
+
+@cache
+def _softirq_thread(core: int) -> int:
+    match _threads(f"ksoftirqd/{core}\n"):
+        case [thread]:
+            return thread
     raise LabError(f"core {core} has no thread for soft interrupts")
+
+
+def _receiving() -> list[int]:
+    """The threads that receive for the box's interfaces, if these have some."""
+    return [thread for _, device in WIRES for thread in _threads(f"napi/{device}-")]
+
+
+def _receive_by_threads(box: Namespace, core: int) -> None:
+    """Has a core receive for interfaces with AF_XDP: a veth would do it on the sender's core, at the generator's expense."""
+    for _, device in WIRES:
+        box.run("sh", "-c", f"echo 1 >/sys/class/net/{device}/threaded")
+    wait_until("the box's interfaces have their threads", lambda: len(_receiving()) == len(WIRES))
+    for thread in _receiving():
+        os.sched_setaffinity(thread, {core})
 
 
 @contextmanager
@@ -180,7 +205,7 @@ def haproxy(box: Namespace, work: Path, core: int) -> Iterator[Background]:
 
 def _hag_file(work: Path, core: int) -> str:
     def port(n: int, name: str, device: str, role: str, address: str) -> dict[str, Any]:
-        return {"name": name, "device": f"net_af_packet{n},iface={device}", "role": role, "addresses": [address]}
+        return {"name": name, "device": f"net_af_xdp{n},iface={device}", "role": role, "addresses": [address]}
 
     many = {"connections": 200000, "pending": 50000, "joining": 50000}
     config = {
@@ -204,6 +229,7 @@ def hag(box: Namespace, work: Path, core: int) -> Iterator[Running]:
     box.ip(*(f"link set {there} arp off" for _, there in WIRES))
     running = start(box, "hag", _hag_file(work, core), work)
     try:
+        _receive_by_threads(box, core)
         yield running
     finally:
         stop(running)
