@@ -17,6 +17,7 @@ mod path_manager;
 mod recv_queue;
 pub mod scheduler;
 mod send_queue;
+pub mod stream;
 mod subflow;
 #[cfg(test)]
 mod testing;
@@ -30,6 +31,7 @@ pub use crypto::{Key, LocalKey};
 pub use handshake::capable::Versions;
 pub use join::{JoinRefusal, Joined, Joining};
 pub use option::MpOption;
+pub use stream::Stream;
 pub use token::{KeyPool, KeyPools, TokenTable};
 pub use types::{AddrId, DataSeq, Role, Token, Version, WireSeq};
 

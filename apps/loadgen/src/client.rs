@@ -1,12 +1,13 @@
 //! The clients: when a connection is opened and a request begun, and what one of them does on its connection.
 
 use core::net::IpAddr;
+use mptcp::Stream;
 use stack::slab::Handle;
 use stack::time::Duration;
 use stack::{Instant, PacketBuf};
 
 use crate::config::{Client, Config, Role};
-use crate::link::Link;
+use crate::link::{WINDOW, has_room};
 use crate::pattern::{Pattern, SEEDS};
 use crate::report::{Found, Stats};
 use crate::search::Searching;
@@ -375,11 +376,11 @@ impl Asking {
     pub(crate) fn run<B: PacketBuf>(
         &mut self,
         plan: &Client,
-        link: &mut Link<B>,
+        stream: &mut Stream<B>,
         pattern: &Pattern<B>,
         stats: &mut Stats,
     ) -> Result<bool, Wrong> {
-        while let Some(piece) = link.take() {
+        while let Some(piece) = stream.take() {
             let end = self.got + piece.len() as u64;
             let asked = self.turn == Turn::Asking && end <= plan.response;
             if !asked || !pattern.matches(self.seed, self.got, piece.bytes()) {
@@ -388,13 +389,13 @@ impl Asking {
             stats.received += piece.len() as u64;
             self.got = end;
         }
-        link.open_window();
-        if link.fin_received() {
+        stream.set_recv_room(WINDOW);
+        if stream.fin_received() {
             // The server closes after us, and never before.
             if self.turn != Turn::Closing {
                 return Err(Wrong);
             }
-            link.accept_fin();
+            stream.accept_fin();
         }
         if self.turn != Turn::Asking {
             return Ok(false);
@@ -402,10 +403,10 @@ impl Asking {
         if self.sent == 0 {
             stats.asked += 1;
         }
-        while self.sent < plan.request && link.has_room() {
+        while self.sent < plan.request && has_room(stream) {
             let piece = pattern.piece(self.seed, self.sent, plan.request - self.sent, true);
             self.sent += piece.len() as u64;
-            link.send(piece);
+            stream.send(piece);
         }
         Ok(self.sent == plan.request && self.got == plan.response)
     }

@@ -1,9 +1,10 @@
 //! The server's end of a connection: it reads a request, verifies it, and sends as much as was asked for.
 
 use arrayvec::ArrayVec;
+use mptcp::Stream;
 use stack::PacketBuf;
 
-use crate::link::Link;
+use crate::link::{WINDOW, has_room};
 use crate::pattern::{Ask, HEADER, Pattern};
 use crate::report::Stats;
 
@@ -27,20 +28,20 @@ impl Serving {
     /// Reads what came and answers what is complete.
     pub(crate) fn run<B: PacketBuf>(
         &mut self,
-        link: &mut Link<B>,
+        stream: &mut Stream<B>,
         pattern: &Pattern<B>,
         stats: &mut Stats,
     ) -> Result<(), Wrong> {
-        while let Some(piece) = link.take() {
+        while let Some(piece) = stream.take() {
             self.read(piece.bytes(), pattern)?;
             stats.received += piece.len() as u64;
-            self.respond(link, pattern, stats);
+            self.respond(stream, pattern, stats);
         }
-        link.open_window();
-        self.respond(link, pattern, stats);
-        if link.fin_received() && !self.finished && self.ask.is_none() {
-            link.accept_fin();
-            link.finish();
+        stream.set_recv_room(WINDOW);
+        self.respond(stream, pattern, stats);
+        if stream.fin_received() && !self.finished && self.ask.is_none() {
+            stream.accept_fin();
+            stream.finish();
             self.finished = true;
         }
         Ok(())
@@ -72,7 +73,7 @@ impl Serving {
 
     fn respond<B: PacketBuf>(
         &mut self,
-        link: &mut Link<B>,
+        stream: &mut Stream<B>,
         pattern: &Pattern<B>,
         stats: &mut Stats,
     ) {
@@ -82,10 +83,10 @@ impl Serving {
         if self.sent == 0 {
             stats.asked += 1;
         }
-        while self.sent < ask.response && link.has_room() {
+        while self.sent < ask.response && has_room(stream) {
             let piece = pattern.piece(ask.seed, self.sent, ask.response - self.sent, false);
             self.sent += piece.len() as u64;
-            link.send(piece);
+            stream.send(piece);
         }
         if self.sent == ask.response {
             stats.answered += 1;

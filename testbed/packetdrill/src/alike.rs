@@ -89,7 +89,7 @@ impl Alike {
     }
 
     /// Linux ends what it hands to its device at once with PSH, if that is more than one segment and new.
-    pub(crate) fn push(&mut self, burst: &mut [(OutSegment<MemBuf>, Option<Tuple>)]) {
+    pub(crate) fn push(&mut self, burst: &mut [(OutSegment<MemBuf>, Tuple)]) {
         let new = self.sent;
         for (segment, _) in &*burst {
             let end = segment.seq + len(segment);
@@ -113,7 +113,7 @@ fn len(segment: &OutSegment<MemBuf>) -> u32 {
 }
 
 /// Whether the second of a pair goes on where the first one ends.
-fn follows(pair: &[(OutSegment<MemBuf>, Option<Tuple>)]) -> bool {
+fn follows(pair: &[(OutSegment<MemBuf>, Tuple)]) -> bool {
     let [(before, from), (segment, to)] = pair else {
         return false;
     };

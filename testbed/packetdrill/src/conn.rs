@@ -12,12 +12,13 @@ use crate::errno::Errno;
 use crate::ip;
 use crate::options::Options;
 use crate::settings::{Flags, Settings};
-use crate::stream::{Fate, Stream};
+use crate::stream::{input, request_ack};
 use crate::tools::Tools;
 use dataplane::MemBuf;
 use mptcp::connection::SubflowId;
 use mptcp::handshake::capable::Answered;
 use mptcp::join::OpenJoin;
+use mptcp::stream::{Fate, Stream};
 use mptcp::{Joining, Key, Versions};
 use stack::tcp::handshake::{Accepting, Opening};
 use stack::tcp::time_wait::TimeWait;
@@ -29,12 +30,16 @@ use std::collections::VecDeque;
 const QUICKACKS: u8 = 16;
 
 /// How far a connection is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few of them in a script"
+)]
 pub(crate) enum Stage {
     /// Our SYN is out, with the key that we offer Multipath TCP with, if we do.
     Opening(Opening, Option<Key>),
     /// Our SYN+ACK is out, with what its MP_CAPABLE says, if it has one.
     Accepting(Accepting, Option<(Answered, OptBytes)>),
-    Open(Stream),
+    Open(Stream<MemBuf>),
     /// Both ends have closed.
     TimeWait(TimeWait),
     /// Nothing is left of it but what the application has not read.
@@ -139,7 +144,7 @@ impl Conn {
         {
             return Some(None);
         }
-        if let Stage::Open(Stream::Multi(connection)) = &self.stage {
+        if let Stage::Open(Stream::Multipath(connection)) = &self.stage {
             let mut subflows = connection.subflows();
             let known = subflows.find(|subflow| subflow.tuple() == *tuple);
             return known.map(|subflow| Some(subflow.id()));
@@ -169,7 +174,7 @@ impl Conn {
             Stage::Opening(..) => self.input_opening(tools, now, segment),
             Stage::Accepting(..) => self.input_accepting(tools, now, segment),
             Stage::Open(stream) => {
-                let taken = stream.input(&mut tools.cx(now), id, segment);
+                let taken = input(stream, &mut tools.cx(now), id, segment);
                 if taken && !self.owned && !segment.payload.is_empty() {
                     // RFC 9293 3.6.1: nobody is there to read it.
                     if let Some(reset) = stack::tcp::reset_for(segment) {
@@ -178,7 +183,7 @@ impl Conn {
                     self.stage = Stage::Over;
                 } else if taken && self.quickacks > 0 {
                     self.quickacks -= 1;
-                    stream.request_ack();
+                    request_ack(stream);
                 }
             },
             Stage::TimeWait(rest) => {
@@ -213,7 +218,10 @@ impl Conn {
 
     pub(crate) fn abort(&mut self, tools: &mut Tools, now: Instant) {
         let reset = match &mut self.stage {
-            Stage::Open(stream) => stream.abort(&mut tools.cx(now)),
+            Stage::Open(stream) => {
+                stream.abort(&mut tools.cx(now));
+                None
+            },
             Stage::Accepting(accepting, _) => {
                 let mut reset = accepting.syn_ack(now, OptBytes::new());
                 reset.seq += 1;
@@ -245,7 +253,8 @@ impl Conn {
             self.grown = self.grown.saturating_add(len);
             self.inbox.extend(ip::octets(&piece));
         }
-        if stream.accept_fin() {
+        if stream.fin_received() {
+            stream.accept_fin();
             self.eof = true;
         }
         // What is offered grows with what arrives, as a relay's does, so that no window update follows the handshake.
@@ -270,7 +279,7 @@ impl Conn {
         while let Stage::Open(stream) = &mut self.stage
             && let Some(output) = stream.output(&mut tools.cx(now))
         {
-            burst.push(output);
+            burst.push((output.segment, output.tuple));
         }
         self.alike.push(&mut burst);
         for (segment, tuple) in burst {
@@ -278,7 +287,7 @@ impl Conn {
                 self.last_data_out = now;
                 self.data_segments[1] += 1;
             }
-            self.send(tools, &segment, tuple);
+            self.send(tools, &segment, Some(tuple));
         }
     }
 
@@ -289,13 +298,10 @@ impl Conn {
         match stream.fate() {
             None => {},
             Some(Fate::Clean) => {
-                let rest = match stream {
-                    Stream::Plain { tcb, .. } => tcb.time_wait(now),
-                    Stream::Multi(_) => None,
-                };
-                self.stage = rest.map_or(Stage::Over, Stage::TimeWait);
+                let rest = stream.time_wait(now);
+                self.stage = rest.map_or(Stage::Over, |(_, rest)| Stage::TimeWait(rest));
             },
-            Some(Fate::Reset) => {
+            Some(Fate::Reset | Fate::Aborted) => {
                 let error = if self.eof {
                     Errno::EPIPE
                 } else {

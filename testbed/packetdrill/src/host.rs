@@ -5,10 +5,11 @@ use crate::errno::{Errno, Result};
 use crate::ip::{self, Arrival, Trouble};
 use crate::options::{MPTCP, Options};
 use crate::settings::{Flags, Settings};
-use crate::stream::Stream;
 use crate::tools::Tools;
 use dataplane::MemBuf;
+use mptcp::Stream;
 use mptcp::handshake::join;
+use mptcp::stream::Plain;
 use mptcp::{AddrId, JoinRefusal, Key};
 use stack::tcp::handshake::{Accepting, Offer, Opening};
 use stack::wire::tcp::{Flags as Bits, OptBytes, Segment};
@@ -406,7 +407,7 @@ impl Host {
                 conn.error = Some(Errno::EHOSTUNREACH);
                 conn.stage = Stage::Over;
             },
-            (Stage::Open(Stream::Plain { tcb, .. }), Trouble::TooBig(mtu))
+            (Stage::Open(Stream::Plain(Plain { tcb, .. })), Trouble::TooBig(mtu))
                 if seq.within(tcb.snd_una(), tcb.flight_size()) =>
             {
                 tcb.set_smss(mtu.max(68).saturating_sub(headers));

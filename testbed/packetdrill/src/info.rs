@@ -1,6 +1,7 @@
 //! What a connection tells of itself: Linux's `struct tcp_info`, where the stack has the value.
 
 use crate::conn::{Conn, Stage};
+use crate::stream::tcb_of;
 use dataplane::MemBuf;
 use stack::Instant;
 use stack::tcp::{State, Tcb};
@@ -32,7 +33,7 @@ const fn state(tcb: &Tcb<MemBuf>) -> u8 {
 /// `struct tcp_info` up to `tcpi_snd_wnd`. What the stack has no name for is nought.
 pub(crate) fn tcp_info(conn: &Conn, now: Instant) -> Vec<u8> {
     let tcb = match &conn.stage {
-        Stage::Open(stream) => stream.tcb(),
+        Stage::Open(stream) => tcb_of(stream),
         _ => None,
     };
     let mut out = Layout::default();

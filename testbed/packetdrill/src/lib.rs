@@ -3,9 +3,9 @@
 //!
 //! It reads from the outside in: [`ffi`] is the table, with all that is unsafe; `table` are the calls of it in safe Rust, in
 //! virtual time: `clock` is that time and who waits for it; `host` are sockets and connections between packets in and
-//! packets out; `conn` is one connection, `stream` what runs it, TCP or Multipath TCP, and `tools` what it is lent; `options`
-//! is what sockets can be told, `info` what they tell of themselves, `settings` what the machine says, `alike` where ours is
-//! made to look like Linux; `ip` reads and writes IP around the stack's TCP.
+//! packets out; `conn` is one connection, `stream` what a host asks of it that a relay does not, and `tools` what it is lent;
+//! `options` is what sockets can be told, `info` what they tell of themselves, `settings` what the machine says, `alike` where
+//! ours is made to look like Linux; `ip` reads and writes IP around the stack's TCP.
 #![deny(unsafe_code)]
 
 mod alike;

@@ -10,7 +10,7 @@ use stack::wire::tcp::Segment;
 use stack::{Frame, Instant, PacketBuf, Tuple};
 
 use super::{End, FlowRef, Hosts, Stage, key};
-use crate::link::Link;
+use mptcp::Stream;
 
 impl<B: PacketBuf> End<B> {
     pub(super) fn on_join_answer(
@@ -28,7 +28,7 @@ impl<B: PacketBuf> End<B> {
         let Some(at) = conn.joins.iter().position(|(_, tuple)| *tuple == ours) else {
             return;
         };
-        let Stage::Open(Link::Multipath(connection)) = &mut conn.stage else {
+        let Stage::Open(Stream::Multipath(connection)) = &mut conn.stage else {
             return;
         };
         let (open, _) = &mut conn.joins[at];
@@ -76,7 +76,7 @@ impl<B: PacketBuf> End<B> {
 
     pub(super) fn multipath(&mut self, handle: Handle) -> Option<&mut Connection<B>> {
         match &mut self.conns.get_mut(handle)?.stage {
-            Stage::Open(link) => link.multipath(),
+            Stage::Open(stream) => stream.multipath_mut(),
             _ => None,
         }
     }
@@ -130,7 +130,7 @@ impl<B: PacketBuf> End<B> {
             return;
         };
         conn.joined = n;
-        let Stage::Open(Link::Multipath(connection)) = &mut conn.stage else {
+        let Stage::Open(Stream::Multipath(connection)) = &mut conn.stage else {
             return;
         };
         let cx = &mut self.tools.cx(now);

@@ -27,10 +27,10 @@ use std::rc::Rc;
 
 use crate::client::{Asking, Clients};
 use crate::config::Server;
-use crate::link::Link;
 use crate::pattern::Pattern;
 use crate::report::{Measured, Stats};
 use crate::server::Serving;
+use mptcp::Stream;
 
 /// Which connection, and what of it, a received segment belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +41,16 @@ struct FlowRef {
 }
 
 /// How far a connection is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are open: a box would cost a miss per segment"
+)]
 enum Stage<B> {
     /// Our SYN is out, with the key that we offer Multipath TCP with, if we do.
     Opening(Opening, Option<Key>),
     /// Our SYN+ACK is.
     Accepting(Accepting),
-    Open(Link<B>),
+    Open(Stream<B>),
     /// Both ends have closed; the tuple is remembered until then.
     Lingering(TimeWait, Instant),
 }
@@ -224,7 +228,9 @@ impl<B: PacketBuf> End<B> {
         };
         let cx = &mut self.tools.cx(now);
         match &mut conn.stage {
-            Stage::Open(link) => link.input(cx, id, segment),
+            Stage::Open(stream) => {
+                stream.input(cx, id, segment);
+            },
             Stage::Opening(opening, _) => match opening.input(&mut cx.stack(), segment) {
                 OpenVerdict::Answered(answer) => self.on_answer(now, handle, answer, segment),
                 OpenVerdict::Refused => {
@@ -236,9 +242,9 @@ impl<B: PacketBuf> End<B> {
             },
             Stage::Accepting(accepting) => match accepting.third_ack(&mut cx.stack(), segment) {
                 AcceptVerdict::Established(agreed) => {
-                    let mut link = Link::plain(tcb(&agreed, now), conn.tuple);
-                    link.input(cx, id, segment);
-                    conn.stage = Stage::Open(link);
+                    let mut stream = Stream::plain(tcb(&agreed, now), conn.tuple);
+                    stream.input(cx, id, segment);
+                    conn.stage = Stage::Open(stream);
                     self.stats.established += 1;
                 },
                 AcceptVerdict::Resend => {

@@ -90,7 +90,7 @@ impl<B: PacketBuf> End<B> {
         let Some(conn) = self.conns.get_mut(handle) else {
             return;
         };
-        let (Stage::Open(link), Work::Client(asking)) = (&mut conn.stage, &mut conn.work) else {
+        let (Stage::Open(stream), Work::Client(asking)) = (&mut conn.stage, &mut conn.work) else {
             return;
         };
         let Hosts::Clients(clients) = &self.hosts else {
@@ -98,11 +98,11 @@ impl<B: PacketBuf> End<B> {
         };
         let endless = clients.plan.request == u64::MAX || clients.plan.response == u64::MAX;
         match asking.turn {
-            Turn::Asking if endless => link.abort(&mut self.tools.cx(now)),
+            Turn::Asking if endless => stream.abort(&mut self.tools.cx(now)),
             Turn::Asking | Turn::Closing => return,
             Turn::Idle | Turn::Held => {
                 asking.turn = Turn::Closing;
-                link.finish();
+                stream.finish();
             },
         }
         self.wake(handle);
@@ -113,11 +113,11 @@ impl<B: PacketBuf> End<B> {
         let open: Vec<_> = self.conns.iter().map(|(handle, _)| handle).collect();
         for handle in open {
             if let Some(Conn {
-                stage: Stage::Open(link),
+                stage: Stage::Open(stream),
                 ..
             }) = self.conns.get_mut(handle)
             {
-                link.abort(&mut self.tools.cx(now));
+                stream.abort(&mut self.tools.cx(now));
                 self.emit(now, handle, out);
             }
             self.remove(handle);

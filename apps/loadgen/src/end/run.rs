@@ -10,9 +10,10 @@ use stack::{Frame, Instant, PacketBuf};
 use super::setup::capable_of;
 use super::{Conn, End, Hosts, Stage, Work, key};
 use crate::client::Turn;
-use crate::link::Fate;
+use crate::link::subflows;
 use crate::report::Stats;
 use crate::server::Wrong;
+use mptcp::stream::Fate;
 
 /// How often a SYN or SYN+ACK is sent before its connection counts as timed out.
 const SYNS: u8 = 4;
@@ -47,9 +48,9 @@ impl<B: PacketBuf> End<B> {
                 self.remove(handle);
                 return;
             },
-            Stage::Open(link) => {
-                if is_due(link.next_deadline()) {
-                    link.advance(&mut self.tools.cx(now));
+            Stage::Open(stream) => {
+                if is_due(stream.next_deadline()) {
+                    stream.advance(&mut self.tools.cx(now));
                 }
                 self.events(now, handle, out);
                 let worked = self.work(now, handle);
@@ -73,22 +74,22 @@ impl<B: PacketBuf> End<B> {
         let Some(conn) = self.conns.get_mut(handle) else {
             return Ok(());
         };
-        let Stage::Open(link) = &mut conn.stage else {
+        let Stage::Open(stream) = &mut conn.stage else {
             return Ok(());
         };
-        if link.fate() == Some(Fate::Reset) {
+        if matches!(stream.fate(), Some(Fate::Reset | Fate::Aborted)) {
             return Ok(());
         }
         let (pattern, stats) = (&*self.pattern, &mut self.stats);
         match (&mut conn.work, &mut self.hosts) {
-            (Work::Server(serving), _) => serving.run(link, pattern, stats),
+            (Work::Server(serving), _) => serving.run(stream, pattern, stats),
             (Work::Client(asking), Hosts::Clients(clients)) => {
-                if link.subflows() < usize::from(clients.plan.subflows)
-                    && link.multipath().is_some()
+                if subflows(stream) < usize::from(clients.plan.subflows)
+                    && stream.multipath().is_some()
                 {
                     return Ok(());
                 }
-                while asking.run(&clients.plan, link, pattern, stats)? {
+                while asking.run(&clients.plan, stream, pattern, stats)? {
                     stats.answered += 1;
                     Stats::took(&mut stats.request, now.since(asking.due));
                     clients.over += 1;
@@ -97,7 +98,7 @@ impl<B: PacketBuf> End<B> {
                         asking.turn = Turn::Closing;
                     }
                     if asking.turn == Turn::Closing {
-                        link.finish();
+                        stream.finish();
                     }
                     if asking.turn == Turn::Idle && !clients.is_paced() && clients.asks() {
                         asking.ask(now, now);
@@ -126,10 +127,10 @@ impl<B: PacketBuf> End<B> {
         let Some(conn) = conns.get_mut(handle) else {
             return;
         };
-        let Stage::Open(link) = &mut conn.stage else {
+        let Stage::Open(stream) = &mut conn.stage else {
             return;
         };
-        while let Some(output) = link.output(&mut tools.cx(now)) {
+        while let Some(output) = stream.output(&mut tools.cx(now)) {
             *sent += 1;
             let cx = &mut tools.cx(now);
             let ip = IpOut::default();
@@ -152,10 +153,10 @@ impl<B: PacketBuf> End<B> {
         let Some(conn) = self.conns.get_mut(handle) else {
             return true;
         };
-        let Stage::Open(link) = &conn.stage else {
+        let Stage::Open(stream) = &conn.stage else {
             return false;
         };
-        match link.fate() {
+        match stream.fate() {
             None if timeout.is_some_and(|at| at <= now) => {
                 self.stats.timed_out += 1;
                 self.cut(now, handle, out);
@@ -163,7 +164,7 @@ impl<B: PacketBuf> End<B> {
             None => return false,
             Some(Fate::Clean) => {
                 self.stats.closed += 1;
-                let Some(remains) = link.time_wait(now) else {
+                let Some((_, remains)) = stream.time_wait(now) else {
                     self.remove(handle);
                     return true;
                 };
@@ -200,7 +201,7 @@ impl<B: PacketBuf> End<B> {
     pub(super) fn fail(&mut self, handle: Handle, fate: Fate) {
         match fate {
             Fate::Lost => self.stats.timed_out += 1,
-            Fate::Reset => self.stats.reset += 1,
+            Fate::Reset | Fate::Aborted => self.stats.reset += 1,
             Fate::Clean => {},
         }
         self.remove(handle);
@@ -209,11 +210,11 @@ impl<B: PacketBuf> End<B> {
     /// Resets a connection and forgets it.
     pub(super) fn cut(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
         if let Some(Conn {
-            stage: Stage::Open(link),
+            stage: Stage::Open(stream),
             ..
         }) = self.conns.get_mut(handle)
         {
-            link.abort(&mut self.tools.cx(now));
+            stream.abort(&mut self.tools.cx(now));
         }
         self.emit(now, handle, out);
         self.remove(handle);
@@ -229,8 +230,8 @@ impl<B: PacketBuf> End<B> {
         for (_, tuple) in &conn.joins {
             self.flows.remove(&key(tuple.reversed()));
         }
-        if let Stage::Open(link) = &mut conn.stage
-            && let Some(connection) = link.multipath()
+        if let Stage::Open(stream) = &mut conn.stage
+            && let Some(connection) = stream.multipath_mut()
         {
             for subflow in connection.subflows() {
                 self.flows.remove(&key(subflow.tuple()));
@@ -274,7 +275,7 @@ impl<B: PacketBuf> End<B> {
             Stage::Opening(opening, _) => opening.next_deadline(),
             Stage::Accepting(accepting) => accepting.next_deadline(),
             Stage::Lingering(_, until) => Some(*until),
-            Stage::Open(link) => earlier(link.next_deadline(), earlier(joins.min(), timeout)),
+            Stage::Open(stream) => earlier(stream.next_deadline(), earlier(joins.min(), timeout)),
         };
         if let Some(at) = deadline {
             self.timers.arm(&mut conn.alarm, handle, at);

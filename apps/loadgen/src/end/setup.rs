@@ -12,9 +12,10 @@ use stack::{Frame, Instant, PacketBuf, Tuple};
 use super::{Conn, End, FlowRef, Hosts, Stage, Work, key, tcb};
 use crate::client::Asking;
 use crate::config::Protocol;
-use crate::link::{Link, WINDOW};
+use crate::link::WINDOW;
 use crate::report::Stats;
 use crate::server::Serving;
+use mptcp::Stream;
 
 /// How long a closed Multipath TCP connection repeats its last DATA_ACK. It counts as open meanwhile.
 const TIME_WAIT: Duration = Duration::from_millis(20);
@@ -177,7 +178,7 @@ impl<B: PacketBuf> End<B> {
         let multipath = offered
             .and_then(|key| capable::syn_ack(options, Version::V1, key, Terms::default()).ok());
         self.stats.plain += u64::from(offered.is_some() && multipath.is_none());
-        let link = match multipath {
+        let stream = match multipath {
             Some(agreed) => {
                 let params = Params {
                     version: agreed.version,
@@ -195,17 +196,17 @@ impl<B: PacketBuf> End<B> {
                 };
                 let cx = &mut self.tools.cx(now);
                 let connection = Connection::new(cx, &params, tcb, segment.tuple);
-                Link::Multipath(Box::new(connection))
+                Stream::Multipath(Box::new(connection))
             },
             None => {
                 tcb.request_ack();
-                Link::plain(tcb, conn.tuple)
+                Stream::plain(tcb, conn.tuple)
             },
         };
         Stats::took(&mut self.stats.connect, now.since(conn.opened));
         self.stats.established += 1;
         self.heard += 1;
-        conn.stage = Stage::Open(link);
+        conn.stage = Stage::Open(stream);
     }
 }
 

@@ -3,9 +3,10 @@
 use super::{Conn, Stage};
 use crate::errno::Errno;
 use crate::settings::Settings;
-use crate::stream::Stream;
+use crate::stream::{input, request_ack};
 use crate::tools::Tools;
 use dataplane::MemBuf;
+use mptcp::Stream;
 use mptcp::connection::{Connection, Limits, Params, SubflowId};
 use mptcp::handshake::capable::{self, Answered, ThirdAck};
 use mptcp::{Key, MpOption, Role, Versions};
@@ -72,11 +73,11 @@ impl Conn {
                     limits: self.limits(),
                 };
                 let connection = Connection::new(&mut tools.cx(now), &params, tcb, segment.tuple);
-                Stream::Multi(Box::new(connection))
+                Stream::Multipath(Box::new(connection))
             },
             None => {
                 tcb.request_ack();
-                Stream::plain(tcb)
+                Stream::plain(tcb, self.tuple)
             },
         };
         self.stage = Stage::Open(stream);
@@ -134,15 +135,15 @@ impl Conn {
                     limits: self.limits(),
                 };
                 let connection = Connection::new(&mut tools.cx(now), &params, tcb, segment.tuple);
-                Stream::Multi(Box::new(connection))
+                Stream::Multipath(Box::new(connection))
             },
             Some((_, ThirdAck::TooEarly)) => return,
-            Some((_, ThirdAck::Fallback(_))) | None => Stream::plain(tcb),
+            Some((_, ThirdAck::Fallback(_))) | None => Stream::plain(tcb, self.tuple),
         };
-        let taken = stream.input(&mut tools.cx(now), SubflowId::INITIAL, segment);
+        let taken = input(&mut stream, &mut tools.cx(now), SubflowId::INITIAL, segment);
         if taken && self.quickacks > 0 {
             self.quickacks -= 1;
-            stream.request_ack();
+            request_ack(&mut stream);
         }
         self.stage = Stage::Open(stream);
     }

@@ -1,9 +1,9 @@
 //! Further subflows of Multipath TCP, of either end's making.
 
 use super::{Conn, Stage};
-use crate::stream::Stream;
 use crate::tools::Tools;
 use dataplane::MemBuf;
+use mptcp::Stream;
 use mptcp::connection::Event;
 use mptcp::join::Initiated;
 use mptcp::{AddrId, Joined};
@@ -22,7 +22,7 @@ impl Conn {
         id: AddrId,
         syn: &Segment<MemBuf>,
     ) {
-        let Stage::Open(Stream::Multi(connection)) = &mut self.stage else {
+        let Stage::Open(Stream::Multipath(connection)) = &mut self.stage else {
             return;
         };
         let tuple = syn.tuple.reversed();
@@ -49,7 +49,7 @@ impl Conn {
     ) {
         let tuple = segment.tuple.reversed();
         let limit = tools.segment_max(&tuple, &self.options);
-        let Stage::Open(Stream::Multi(connection)) = &mut self.stage else {
+        let Stage::Open(Stream::Multipath(connection)) = &mut self.stage else {
             return;
         };
         let cx = &mut tools.cx(now);
@@ -88,7 +88,7 @@ impl Conn {
     /// Joins every address that the peer announced, from our address on the way to it.
     pub(super) fn events(&mut self, tools: &mut Tools, now: Instant) {
         let mut announced = Vec::new();
-        if let Stage::Open(Stream::Multi(connection)) = &mut self.stage {
+        if let Stage::Open(Stream::Multipath(connection)) = &mut self.stage {
             while let Some(event) = connection.take_event() {
                 if let Event::AddressAnnounced { addr, port, .. } = event {
                     announced.push((addr, port));
@@ -107,7 +107,7 @@ impl Conn {
             }
             let offer = tools.offer(now, &tuple, &self.options, &self.settings, false);
             let opening = Opening::new(tools.isn(now, &tuple), &offer, now);
-            let Stage::Open(Stream::Multi(connection)) = &mut self.stage else {
+            let Stage::Open(Stream::Multipath(connection)) = &mut self.stage else {
                 return;
             };
             let to = (tuple.dst, tuple.dst_port);
@@ -122,7 +122,7 @@ impl Conn {
 
     /// It was accepted: announces our further addresses.
     pub(crate) fn announce(&mut self, endpoints: &[(AddrId, IpAddr)]) {
-        if let Stage::Open(Stream::Multi(connection)) = &mut self.stage {
+        if let Stage::Open(Stream::Multipath(connection)) = &mut self.stage {
             for (id, addr) in endpoints.iter().filter(|(_, addr)| *addr != self.tuple.src) {
                 connection.announce(*id, *addr, None);
             }
@@ -132,7 +132,7 @@ impl Conn {
     /// Whether its own key has this token.
     pub(crate) fn has_token(&self, token: mptcp::Token) -> bool {
         match &self.stage {
-            Stage::Open(Stream::Multi(connection)) => connection.params().local.token == token,
+            Stage::Open(Stream::Multipath(connection)) => connection.params().local.token == token,
             _ => false,
         }
     }

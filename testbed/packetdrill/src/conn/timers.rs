@@ -2,8 +2,10 @@
 
 use super::{Conn, Stage};
 use crate::errno::Errno;
-use crate::stream::Stream;
+use crate::stream::tcb_of;
 use crate::tools::Tools;
+use mptcp::Stream;
+use mptcp::stream::Plain;
 use stack::Instant;
 use stack::time::{Duration, earlier};
 use stack::wire::tcp::OptBytes;
@@ -67,14 +69,14 @@ impl Conn {
         let Stage::Open(stream) = &self.stage else {
             return None;
         };
-        let tcb = stream.tcb()?;
+        let tcb = tcb_of(stream)?;
         let patience = self.options.user_timeout.filter(|_| stream.queued() > 0)?;
         Some(tcb.last_progress().max(self.last_data_out) + patience)
     }
 
     /// When a closed connection has waited for the peer's end long enough.
     pub(super) fn fin_timeout(&self) -> Option<Instant> {
-        let Stage::Open(Stream::Plain { tcb, .. }) = &self.stage else {
+        let Stage::Open(Stream::Plain(Plain { tcb, .. })) = &self.stage else {
             return None;
         };
         let waits = tcb.state() == stack::tcp::State::FinWait2;

@@ -2,8 +2,10 @@
 
 use super::{Conn, Stage};
 use crate::ip;
-use crate::stream::Stream;
+use crate::stream::{self, tcb_of};
+use mptcp::Stream;
 use mptcp::connection::SubflowId;
+use mptcp::stream::Plain;
 use stack::Instant;
 use stack::tcp::Tcb;
 use stack::time::Duration;
@@ -35,7 +37,7 @@ impl Conn {
         };
         let mut pieces = core::mem::take(&mut self.tail);
         while !pieces.is_empty() {
-            let piece = stream.piece();
+            let piece = stream::piece(stream);
             if pieces.len() < piece && !all && !self.finished {
                 // RFC 9293 3.7.4: a short segment waits while anything is unacknowledged.
                 let busy = !self.options.nodelay && stream.queued() > 0;
@@ -45,7 +47,7 @@ impl Conn {
             }
             let rest = pieces.split_off(piece.min(pieces.len()));
             let last = rest.is_empty();
-            stream.send(ip::slice(pieces), last && !self.more);
+            stream::send(stream, ip::slice(pieces), last && !self.more);
             pieces = rest;
         }
         self.tail = pieces;
@@ -81,7 +83,7 @@ impl Conn {
     /// Octets of them that were never sent.
     pub(crate) fn unsent(&self) -> usize {
         let tcb = match &self.stage {
-            Stage::Open(stream) => stream.tcb(),
+            Stage::Open(stream) => tcb_of(stream),
             _ => None,
         };
         tcb.map_or(0, Tcb::unsent) + self.tail.len()
@@ -91,8 +93,10 @@ impl Conn {
     pub(crate) fn set_keepalive(&mut self, now: Instant, wakes: bool) {
         let period = self.options.keepidle;
         match &mut self.stage {
-            Stage::Open(Stream::Plain { tcb, .. }) if wakes => tcb.set_keepalive(now, period),
-            Stage::Open(Stream::Multi(connection)) if wakes => {
+            Stage::Open(Stream::Plain(Plain { tcb, .. })) if wakes => {
+                tcb.set_keepalive(now, period);
+            },
+            Stage::Open(Stream::Multipath(connection)) if wakes => {
                 connection.keep_alive(now, SubflowId::INITIAL, period);
             },
             _ => {},
@@ -102,7 +106,7 @@ impl Conn {
     /// Octets of payload in a full segment, once that is agreed.
     pub(crate) fn mss(&self) -> Option<usize> {
         match &self.stage {
-            Stage::Open(stream) => stream.tcb().map(|tcb| tcb.max_payload(0)),
+            Stage::Open(stream) => tcb_of(stream).map(|tcb| tcb.max_payload(0)),
             _ => None,
         }
     }
