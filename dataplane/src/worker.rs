@@ -20,8 +20,10 @@ pub struct WorkerStats {
     pub handed_over: u64,
     /// Received frames taken out of the rings from other cores.
     pub taken_over: u64,
-    /// Frames, and words between cores, lost as the ring to their core was full.
+    /// Received frames lost as the ring to their core was full.
     pub handover_full: u64,
+    /// What else was lost so: copies of what neighbors say, words between cores, and frames for the core that sends them.
+    pub handover_missed: u64,
     /// Received frames dropped as they belong to a core that this worker has no ring to.
     pub drop_no_core: u64,
     /// Frames dropped as the app named a port that does not exist.
@@ -218,7 +220,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
                 Owner::Core(_) => {},
                 Owner::Every => {
                     for other in siblings.others() {
-                        stats.count(siblings.hand_over(other, handed(received.clone(), true)));
+                        stats.tell(siblings.hand_over(other, handed(received.clone(), true)));
                     }
                 },
             }
@@ -248,7 +250,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             return;
         };
         while let Some(word) = self.app.tell() {
-            self.stats.handover_full += siblings.tell(word);
+            self.stats.handover_missed += siblings.tell(word);
         }
     }
 
@@ -276,7 +278,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             match (port.sent_by(), &siblings) {
                 (Some(core), Some(siblings)) => {
                     for frame in frames.drain(..) {
-                        stats.count(siblings.send_by(core, frame));
+                        stats.tell(siblings.send_by(core, frame));
                     }
                 },
                 _ => port.transmit(frames),
@@ -322,6 +324,15 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
 }
 
 impl WorkerStats {
+    /// Counts what became of something that was no received frame on its way to its owner.
+    const fn tell(&mut self, what: HandOver) {
+        match what {
+            HandOver::Full => self.handover_missed += 1,
+            what => self.count(what),
+        }
+    }
+
+    /// The same of a received frame.
     const fn count(&mut self, what: HandOver) {
         match what {
             HandOver::Done => self.handed_over += 1,

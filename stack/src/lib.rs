@@ -36,7 +36,7 @@ pub use prefetch::prefetch;
 pub use rng::Rng;
 pub use seq::SeqNum;
 pub use slab::{Handle, Slab};
-pub use tally::Tally;
+pub use tally::{Ended, Tally};
 pub use time::Instant;
 pub use wheel::{Alarm, Wheel};
 

@@ -12,6 +12,44 @@ pub trait Counted: Copy + 'static {
     fn name(self) -> &'static str;
     /// One sentence: what exactly is counted.
     fn help(self) -> &'static str;
+    /// Whether it is a fate: what became of a received frame. Each frame has one, so the fates add up to what came in.
+    fn is_fate(self) -> bool;
+}
+
+/// That a received frame has ended: its fate is counted, or will be by whoever has it wait. What takes a frame returns this,
+/// so none is forgotten and none counted twice.
+#[derive(Debug)]
+#[must_use = "who took a frame tells its caller that it has ended"]
+pub struct Ended(());
+
+impl Ended {
+    /// The frame waits. Who holds it calls [`Tally::end_waiting`] when it ends, or takes it up again as one that came in.
+    pub const fn later() -> Self {
+        Self(())
+    }
+
+    /// So has another frame, which had waited.
+    pub const fn and(self, Self(()): Self) -> Self {
+        self
+    }
+
+    /// All of these have, at least one.
+    pub fn all(ends: impl Iterator<Item = Self>) -> Self {
+        ends.fold(Self(()), Self::and)
+    }
+}
+
+/// Frames of one fate, gathered on a path where each addition is felt.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gathering(u64);
+
+impl Gathering {
+    /// Ends one more. It is counted once [`Tally::settle`] is called.
+    #[inline]
+    pub const fn end(&mut self) -> Ended {
+        self.0 += 1;
+        Ended(())
+    }
 }
 
 /// One core's values of a table of counters.
@@ -38,6 +76,36 @@ impl<C: Counted> Tally<C> {
 
     /// Counts `n`.
     pub fn add(&mut self, counter: C, n: u64) {
+        debug_assert!(!counter.is_fate(), "{} is a fate", counter.name());
+        self.sum_up(counter, n);
+    }
+
+    /// Ends a received frame in `fate`.
+    pub fn end(&mut self, fate: C) -> Ended {
+        self.end_waiting(fate, 1);
+        Ended(())
+    }
+
+    /// Ends `n` received frames that have waited.
+    pub fn end_waiting(&mut self, fate: C, n: u64) {
+        debug_assert!(fate.is_fate(), "{} is no fate", fate.name());
+        self.sum_up(fate, n);
+    }
+
+    /// Counts what was gathered of `fate`.
+    pub fn settle(&mut self, fate: C, gathered: &mut Gathering) {
+        self.end_waiting(fate, core::mem::take(gathered).0);
+    }
+
+    /// Received frames that have ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.iter()
+            .filter(|(counter, _)| counter.is_fate())
+            .fold(0, |sum, (_, n)| sum.wrapping_add(n))
+    }
+
+    fn sum_up(&mut self, counter: C, n: u64) {
         if let Some(value) = self.values.get_mut(counter.index()) {
             *value = value.wrapping_add(n);
         }
@@ -55,10 +123,11 @@ impl<C: Counted> Tally<C> {
     }
 }
 
-/// Declares an enumeration of counters: one row per counter, `Variant "its_name" "What is counted."`.
+/// Declares an enumeration of counters: one row per counter, `Variant "its_name" "What is counted."`; of fates
+/// `Variant: fate "its_name" "What became of a frame."`.
 #[macro_export]
 macro_rules! counters {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($variant:ident $label:literal $help:literal,)+ }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($variant:ident $(: $fate:ident)? $label:literal $help:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         $vis enum $name { $(#[doc = $help] $variant,)+ }
@@ -67,6 +136,11 @@ macro_rules! counters {
             fn index(self) -> usize { self as usize }
             fn name(self) -> &'static str { match self { $(Self::$variant => $label,)+ } }
             fn help(self) -> &'static str { match self { $(Self::$variant => $help,)+ } }
+            fn is_fate(self) -> bool {
+                match self { $(Self::$variant => $crate::counters!(@is_fate $($fate)?),)+ }
+            }
         }
     };
+    (@is_fate fate) => { true };
+    (@is_fate) => { false };
 }

@@ -76,7 +76,7 @@ pub enum Command {
 }
 
 /// What an engine shows among its counters and no table of counters declares.
-const BESIDE: [(&str, &str); 13] = [
+const BESIDE: [(&str, &str); 15] = [
     (
         "copied_at_port",
         "Octets of payload that ports copied, as their devices cannot send from several buffers.",
@@ -94,12 +94,20 @@ const BESIDE: [(&str, &str); 13] = [
         "Frames dropped on their way out as they name a port that does not exist: a fault of ours.",
     ),
     (
+        "frames_waiting",
+        "Received frames that wait now, for other fragments or for their next hop's address.",
+    ),
+    (
         "handed_over",
         "Frames put into the rings of other cores: received ones that these own or learn from, and those that these send.",
     ),
     (
         "handover_full",
-        "Frames, and words between cores, lost as the ring to their core was full.",
+        "Received frames lost as the ring to their core was full.",
+    ),
+    (
+        "handover_missed",
+        "Copies of what neighbors say, words between cores, and frames for the core that sends them, lost as the ring to it was full.",
     ),
     (
         "held_octets",
@@ -127,6 +135,15 @@ const BESIDE: [(&str, &str); 13] = [
         "Received frames taken out of the rings from other cores.",
     ),
 ];
+
+/// Whether the counter `name` is a fate: what became of a received frame. With those that wait they add up to what came in.
+#[must_use]
+pub fn is_fate(name: &str) -> bool {
+    fn find<C: Counted>(name: &str) -> bool {
+        C::ALL.iter().any(|row| row.is_fate() && row.name() == name)
+    }
+    find::<stack::Counter>(name) || find::<crate::Counter>(name)
+}
 
 /// What the counter `name` counts, in a sentence.
 #[must_use]

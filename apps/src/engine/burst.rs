@@ -5,12 +5,13 @@
 use super::flows::relay_of;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
+use crate::Counter;
 use arrayvec::ArrayVec;
 use dataplane::{BURST, Received};
 use mptcp::connection::Connection;
 use stack::ip::{Head, Ingress, Net};
 use stack::wire::tcp::{Flags, KIND_MPTCP};
-use stack::{Counter, FlowHash, Frame, Instant, PacketBuf, PortId, Slice, Step, prefetch};
+use stack::{Ended, FlowHash, Frame, Instant, PacketBuf, PortId, Slice, Step, prefetch};
 
 /// From so many relays on the caches do not hold those that the next burst needs.
 const RELAYS_MANY: usize = 2_048;
@@ -42,6 +43,7 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         self.tools.ledger.enter(Step::Parse);
+        self.tools.apps.add(Counter::Received, burst.len() as u64);
         // Places that are kept, so that each head is written where it is read.
         let mut all = core::mem::take(&mut self.seen);
         all.resize(burst.len(), Seen::default());
@@ -55,7 +57,7 @@ impl<B: PacketBuf> Engine<B> {
         for (received, seen) in burst.drain(..).zip(&all) {
             if !seen.short {
                 last = None;
-                self.walk(now, port, received, out);
+                _ = self.walk(now, port, received, out);
                 continue;
             }
             self.tools.ledger.enter(Step::Lookup);
@@ -65,8 +67,9 @@ impl<B: PacketBuf> Engine<B> {
                 flow = self.flow_by(seen.hash, &seen.head.key);
                 last = Some(seen);
             }
-            self.take(now, seen, flow, received, out);
+            _ = self.take(now, seen, flow, received, out);
         }
+        self.tools.apps.settle(Counter::LegTaken, &mut self.legs);
         self.seen = all;
     }
 
@@ -111,16 +114,15 @@ impl<B: PacketBuf> Engine<B> {
         flow: Option<FlowRef>,
         Received { frame, checksum }: Received<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         if let Some(FlowRef::Leg(handle, which)) = flow {
             let cx = &mut self.tools.cx(now);
-            match &Net::segment(cx, head, frame, checksum) {
+            return match &Net::segment(cx, head, frame, checksum) {
                 Ok(segment) => {
-                    self.on_leg(now, (handle, which), (head.port, head.frame_len()), segment);
+                    self.on_leg(now, (handle, which), (head.port, head.frame_len()), segment)
                 },
-                Err(error) => cx.counters.count(Counter::from(*error)),
-            }
-            return;
+                Err(error) => cx.counters.end((*error).into()),
+            };
         }
         if flow.is_none() && self.is_routed(head, &frame) {
             let cx = &mut self.tools.cx(now);
@@ -130,7 +132,9 @@ impl<B: PacketBuf> Engine<B> {
         match Net::arrival(cx, head, frame, checksum) {
             Ingress::Tcp(arrival) => self.on_other_segment(now, (head.key, flow), arrival, out),
             Ingress::Opaque(opaque) => self.on_opaque(now, opaque, out),
-            _ => {},
+            Ingress::Done(ended) => ended,
+            Ingress::Transit(packet) => self.pass(now, packet, out),
+            Ingress::IcmpError(arrival) => self.on_icmp_error(now, arrival, out),
         }
     }
 

@@ -40,6 +40,9 @@ impl<B: PacketBuf> Engine<B> {
         if self.net.next_deadline().is_some_and(|at| at <= now) {
             self.net.advance(&mut self.tools.cx(now), out);
         }
+        if self.fragments.next_deadline().is_some_and(|at| at <= now) {
+            self.fragments.expire(&mut self.tools.cx(now));
+        }
         self.run_gate(now, out);
         self.run_steering(now);
         let mut due = core::mem::take(&mut self.due);

@@ -9,7 +9,7 @@ use crate::nat::Passage;
 use crate::relay::Kind;
 use mptcp::handshake::{capable, join};
 use stack::ip::TcpArrival;
-use stack::{Frame, Instant, PacketBuf, Side};
+use stack::{Ended, Frame, Instant, PacketBuf, Side};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes the first SYN of a flow.
@@ -18,7 +18,7 @@ impl<B: PacketBuf> Engine<B> {
         now: Instant,
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let segment = &arrival.segment;
         let ours = self.own.find(segment.tuple.dst).is_some();
         if arrival.local && ours && join::request(&segment.options.mptcp).is_ok() {
@@ -74,7 +74,7 @@ impl<B: PacketBuf> Engine<B> {
         match self.judge(now, &arrival.packet) {
             Passage::Pass(to) => {
                 let ends = passage::outbound(syn.tuple, &to);
-                self.begin_offer(now, arrival, &ends, out);
+                self.begin_offer(now, arrival, &ends, out)
             },
             stopped => self.stop(now, arrival.packet.clone(), stopped, out),
         }
@@ -88,7 +88,7 @@ impl<B: PacketBuf> Engine<B> {
         arrival: &TcpArrival<B>,
         syn: Syn,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         // RFC 6092: whom strangers may ask for is settled before anything else.
         let ends = match self.judge(now, &arrival.packet) {
             Passage::Pass(to) => passage::inbound(syn.tuple, &to),
@@ -108,7 +108,7 @@ impl<B: PacketBuf> Engine<B> {
         match syn_reason(&self.config, &syn, &self.load(&syn)) {
             None => {
                 self.tools.mptcp.count(mptcp::Counter::MpCapableSynRx);
-                self.begin(now, arrival, &ends, Kind::Capable(request), out);
+                self.begin(now, arrival, &ends, Kind::Capable(request), out)
             },
             why => self.bypass(now, arrival, true, why, out),
         }

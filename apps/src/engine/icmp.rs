@@ -4,7 +4,7 @@ use super::{Engine, FlowRef};
 use crate::Counter;
 use stack::ip::{IcmpArrival, IcmpKind};
 use stack::slab::Handle;
-use stack::{FlowKey, Frame, Instant, PacketBuf, SeqNum};
+use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, SeqNum};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes an ICMP error. The quoted segment's answers would come from its destination: that names the flow.
@@ -13,7 +13,7 @@ impl<B: PacketBuf> Engine<B> {
         now: Instant,
         arrival: IcmpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let key = self.key_of(&arrival.tuple.reversed());
         match self.flow(&key) {
             Some(FlowRef::Leg(handle, which)) => {
@@ -22,27 +22,25 @@ impl<B: PacketBuf> Engine<B> {
                     let quoted = (arrival.tuple, arrival.seq);
                     relay.leg(which).on_icmp_error(quoted, arrival.kind)
                 });
+                self.wake(handle);
                 // RFC 5927 4: an error about something that is not in flight was not caused by us.
-                self.tools.apps.count(if taken {
+                self.tools.apps.end(if taken {
                     Counter::IcmpConsumed
                 } else {
                     Counter::IcmpStray
-                });
-                self.wake(handle);
+                })
             },
             Some(FlowRef::Pending(handle)) => {
-                self.on_icmp_while_pending(now, handle, key, arrival, out);
+                self.on_icmp_while_pending(now, handle, key, arrival, out)
             },
             Some(
                 FlowRef::Joining(_)
                 | FlowRef::OpenJoin(_)
                 | FlowRef::Gone(_)
                 | FlowRef::TimeWait(_),
-            ) => {
-                self.tools.apps.count(Counter::IcmpStray);
-            },
+            ) => self.tools.apps.end(Counter::IcmpStray),
             None if self.net.is_own(arrival.packet.dst) && !self.is_shared(arrival.packet.dst) => {
-                self.tools.apps.count(Counter::IcmpStray);
+                self.tools.apps.end(Counter::IcmpStray)
             },
             None => self.pass(now, arrival.packet, out),
         }
@@ -57,13 +55,13 @@ impl<B: PacketBuf> Engine<B> {
         key: FlowKey,
         arrival: IcmpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Some(pending) = self.pendings.get(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         let quoted: SeqNum = arrival.seq;
         if key.side == pending.opener || pending.answered.is_some() || quoted != pending.iss {
-            return self.tools.apps.count(Counter::IcmpStray);
+            return self.tools.apps.end(Counter::IcmpStray);
         }
         if matches!(
             arrival.kind,
@@ -72,6 +70,6 @@ impl<B: PacketBuf> Engine<B> {
             self.tools.apps.count(Counter::PendingUnreachable);
             self.drop_pending(handle);
         }
-        self.pass(now, arrival.packet, out);
+        self.pass(now, arrival.packet, out)
     }
 }

@@ -11,7 +11,7 @@ use stack::ip::TcpArrival;
 use stack::slab::Handle;
 use stack::tcp::handshake::{Accepting, Offer, WSCALE_MAX};
 use stack::wire::tcp::{Segment, Timestamps};
-use stack::{Alarm, Frame, Instant, PacketBuf, Tuple};
+use stack::{Alarm, Ended, Frame, Instant, PacketBuf, Tuple};
 
 /// Shift of the windows that we announce on joined subflows: the least that can say all of `buffer` octets, which a relay
 /// may hold in one direction.
@@ -25,23 +25,28 @@ const ANSWERS_MAX: u8 = 5;
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes a SYN with MP_JOIN to one of our addresses that take joins.
-    pub(super) fn on_join(&mut self, now: Instant, syn: &Segment<B>, out: &mut Vec<Frame<B>>) {
+    pub(super) fn on_join(
+        &mut self,
+        now: Instant,
+        syn: &Segment<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
         let Ok(request) = join::request(&syn.options.mptcp) else {
             return self.refuse_join(now, syn, Counter::JoinRefused, out);
         };
         let token = self.tokens.get(request.token);
         if token == Some(TokenRef::PENDING) {
             // A reset would end the client's joining for good; its SYN comes again.
-            return self.tools.apps.count(Counter::JoinTooEarly);
+            return self.tools.apps.end(Counter::JoinTooEarly);
         }
         let Some(relay) = token.and_then(|token| self.relays.at(token.0)) else {
             return self.refuse_join(now, syn, Counter::JoinNoToken, out);
         };
         if self.joinings.len() >= self.joinings.capacity() {
-            return self.tools.apps.count(Counter::JoinLimit);
+            return self.tools.apps.end(Counter::JoinLimit);
         }
         if self.joins_too_much(relay) {
-            return self.tools.apps.count(Counter::JoinLimitSubscriber);
+            return self.tools.apps.end(Counter::JoinLimitSubscriber);
         }
         let accepting = self.accepting(now, syn);
         let (ours, theirs) = (syn.tuple.dst, syn.tuple.src);
@@ -54,17 +59,17 @@ impl<B: PacketBuf> Engine<B> {
         };
         if held.is_taken(by) {
             // In silence: a reset would end the peer's joining for good, and ours may yet come to nothing.
-            return self.tools.apps.count(Counter::JoinSurplus);
+            return self.tools.apps.end(Counter::JoinSurplus);
         }
         let Some(connection) = held.multipath_mut() else {
             return self.refuse_join(now, syn, Counter::JoinRefused, out);
         };
         match connection.join(&mut self.tools.leg(now), syn, accepting, local) {
             Err(refusal) => {
-                self.tools.apps.count(Counter::JoinRefused);
                 if let Some(reset) = connection.refuse_join(syn, refusal) {
                     self.send(now, &syn.tuple.reversed(), reset, out);
                 }
+                self.tools.apps.end(Counter::JoinRefused)
             },
             Ok(joining) => {
                 held.await_peer(by);
@@ -76,7 +81,7 @@ impl<B: PacketBuf> Engine<B> {
                     opened: now,
                     alarm: Alarm::default(),
                 };
-                self.enter_join(now, half_open, out);
+                self.enter_join(now, half_open, out)
             },
         }
     }
@@ -88,26 +93,27 @@ impl<B: PacketBuf> Engine<B> {
         syn: &Segment<B>,
         why: Counter,
         out: &mut Vec<Frame<B>>,
-    ) {
-        self.tools.apps.count(why);
+    ) -> Ended {
         if let Some(reset) = mptcp::join::refuse_join(syn, JoinRefusal::NoToken) {
             self.send(now, &syn.tuple.reversed(), reset, out);
         }
+        self.tools.apps.end(why)
     }
 
-    fn enter_join(&mut self, now: Instant, half_open: HalfOpen, out: &mut Vec<Frame<B>>) {
+    fn enter_join(&mut self, now: Instant, half_open: HalfOpen, out: &mut Vec<Frame<B>>) -> Ended {
         let key = self.key_of(&half_open.tuple);
         let subscriber = half_open.subscriber;
         let Ok(handle) = self.joinings.insert(half_open) else {
-            return self.tools.apps.count(Counter::JoinLimit);
+            return self.tools.apps.end(Counter::JoinLimit);
         };
         self.subscribers
             .change_at(subscriber, |usage| usage.joining += 1);
         if self.enter_flow(&key, FlowRef::Joining(handle)).is_err() {
             self.give_up_join(now, handle);
-            return self.tools.apps.count(Counter::JoinLimit);
+            return self.tools.apps.end(Counter::JoinLimit);
         }
         self.answer_join(now, handle, out);
+        self.tools.apps.end(Counter::JoinTaken)
     }
 
     /// Our side of the handshake on a joined subflow: nothing is mirrored, as it ends here.
@@ -180,10 +186,10 @@ impl<B: PacketBuf> Engine<B> {
         handle: Handle,
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let segment = &arrival.segment;
         let Some(half_open) = self.joinings.get_mut(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         let Some(connection) = self
             .relays
@@ -194,6 +200,7 @@ impl<B: PacketBuf> Engine<B> {
             return self.refuse(now, segment, Counter::JoinRefused, out);
         };
         let cx = &mut self.tools.leg(now);
+        let mut fate = Counter::JoinTaken;
         match connection.complete_join(cx, &mut half_open.joining, segment) {
             Joined::Established(id) => {
                 let relay = half_open.relay;
@@ -204,7 +211,7 @@ impl<B: PacketBuf> Engine<B> {
             Joined::Waiting(answer) => self.send_if_any(now, &segment.tuple, answer, out),
             Joined::Refused(why, answer) => {
                 if why != JoinRefusal::Dropped {
-                    self.tools.apps.count(Counter::JoinRefused);
+                    fate = Counter::JoinRefused;
                 }
                 let relay = half_open.relay;
                 // The connection has freed the join's place itself.
@@ -213,6 +220,7 @@ impl<B: PacketBuf> Engine<B> {
                 self.send_if_any(now, &segment.tuple, answer, out);
             },
         }
+        self.tools.apps.end(fate)
     }
 
     fn send_if_any(

@@ -10,7 +10,7 @@ use mptcp::option::{MpOption, ResetReason, TcpRst};
 use stack::ip::{SynEdit, TcpArrival};
 use stack::tcp::reset_for;
 use stack::wire::tcp::{Flags, OptBytes, Segment};
-use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Side, Tuple};
+use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, PortId, Side, Tuple};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes a segment that belongs to no flow.
@@ -19,22 +19,27 @@ impl<B: PacketBuf> Engine<B> {
         now: Instant,
         arrival: TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let flags = arrival.segment.flags;
         if flags.has(Flags::SYN) && !flags.has(Flags::ACK) && !flags.has(Flags::RST) {
-            self.on_first_syn(now, &arrival, out);
+            self.on_first_syn(now, &arrival, out)
         } else if arrival.local && !self.is_shared(arrival.packet.dst) {
-            self.refuse(now, &arrival.segment, Counter::NotOursReset, out);
+            self.refuse(now, &arrival.segment, Counter::NotOursReset, out)
         } else if flags.has(Flags::SYN) {
-            self.pass_answer(now, &arrival, out);
+            self.pass_answer(now, &arrival, out)
         } else if self.is_mid_stream(&arrival) {
-            self.refuse_mid_stream(now, &arrival.segment, out);
+            self.refuse_mid_stream(now, &arrival.segment, out)
         } else {
-            self.pass(now, arrival.packet, out);
+            self.pass(now, arrival.packet, out)
         }
     }
 
-    fn on_first_syn(&mut self, now: Instant, arrival: &TcpArrival<B>, out: &mut Vec<Frame<B>>) {
+    fn on_first_syn(
+        &mut self,
+        now: Instant,
+        arrival: &TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
         let segment = &arrival.segment;
         if arrival.packet.ttl <= 1 && !arrival.local {
             // It ends here, and who asks for the way (tcptraceroute) is told so; nothing is worth remembering.
@@ -79,11 +84,11 @@ impl<B: PacketBuf> Engine<B> {
                     self.tools.mptcp.count(mptcp::Counter::MpCapableSynRx);
                 }
                 let kind = capable.map_or(Kind::Plain, Kind::Capable);
-                self.begin(now, arrival, &Ends::outbound(syn.tuple), kind, out);
+                self.begin(now, arrival, &Ends::outbound(syn.tuple), kind, out)
             },
             Verdict::Offer => {
                 let ends = Ends::inbound(syn.tuple);
-                self.begin_offer(now, arrival, &ends, out);
+                self.begin_offer(now, arrival, &ends, out)
             },
             Verdict::Forward { strip, count } => self.bypass(now, arrival, strip, count, out),
             Verdict::Join => self.on_join(now, segment, out),
@@ -126,7 +131,7 @@ impl<B: PacketBuf> Engine<B> {
         strip_mptcp: bool,
         count: Option<Counter>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         if let Some(count) = count {
             self.tools.apps.count(count);
         }
@@ -134,7 +139,7 @@ impl<B: PacketBuf> Engine<B> {
             strip_mptcp,
             ..SynEdit::default()
         };
-        self.pass_syn(now, arrival, edit, out);
+        self.pass_syn(now, arrival, edit, out)
     }
 
     /// A SYN+ACK of a flow that is not split: between a subscriber and the Internet nobody was offered MP_CAPABLE, and so
@@ -144,13 +149,13 @@ impl<B: PacketBuf> Engine<B> {
         now: Instant,
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let strip = self.config.edge.is_none() && !arrival.segment.options.mptcp.is_empty() && {
             let Tuple { src, dst, .. } = arrival.segment.tuple;
             self.config.is_subscriber(src) || self.config.is_subscriber(dst)
         };
         let count = strip.then_some(Counter::StrippedAnswer);
-        self.bypass(now, arrival, strip, count, out);
+        self.bypass(now, arrival, strip, count, out)
     }
 
     /// Whether the other box speaks MPTCP on a flow that we do not know: we split it in a former life, or have ended it.
@@ -183,9 +188,9 @@ impl<B: PacketBuf> Engine<B> {
         now: Instant,
         segment: &Segment<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Some(mut reset) = reset_for(segment) else {
-            return self.tools.apps.count(Counter::MidStreamDropped);
+            return self.tools.apps.end(Counter::MidStreamDropped);
         };
         if !segment.options.mptcp.is_empty() {
             let why = TcpRst {
@@ -194,8 +199,8 @@ impl<B: PacketBuf> Engine<B> {
             };
             reset.options.mptcp = MpOption::from(why).into();
         }
-        self.tools.apps.count(Counter::MidStreamReset);
         self.send(now, &segment.tuple.reversed(), reset, out);
+        self.tools.apps.end(Counter::MidStreamReset)
     }
 
     /// Answers with a reset; a reset itself is dropped.
@@ -205,11 +210,11 @@ impl<B: PacketBuf> Engine<B> {
         segment: &Segment<B>,
         why: Counter,
         out: &mut Vec<Frame<B>>,
-    ) {
-        self.tools.apps.count(why);
+    ) -> Ended {
         if let Some(reset) = reset_for(segment) {
             self.send(now, &segment.tuple.reversed(), reset, out);
         }
+        self.tools.apps.end(why)
     }
 }
 

@@ -40,6 +40,7 @@ pub use config::{
 pub use select::{Native, Rule, Select};
 pub use steer::Word;
 
+use crate::Counter;
 use crate::control::{Command, Reply};
 use crate::nat::{Gate, Share};
 use crate::relay::{Pending, Relays};
@@ -60,6 +61,7 @@ use pressure::Freeing;
 use select::RuleHits;
 use stack::ip::{Net, NetError, Reassembly};
 use stack::slab::{Handle, Slab};
+use stack::tally::Gathering;
 use stack::tcp::isn::IsnGenerator;
 use stack::tcp::time_wait::TimeWait;
 use stack::time::earlier;
@@ -149,6 +151,8 @@ pub struct Engine<B> {
     peer_versions: PeerVersions,
     timers: Wheel<Timer>,
     due: Vec<Timer>,
+    /// Frames of a burst that legs took.
+    legs: Gathering,
     /// What was read of the frames of a burst.
     seen: Vec<Seen>,
     /// Relays to run at the end of this burst, each once.
@@ -223,6 +227,7 @@ impl<B: PacketBuf> Engine<B> {
             rule_hits: RuleHits::new(&config.select),
             timers: Wheel::new(),
             due: Vec::new(),
+            legs: Gathering::default(),
             seen: Vec::new(),
             woken: Vec::new(),
             held: 0,
@@ -279,8 +284,29 @@ impl<B: PacketBuf> Engine<B> {
             timers: self.timers.len(),
             mappings: self.gate_use().mappings,
             strays: self.steering.strays(),
+            waiting: self.waiting(),
             held: self.held,
             pieces: self.relays.iter().map(|(_, relay)| relay.pieces()).sum(),
+        }
+    }
+
+    /// Received frames that wait for others or for a neighbor, and have no fate yet.
+    fn waiting(&self) -> usize {
+        self.net.waiting()
+            + self.fragments.waiting()
+            + self.steering.waiting()
+            + self.gate.as_ref().map_or(0, Gate::waiting)
+    }
+
+    /// What became of the frames that came in.
+    #[must_use]
+    pub fn frames(&self) -> Frames {
+        let Tools { stack, apps, .. } = &self.tools;
+        Frames {
+            received: apps.get(Counter::Received),
+            ended: stack.ended() + apps.ended(),
+            handed_over: apps.get(Counter::FragmentHandedOver),
+            waiting: u64::try_from(self.waiting()).unwrap_or(u64::MAX),
         }
     }
 
@@ -302,6 +328,27 @@ impl<B: PacketBuf> Engine<B> {
 /// A slab of what flows are found in: their index names so many places.
 fn slab<T>(limit: usize) -> Slab<T> {
     Slab::with_capacity(limit.min(PLACES_MAX))
+}
+
+/// What became of the frames that an engine was given: all of them have ended, each in one fate, or wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frames {
+    /// Those that came in.
+    pub received: u64,
+    /// The sum of all fates.
+    pub ended: u64,
+    /// Of these, frames that were handed to another core's engine, which receives them anew.
+    pub handed_over: u64,
+    /// Those that wait.
+    pub waiting: u64,
+}
+
+impl Frames {
+    /// Whether none is lost, and none has two fates.
+    #[must_use]
+    pub const fn balance(&self) -> bool {
+        self.received == self.ended + self.waiting
+    }
 }
 
 /// What an engine holds, for tests and operators.
@@ -329,6 +376,8 @@ pub struct Occupancy {
     pub mappings: usize,
     /// Subflows that are remembered as their ports do not name their core.
     pub strays: usize,
+    /// Received frames that wait: fragments for others of their packet, packets for their next hop's address.
+    pub waiting: usize,
     /// Octets held for either end of all relays.
     pub held: u64,
     /// Slices that these octets lie in: each pins a packet buffer.
@@ -393,6 +442,7 @@ impl<B: PacketBuf> App<B> for Engine<B> {
         let gate = self.gate.as_ref().and_then(Gate::next_deadline);
         let gate = earlier(self.steering.next_deadline(), gate);
         let net = earlier(self.net.next_deadline(), gate);
+        let net = earlier(self.fragments.next_deadline(), net);
         let net = earlier(self.freeing_due(), net);
         earlier(self.timers.next_deadline(), net)
     }

@@ -14,7 +14,7 @@ use stack::slab::Handle;
 use stack::tcp::handshake::{Offer, Opening};
 use stack::time::Duration;
 use stack::wire::tcp::OptBytes;
-use stack::{Frame, Instant, PacketBuf};
+use stack::{Ended, Frame, Instant, PacketBuf};
 use std::collections::BTreeMap;
 
 /// How many of a host's SYNs carry MP_CAPABLE: what drops SYNs with unknown options must not keep the host from its
@@ -66,12 +66,12 @@ impl<B: PacketBuf> Engine<B> {
         arrival: &TcpArrival<B>,
         ends: &Ends,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         match self.offering(now, ends) {
             Some(offering) => self.begin(now, arrival, ends, Kind::Opening(offering), out),
             None => {
                 let why = Some(Counter::BypassLimitPending);
-                self.bypass(now, arrival, true, why, out);
+                self.bypass(now, arrival, true, why, out)
             },
         }
     }
@@ -113,7 +113,7 @@ impl<B: PacketBuf> Engine<B> {
         arrival: &TcpArrival<B>,
         (offering, syns): (Offering, u8),
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let tuple = &arrival.segment.tuple;
         let offers = syns <= OFFERS_MAX;
         let mut add_mptcp = OptBytes::new();
@@ -131,7 +131,7 @@ impl<B: PacketBuf> Engine<B> {
             add_mptcp,
             ..SynEdit::default()
         };
-        self.pass_syn(now, arrival, edit, out);
+        self.pass_syn(now, arrival, edit, out)
     }
 
     /// What we ask for: our own first address takes no joins, as it is the host's.
@@ -151,10 +151,10 @@ impl<B: PacketBuf> Engine<B> {
         answered: (Opening, Offer),
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let segment = &arrival.segment;
         let Some(pending) = self.pendings.get(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         let (offered, peer) = (pending.syns <= OFFERS_MAX, self.peer_of(&pending.ends()));
         let (begun, answerer) = (pending.opened, segment.tuple.src);
@@ -180,7 +180,7 @@ impl<B: PacketBuf> Engine<B> {
             let peer = (segment.tuple.src, segment.tuple.src_port);
             self.plain_peers.remember(now, peer);
         }
-        self.bypass(now, arrival, true, Some(Counter::CutThrough), out);
+        self.bypass(now, arrival, true, Some(Counter::CutThrough), out)
     }
 
     /// Our key and what the answer's MP_CAPABLE settles; `None` if there is none that we can go on with.

@@ -16,7 +16,7 @@ use stack::slab::Handle;
 use stack::tcp::handshake::{Offer, Opening};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, Segment, Timestamps};
-use stack::{Alarm, Frame, Instant, PacketBuf, Rng, Tuple};
+use stack::{Alarm, Ended, Frame, Instant, PacketBuf, Rng, Tuple};
 
 /// SYNs sent for one join, the first included.
 const SYNS_MAX: u8 = 4;
@@ -232,7 +232,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         let key = self.key_of(&tuple.reversed());
         if self.enter_flow(&key, FlowRef::OpenJoin(join)).is_err() {
-            self.tools.apps.count(Counter::JoinLimit);
+            self.tools.apps.count(Counter::JoinUnopened);
             self.give_up_open(join);
             return self.on_join_failed(now, handle, path.by, choices.len());
         }
@@ -252,7 +252,7 @@ impl<B: PacketBuf> Engine<B> {
         id: AddrId,
     ) -> Option<OpenJoin> {
         if self.open_joins.len() >= self.open_joins.capacity() {
-            self.tools.apps.count(Counter::JoinLimit);
+            self.tools.apps.count(Counter::JoinUnopened);
             return None;
         }
         if self.flow(&self.key_of(&tuple.reversed())).is_some() {
@@ -290,11 +290,11 @@ impl<B: PacketBuf> Engine<B> {
         handle: Handle,
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let segment = &arrival.segment;
         let limit = self.segment_max_from(segment.tuple.dst, segment.tuple.src);
         let Some(outbound) = self.open_joins.get_mut(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         let (relay, by, choices) = (outbound.relay, outbound.by, outbound.choices);
         let Some(connection) = self.relays.get_mut(relay).and_then(|r| r.multipath_mut()) else {
@@ -302,6 +302,7 @@ impl<B: PacketBuf> Engine<B> {
             return self.refuse(now, segment, Counter::JoinRefused, out);
         };
         let cx = &mut self.tools.leg(now);
+        let mut fate = Counter::JoinTaken;
         let answer = match connection.input_join(cx, &mut outbound.open, limit, segment) {
             Initiated::Established(id) => {
                 self.forget_join(handle);
@@ -311,7 +312,7 @@ impl<B: PacketBuf> Engine<B> {
             },
             Initiated::Waiting(answer) => answer,
             Initiated::Refused(_, answer) => {
-                self.tools.apps.count(Counter::JoinRefused);
+                fate = Counter::JoinRefused;
                 self.forget_join(handle);
                 if segment.flags.has(Flags::RST) && !is_transient(segment) {
                     // Whoever is there does not know the connection, or wants no more of it: another box's token, say.
@@ -328,6 +329,7 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(answer) = answer {
             self.send_join(now, relay, &segment.tuple.reversed(), answer, out);
         }
+        self.tools.apps.end(fate)
     }
 
     /// A join came to nothing: the next pair of addresses, or all again after a while.

@@ -6,26 +6,32 @@ use crate::Counter;
 use crate::nat::{Gate, GateUse, Passage, Where};
 use crate::relay::Ends;
 use stack::ip::{Packet, SynEdit, TcpArrival, Translation, Unreachable};
-use stack::{Frame, Instant, PacketBuf, Tuple};
+use stack::{Ended, Frame, Instant, PacketBuf, Tuple};
 use std::net::IpAddr;
 
 impl<B: PacketBuf> Engine<B> {
     /// Passes a packet on that belongs to no flow of ours.
-    pub(super) fn pass(&mut self, now: Instant, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
+    pub(super) fn pass(
+        &mut self,
+        now: Instant,
+        packet: Packet<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
         let to = match self.judge(now, &packet) {
             Passage::Pass(to) => to,
             stopped => return self.stop(now, packet, stopped, out),
         };
         let fragment = packet.fragment_id();
         let cx = &mut self.tools.cx(now);
-        self.net.forward_translated(cx, packet, &to, out);
+        let mut ended = self.net.forward_translated(cx, packet, &to, out);
         let (Some(gate), Some(id)) = (&mut self.gate, fragment) else {
-            return;
+            return ended;
         };
         while let Some(early) = gate.early(id) {
             let cx = &mut self.tools.cx(now);
-            self.net.forward_translated(cx, early, &to, out);
+            ended = ended.and(self.net.forward_translated(cx, early, &to, out));
         }
+        ended
     }
 
     /// Passes a SYN or its answer on with its options edited.
@@ -35,7 +41,7 @@ impl<B: PacketBuf> Engine<B> {
         arrival: &TcpArrival<B>,
         edit: SynEdit,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         match self.judge(now, &arrival.packet) {
             Passage::Pass(translation) => {
                 let edit = SynEdit {
@@ -43,7 +49,7 @@ impl<B: PacketBuf> Engine<B> {
                     ..edit
                 };
                 self.net
-                    .forward_syn(&mut self.tools.cx(now), arrival, edit, out);
+                    .forward_syn(&mut self.tools.cx(now), arrival, edit, out)
             },
             stopped => self.stop(now, arrival.packet.clone(), stopped, out),
         }
@@ -69,25 +75,29 @@ impl<B: PacketBuf> Engine<B> {
         packet: Packet<B>,
         passage: Passage,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         match passage {
-            Passage::Pass(_) => {},
+            Passage::Pass(to) => {
+                let cx = &mut self.tools.cx(now);
+                self.net.forward_translated(cx, packet, &to, out)
+            },
             Passage::Own => self.net.refuse(&mut self.tools.cx(now), &packet, out),
-            Passage::Drop(why) => self.tools.apps.count(why),
+            Passage::Drop(why) => self.tools.apps.end(why),
             Passage::Prohibit(why) => {
-                self.tools.apps.count(why);
                 self.prohibit(now, &packet, out);
+                self.tools.apps.end(why)
             },
             Passage::Unsolicited(why) => {
-                self.tools.apps.count(why);
                 if let Some(gate) = &mut self.gate {
                     gate.keep_unsolicited(now, packet);
                 }
+                self.tools.apps.end(why)
             },
             Passage::Early(id) => {
                 if let Some(gate) = &mut self.gate {
                     gate.keep_early(now, &mut self.tools.apps, id, packet);
                 }
+                Ended::later()
             },
         }
     }

@@ -112,6 +112,8 @@ impl<B: PacketBuf> Engine<B> {
         counters.insert("handed_over".into(), self.worker.handed_over);
         counters.insert("taken_over".into(), self.worker.taken_over);
         counters.insert("handover_full".into(), self.worker.handover_full);
+        counters.insert("handover_missed".into(), self.worker.handover_missed);
+        counters.insert("frames_waiting".into(), count(self.waiting()));
         counters.insert("relays".into(), count(self.relays.len()));
         counters.insert("pending".into(), count(self.pendings.len()));
         counters.insert("held_octets".into(), self.held);

@@ -13,7 +13,7 @@ use stack::ip::{IpOut, SynEdit, TcpArrival};
 use stack::slab::Handle;
 use stack::tcp::handshake::{AcceptVerdict, Accepting, Offer, OpenVerdict, Opening};
 use stack::wire::tcp::{Flags, OptBytes, Options, OutSegment, Timestamps};
-use stack::{Frame, Instant, PacketBuf, SeqNum, Side};
+use stack::{Ended, Frame, Instant, PacketBuf, SeqNum, Side};
 
 /// Octets of MPTCP options on each data segment of the access side: a DSS with 64-bit sequence number and
 /// acknowledgment (RFC 8684 3.3). The server is offered that much less, so that one segment in is one segment out.
@@ -31,7 +31,7 @@ impl<B: PacketBuf> Engine<B> {
         ends: &Ends,
         kind: Kind,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let segment = &arrival.segment;
         let meant = (kind, segment.tos & 0xfc);
         let pending = Pending::new(ends, segment.seq, Offer::of(segment), meant, now);
@@ -51,7 +51,7 @@ impl<B: PacketBuf> Engine<B> {
         self.arm_pending(handle);
         self.net.learn_way(&arrival.packet, &segment.tuple);
         self.tools.apps.count(Counter::PendingOpened);
-        self.forward_split_syn(now, arrival, (kind, 1), out);
+        self.forward_split_syn(now, arrival, (kind, 1), out)
     }
 
     /// Enters both keys of a flow; if the table is full neither is.
@@ -75,7 +75,7 @@ impl<B: PacketBuf> Engine<B> {
         arrival: &TcpArrival<B>,
         (kind, syns): (Kind, u8),
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let tuple = &arrival.segment.tuple;
         if let Kind::Opening(offering) = kind {
             return self.forward_offer(now, arrival, (offering, syns), out);
@@ -92,7 +92,7 @@ impl<B: PacketBuf> Engine<B> {
             add_mptcp: OptBytes::new(),
             ..SynEdit::default()
         };
-        self.pass_syn(now, arrival, edit, out);
+        self.pass_syn(now, arrival, edit, out)
     }
 
     /// What a data segment's MPTCP options take of it, if the peer asks for checksums or not.
@@ -134,16 +134,16 @@ impl<B: PacketBuf> Engine<B> {
         side: Side,
         arrival: TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Some(pending) = self.pendings.get(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         if side != pending.opener {
-            self.on_answer(now, handle, &arrival, out);
+            self.on_answer(now, handle, &arrival, out)
         } else if arrival.segment.flags.has(Flags::SYN) {
-            self.on_syn_again(now, handle, arrival, out);
+            self.on_syn_again(now, handle, arrival, out)
         } else {
-            self.on_opener_ack(now, handle, arrival, out);
+            self.on_opener_ack(now, handle, arrival, out)
         }
     }
 
@@ -155,10 +155,10 @@ impl<B: PacketBuf> Engine<B> {
         handle: Handle,
         arrival: TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let segment = &arrival.segment;
         let Some(pending) = self.pendings.get_mut(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         if segment.seq != pending.iss || segment.flags.has(Flags::ACK) {
             // A new connection from the same port: the opener has forgotten the old one.
@@ -184,14 +184,15 @@ impl<B: PacketBuf> Engine<B> {
             pending.kind = Kind::Capable(request);
         }
         if pending.answered.is_some() {
-            return self.answer_opener(now, handle, out);
+            self.answer_opener(now, handle, out);
+            return self.tools.apps.end(Counter::SetupTaken);
         }
         // The clock is read anew, as the opener's next timestamps count from this SYN's.
         pending.offer = Offer::of(segment);
         pending.syns = pending.syns.saturating_add(1);
         let meant = (pending.kind, pending.syns);
         self.tools.apps.count(Counter::PendingSynForwarded);
-        self.forward_split_syn(now, &arrival, meant, out);
+        self.forward_split_syn(now, &arrival, meant, out)
     }
 
     fn on_answer(
@@ -200,10 +201,10 @@ impl<B: PacketBuf> Engine<B> {
         handle: Handle,
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let segment = &arrival.segment;
         let Some(pending) = self.pendings.get_mut(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         let for_us = segment.flags.has(Flags::ACK) && segment.ack == pending.iss + 1;
         if !for_us && pending.answered.is_none() {
@@ -222,11 +223,11 @@ impl<B: PacketBuf> Engine<B> {
                     let answered = (opening, offer);
                     return self.on_offer_answered(now, handle, offering, answered, arrival, out);
                 }
-                self.on_answered(now, handle, (opening, offer), None, segment.tos, out);
+                return self.on_answered(now, handle, (opening, offer), None, segment.tos, out);
             },
             OpenVerdict::Refused => {
                 self.tools.apps.count(Counter::PendingRefused);
-                self.refuse_opener(now, handle, arrival, out);
+                return self.refuse_opener(now, handle, arrival, out);
             },
             OpenVerdict::Dropped | OpenVerdict::Crossed(_) => {
                 if segment.flags.has(Flags::SYN) && pending.answered.is_some() {
@@ -238,6 +239,7 @@ impl<B: PacketBuf> Engine<B> {
                 self.send(now, &segment.tuple.reversed(), reset, out);
             },
         }
+        self.tools.apps.end(Counter::SetupTaken)
     }
 
     /// The answerer has answered: only now is the opener's SYN answered, with what the answerer accepted of it.
@@ -249,9 +251,9 @@ impl<B: PacketBuf> Engine<B> {
         settled: Option<(LocalKey, capable::Agreed)>,
         tos: u8,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Some(pending) = self.pendings.get(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         let to_opener = pending.ends().opener_sends().reversed();
         let limit = self.segment_max(to_opener.dst);
@@ -294,6 +296,7 @@ impl<B: PacketBuf> Engine<B> {
             }));
         }
         self.answer_opener(now, handle, out);
+        self.tools.apps.end(Counter::SetupTaken)
     }
 
     /// A key of ours whose token is from now on taken. Without one the flow goes on as plain TCP (RFC 8684 3.1).
@@ -347,9 +350,9 @@ impl<B: PacketBuf> Engine<B> {
         handle: Handle,
         arrival: &TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Some(pending) = self.drop_pending(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         match &pending.answered {
             None => self.pass(now, arrival.packet.clone(), out),
@@ -357,6 +360,7 @@ impl<B: PacketBuf> Engine<B> {
                 let reset = reset(answered.accepting.iss() + 1, Some(pending.iss + 1));
                 let to_opener = pending.ends().opener_sends().reversed();
                 self.send(now, &to_opener, reset, out);
+                self.tools.apps.end(Counter::SetupTaken)
             },
         }
     }
@@ -368,9 +372,9 @@ impl<B: PacketBuf> Engine<B> {
         handle: Handle,
         arrival: TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Some(pending) = self.pendings.get_mut(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         let ends = pending.ends();
         let next = pending.iss + 1;
@@ -395,6 +399,7 @@ impl<B: PacketBuf> Engine<B> {
             },
             AcceptVerdict::Dropped => {},
         }
+        self.tools.apps.end(Counter::SetupTaken)
     }
 
     /// A segment without SYN from an opener whose answer has not passed here. If it is the next one of this flow the answer
@@ -405,9 +410,9 @@ impl<B: PacketBuf> Engine<B> {
         handle: Handle,
         arrival: TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Some(pending) = self.pendings.get(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         let (flags, is_next) = (
             arrival.segment.flags,
@@ -424,7 +429,7 @@ impl<B: PacketBuf> Engine<B> {
             self.tools.apps.count(Counter::CutThroughOneWay);
             self.drop_pending(handle);
         }
-        self.on_miss(now, arrival, out);
+        self.on_miss(now, arrival, out)
     }
 
     /// Resets both ends of a pending flow that was answered, and forgets it.

@@ -23,7 +23,7 @@ use stack::ip::{FragmentId, Packet, Seen, Sight, sight};
 use stack::rss;
 use stack::wire::ip::{ICMP, ICMPV6, TCP, UDP};
 use stack::wire::tcp::{Flags, parse_options};
-use stack::{FlowKey, Instant, PacketBuf, PortId, RxChecksum, Tuple};
+use stack::{Ended, FlowKey, Instant, PacketBuf, PortId, RxChecksum, Tuple};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The first port that is announced for joins where there are several cores: high enough for nobody to need a privilege,
@@ -168,6 +168,11 @@ impl<B: PacketBuf> Steering<B> {
         self.strays.get(tuple).copied().unwrap_or(named)
     }
 
+    /// Fragments that wait for the first of their packet.
+    pub(super) fn waiting(&self) -> usize {
+        self.fragments.waiting()
+    }
+
     fn misplace(&mut self, core: CoreId, packet: Packet<B>) {
         let received = Received {
             frame: packet.frame,
@@ -227,13 +232,17 @@ impl<B: PacketBuf> Engine<B> {
     /// Where there are several cores: a fragment that met the others of its packet here goes on as the first one says;
     /// what of it is this core's own is given back, the first fragment before those that came too early. What any router
     /// passes on, this core does.
-    pub(super) fn place_fragment(&mut self, now: Instant, packet: Packet<B>) -> Vec<Packet<B>> {
+    pub(super) fn place_fragment(
+        &mut self,
+        now: Instant,
+        packet: Packet<B>,
+    ) -> Result<Vec<Packet<B>>, Ended> {
         let Some(id) = packet.fragment_id() else {
-            return vec![packet];
+            return Ok(vec![packet]);
         };
         let routed = !self.config.has_gate() && ![0, TCP].contains(&id.protocol);
         if routed || self.steering.meeting(&id) != self.config.core {
-            return vec![packet];
+            return Ok(vec![packet]);
         }
         let seen = packet.seen();
         let owner = match seen {
@@ -242,8 +251,8 @@ impl<B: PacketBuf> Engine<B> {
         };
         let Some(owner) = owner else {
             let lost = self.steering.fragments.keep(now, id, packet);
-            self.tools.apps.add(Counter::FragmentLost, lost);
-            return Vec::new();
+            self.tools.apps.end_waiting(Counter::FragmentLost, lost);
+            return Err(Ended::later());
         };
         let mut whole = vec![packet];
         if seen.is_some() {
@@ -251,12 +260,13 @@ impl<B: PacketBuf> Engine<B> {
             whole.extend(core::iter::from_fn(|| self.steering.fragments.early(&id)));
         }
         if owner.0 == self.config.core {
-            return whole;
+            return Ok(whole);
         }
-        for packet in whole {
+        let ends = whole.into_iter().map(|packet| {
             self.steering.misplace(owner, packet);
-        }
-        Vec::new()
+            self.tools.apps.end(Counter::FragmentHandedOver)
+        });
+        Err(Ended::all(ends))
     }
 
     /// The next frame that belongs to another core after all.
@@ -291,7 +301,7 @@ impl<B: PacketBuf> Engine<B> {
     pub(super) fn run_steering(&mut self, now: Instant) {
         if self.steering.next_deadline().is_some_and(|at| at <= now) {
             let lost = self.steering.fragments.expire(now);
-            self.tools.apps.add(Counter::FragmentLost, lost);
+            self.tools.apps.end_waiting(Counter::FragmentLost, lost);
         }
     }
 

@@ -12,7 +12,7 @@ use mptcp::option::{MpOption, ResetReason, parse};
 use stack::ip::{Gathered, Ingress, IpOut, Opaque, Packet, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, OutSegment, Segment};
-use stack::{FlowKey, Frame, Instant, PacketBuf, PortId, Step, Tuple};
+use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, PortId, Step, Tally, Tuple};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes one frame: answered, forwarded, or given to its leg, whose relay then runs at the end of the burst.
@@ -22,21 +22,21 @@ impl<B: PacketBuf> Engine<B> {
         port: PortId,
         received: Received<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Received { frame, checksum } = received;
         self.tools.ledger.enter(Step::Parse);
         let cx = &mut self.tools.cx(now);
         let ingress = self.net.input(cx, port, frame, checksum, out);
         match ingress {
-            Ingress::Done => {},
+            Ingress::Done(ended) => ended,
             Ingress::Transit(packet) if packet.fragment_id().is_some() => {
-                self.on_fragment(now, packet, out);
+                self.on_fragment(now, packet, out)
             },
             Ingress::Transit(packet) => self.pass(now, packet, out),
             Ingress::IcmpError(arrival) => self.on_icmp_error(now, arrival, out),
             Ingress::Tcp(arrival) => self.on_segment(now, arrival, out),
             Ingress::Opaque(opaque) if opaque.packet.fragment_id().is_some() => {
-                self.on_fragment(now, opaque.packet, out);
+                self.on_fragment(now, opaque.packet, out)
             },
             Ingress::Opaque(opaque) => self.on_opaque(now, opaque, out),
         }
@@ -44,16 +44,25 @@ impl<B: PacketBuf> Engine<B> {
 
     /// A fragment: those of subscribers' TCP are held until the segment is whole. If its flow is split it is then taken as
     /// any other; else the fragments go on as they came. A segment that is damaged goes nowhere.
-    fn on_fragment(&mut self, now: Instant, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
+    fn on_fragment(&mut self, now: Instant, packet: Packet<B>, out: &mut Vec<Frame<B>>) -> Ended {
         if self.steering.is_alone() {
             return self.on_placed_fragment(now, packet, out);
         }
-        for packet in self.place_fragment(now, packet) {
-            self.on_placed_fragment(now, packet, out);
+        match self.place_fragment(now, packet) {
+            Ok(placed) => {
+                let placed = placed.into_iter();
+                Ended::all(placed.map(|packet| self.on_placed_fragment(now, packet, out)))
+            },
+            Err(ended) => ended,
         }
     }
 
-    fn on_placed_fragment(&mut self, now: Instant, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
+    fn on_placed_fragment(
+        &mut self,
+        now: Instant,
+        packet: Packet<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
         let subscribers =
             self.config.is_subscriber(packet.src) || self.config.is_subscriber(packet.dst);
         if !subscribers {
@@ -62,24 +71,26 @@ impl<B: PacketBuf> Engine<B> {
         let cx = &mut self.tools.cx(now);
         match self.fragments.gather(cx, packet) {
             Gathered::Pass(packet) => self.pass(now, packet, out),
-            Gathered::Kept => {},
+            Gathered::Kept(ended) => ended,
             Gathered::Whole { packets, parts } => {
+                let unread = |packets: Vec<_>, counters: &mut Tally<_>| {
+                    let each = packets.iter();
+                    Ended::all(each.map(|_| counters.end(stack::Counter::DropUnread)))
+                };
                 let Some(first) = parts.first().map(|part| &part.segment) else {
                     // Damaged, so of no use to anybody; and what it says must not pass a split flow's relay by.
-                    return self.tools.stack.count(stack::Counter::DropUnread);
+                    return unread(packets, &mut self.tools.stack);
                 };
                 let split = self.flow(&self.key_of(&first.tuple)).is_some();
                 if first.flags.has(Flags::SYN) && !first.options.mptcp.is_empty() {
                     // No host cuts a SYN; whoever does hides its options, which must not pass.
-                    self.tools.stack.count(stack::Counter::DropUnread);
+                    unread(packets, &mut self.tools.stack)
                 } else if split {
-                    for part in parts {
-                        self.on_segment(now, part, out);
-                    }
+                    let parts = parts.into_iter();
+                    Ended::all(parts.map(|part| self.on_segment(now, part, out)))
                 } else {
-                    for packet in packets {
-                        self.pass(now, packet, out);
-                    }
+                    let packets = packets.into_iter();
+                    Ended::all(packets.map(|packet| self.pass(now, packet, out)))
                 }
             },
         }
@@ -87,16 +98,26 @@ impl<B: PacketBuf> Engine<B> {
 
     /// TCP that is no segment to us passes as through any router, unless its flow is split here: the one end must not
     /// hear the other behind the relay's back.
-    pub(super) fn on_opaque(&mut self, now: Instant, opaque: Opaque<B>, out: &mut Vec<Frame<B>>) {
+    pub(super) fn on_opaque(
+        &mut self,
+        now: Instant,
+        opaque: Opaque<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
         let split = self.flow(&self.key_of(&opaque.tuple)).is_some();
         if split {
-            self.tools.stack.count(opaque.why);
+            self.tools.stack.end(opaque.why)
         } else {
-            self.pass(now, opaque.packet, out);
+            self.pass(now, opaque.packet, out)
         }
     }
 
-    fn on_segment(&mut self, now: Instant, arrival: TcpArrival<B>, out: &mut Vec<Frame<B>>) {
+    fn on_segment(
+        &mut self,
+        now: Instant,
+        arrival: TcpArrival<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
         self.tools.ledger.enter(Step::Lookup);
         let key = self.key_of(&arrival.segment.tuple);
         let flow = self.flow(&key);
@@ -107,7 +128,7 @@ impl<B: PacketBuf> Engine<B> {
             let by = (arrival.packet.port, arrival.packet.frame.len());
             return self.on_leg(now, (handle, which), by, &arrival.segment);
         }
-        self.on_other_segment(now, (key, flow), arrival, out);
+        self.on_other_segment(now, (key, flow), arrival, out)
     }
 
     /// Takes a segment that is not of a leg.
@@ -117,11 +138,9 @@ impl<B: PacketBuf> Engine<B> {
         (key, flow): (FlowKey, Option<FlowRef>),
         arrival: TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         match flow {
-            Some(FlowRef::Pending(handle)) => {
-                self.on_pending(now, handle, key.side, arrival, out);
-            },
+            Some(FlowRef::Pending(handle)) => self.on_pending(now, handle, key.side, arrival, out),
             Some(FlowRef::Joining(handle)) => self.on_joining(now, handle, &arrival, out),
             Some(FlowRef::OpenJoin(handle)) => self.on_open_join(now, handle, &arrival, out),
             Some(FlowRef::Gone(_)) => self.refuse_mid_stream(now, &arrival.segment, out),
@@ -145,14 +164,14 @@ impl<B: PacketBuf> Engine<B> {
         (handle, which): (Handle, Which),
         (port, frame): (PortId, usize),
         segment: &Segment<B>,
-    ) {
+    ) -> Ended {
         let held_max = if segment.payload.is_empty() {
             0
         } else {
             self.held_max(self.relays.subscriber(handle))
         };
         let Some(relay) = self.relays.get_mut(handle) else {
-            return;
+            return self.tools.apps.end(Counter::DropNoFlow);
         };
         if relay.leg(which).multipath().is_some() {
             let payload = segment.payload.len();
@@ -175,6 +194,7 @@ impl<B: PacketBuf> Engine<B> {
             relay.woken = true;
             self.woken.push(handle);
         }
+        self.legs.end()
     }
 
     fn on_time_wait(
@@ -184,20 +204,20 @@ impl<B: PacketBuf> Engine<B> {
         key: FlowKey,
         arrival: TcpArrival<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Some(remains) = self.remains.get_mut(handle) else {
             return self.on_miss(now, arrival, out);
         };
         if remains.state.gives_way_to(&arrival.segment) {
             let used = remains.state.used();
             self.bury(handle);
-            self.on_miss(now, arrival, out);
+            let ended = self.on_miss(now, arrival, out);
             if let Some(FlowRef::Pending(handle)) = self.flow(&key)
                 && let Some(pending) = self.pendings.get_mut(handle)
             {
                 pending.used = Some(used);
             }
-            return;
+            return ended;
         }
         let tuple = remains.tuple;
         let answer = remains
@@ -206,6 +226,7 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(segment) = answer {
             self.send(now, &tuple, segment, out);
         }
+        self.tools.apps.end(Counter::TimeWaitTaken)
     }
 
     /// Sends a segment that belongs to no relay.

@@ -71,6 +71,12 @@ impl<B, T: Copy> Fragments<B, T> {
         self.early.remove(at).map(|(_, packet, _)| packet)
     }
 
+    /// Fragments that came too early.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.early.len()
+    }
+
     /// When [`Fragments::expire`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {

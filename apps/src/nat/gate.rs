@@ -350,7 +350,7 @@ impl<B: PacketBuf> Gate<B> {
         packet: Packet<B>,
     ) {
         let lost = self.fragments.keep(now, id, packet);
-        counters.add(Counter::FragmentLost, lost);
+        counters.end_waiting(Counter::FragmentLost, lost);
     }
 
     /// The next fragment of the packet of `first` that came before it.
@@ -414,7 +414,13 @@ impl<B: PacketBuf> Gate<B> {
     /// Forgets what has not been used for its time.
     pub fn advance(&mut self, now: Instant, counters: &mut Tally<Counter>) {
         counters.add(Counter::NatExpired, self.table.advance(now));
-        counters.add(Counter::FragmentLost, self.fragments.expire(now));
+        counters.end_waiting(Counter::FragmentLost, self.fragments.expire(now));
+    }
+
+    /// Fragments that wait for the first of their packet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.fragments.waiting()
     }
 
     /// How much it holds.
@@ -469,7 +475,7 @@ fn refused(
         // RFC 5508 REQ-8.
         return Err(Passage::Prohibit(counter));
     }
-    counters.count(counter);
+    counters.count(Counter::NatUnmapped);
     Ok(None)
 }
 

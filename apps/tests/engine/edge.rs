@@ -141,7 +141,7 @@ fn a_join_without_room_does_not_stop_its_connection() {
     let mut sim = network_of(&edge, hag_config());
     let sockets = connect(&mut sim, "10.9.0.2");
     transfer(&mut sim, sockets, 1, 200_000);
-    assert!(edge_counter(&mut sim, "join_limit") > 0);
+    assert!(edge_counter(&mut sim, "join_unopened") > 0);
     assert_eq!(edge_counter(&mut sim, "join_opened"), 0);
     close(&mut sim, sockets);
 }

@@ -12,13 +12,14 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 const EVERYBODY: [u8; 6] = [0xff; 6];
 
 impl<B: PacketBuf> Net<B> {
+    /// Takes an ARP message; its fate, if it has no other.
     pub(super) fn input_arp(
         &mut self,
         cx: &mut Cx<'_>,
         port: PortId,
         bytes: &[u8],
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Counter {
         let parsed = ArpPacket::new_checked(bytes).and_then(|packet| ArpRepr::parse(&packet));
         let Ok(ArpRepr::EthernetIpv4 {
             operation,
@@ -28,20 +29,18 @@ impl<B: PacketBuf> Net<B> {
             ..
         }) = parsed
         else {
-            cx.counters.count(Counter::DropMalformed);
-            return;
+            return Counter::DropMalformed;
         };
         let Some(interface) = self.interface(port) else {
-            return;
+            return Counter::DropNotOurs;
         };
         if !is_station(sender_mac) || sender_mac == interface.mac {
-            cx.counters.count(Counter::DropMartian);
-            return;
+            return Counter::DropMartian;
         }
         let (key, target) = ((port, IpAddr::V4(sender)), IpAddr::V4(target));
         if self.is_own(key.1) {
             cx.counters.count(Counter::NeighborConflict);
-            return;
+            return Counter::NeighborTaken;
         }
         let ours = self.is_local(port, target);
         let on_link = interface.is_on_link(key.1);
@@ -59,9 +58,9 @@ impl<B: PacketBuf> Net<B> {
                 solicited: operation == ArpOperation::Reply && ours,
                 overrides: true,
             };
-            self.neighbors
-                .learn(cx.now, cx.rng, key, sender_mac, how, out);
+            self.neighbors.learn(cx, key, sender_mac, how, out);
         }
+        Counter::NeighborTaken
     }
 
     /// Asks for `target`: everybody, or the station that had it last.

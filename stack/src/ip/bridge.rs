@@ -10,6 +10,7 @@ use super::{Net, RxChecksum};
 use crate::buf::{Frame, Header, PacketBuf, PortId, Slice};
 use crate::flow::{FlowKey, Side, Tuple};
 use crate::flow_table::FlowTable;
+use crate::tally::Ended;
 use crate::wire::ip::{ETHERNET, ETHERTYPE_ARP, ICMP, ICMPV6, TCP};
 use crate::{Counter, Cx};
 use core::net::IpAddr;
@@ -83,31 +84,27 @@ impl<B: PacketBuf> Net<B> {
         let tags = Tags::of_frame(frame.bytes());
         let group = frame.bytes().first().is_some_and(|first| first & 1 != 0);
         if group {
-            self.cross(cx, other, frame, out);
-            return self.overhear(cx, port, frame, tags, out);
+            let ended = self.cross(cx, other, frame, out);
+            self.overhear(cx, port, frame, tags, out);
+            return Ingress::Done(ended);
         }
         let Some(Ok(packet)) = Self::parse_ip(port, frame.clone(), tags) else {
-            self.cross(cx, other, frame, out);
-            return Ingress::Done;
+            return Ingress::Done(self.cross(cx, other, frame, out));
         };
         if self.is_own(packet.src) || self.is_own(packet.dst) {
             // Somebody takes our address for another station's, or our packets came round.
-            self.cross(cx, other, frame, out);
-            return Ingress::Done;
+            return Ingress::Done(self.cross(cx, other, frame, out));
         }
         match packet.protocol {
             TCP if packet.is_plain() => Self::input_tcp(cx, packet, checksum, false),
             ICMP | ICMPV6 if packet.is_plain() && !packet.is_neighbor_discovery() => {
                 self.input_icmp(cx, packet, false, out)
             },
-            _ => {
-                self.cross(cx, other, frame, out);
-                Ingress::Done
-            },
+            _ => Ingress::Done(self.cross(cx, other, frame, out)),
         }
     }
 
-    /// Questions for our own addresses are sent to groups: they cross, and are answered.
+    /// Questions for our own addresses are sent to groups: they cross, which is their fate, and are answered.
     pub(super) fn overhear(
         &mut self,
         cx: &mut Cx<'_>,
@@ -115,10 +112,10 @@ impl<B: PacketBuf> Net<B> {
         frame: &Slice<B>,
         tags: Tags,
         out: &mut Vec<Frame<B>>,
-    ) -> Ingress<B> {
+    ) {
         let of_port = self.interface(port).map(|interface| interface.tags);
         if of_port.is_none_or(|ours| !ours.is_same(&tags)) {
-            return Ingress::Done;
+            return;
         }
         let at = link_len(tags);
         if frame.bytes().get(at - 2..at) == Some(&ETHERTYPE_ARP.to_be_bytes()) {
@@ -128,7 +125,6 @@ impl<B: PacketBuf> Net<B> {
         {
             self.input_ndp(cx, &packet, out);
         }
-        Ingress::Done
     }
 
     /// Carries `frame` over as it is.
@@ -138,21 +134,20 @@ impl<B: PacketBuf> Net<B> {
         other: PortId,
         frame: &Slice<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let tags = Tags::of_frame(frame.bytes());
         let mtu = self.interface(other).map_or(0, |interface| interface.mtu);
         if frame.len() > link_len(tags) + usize::from(mtu) {
-            cx.counters.count(Counter::DropTooBig);
-            return;
+            return cx.counters.end(Counter::DropTooBig);
         }
         let mut header = Header::default();
         header.push(frame.bytes().get(..ETHERNET).unwrap_or(&[]));
-        cx.counters.count(Counter::Bridged);
         out.push(Frame {
             port: other,
             header,
             payload: chain_of(frame.slice(ETHERNET..frame.len())),
         });
+        cx.counters.end(Counter::Bridged)
     }
 
     /// Remembers how a segment of a flow that ends here came, if it came by a paired port: what we send in its sender's

@@ -88,7 +88,7 @@ impl<B: PacketBuf> Net<B> {
             payload: chain_of(quote),
         };
         cx.counters.count(Counter::IcmpSent);
-        self.transmit(cx, &hop, frame, None, out);
+        self.transmit(cx, &hop, frame, out);
     }
 
     /// The next hop towards the sender of `packet`, and our address on that link (RFC 1812 4.3.2.4).

@@ -8,6 +8,7 @@ use super::packet::{Packet, Unreachable};
 use super::translate::HEAD_MAX;
 use crate::buf::{Frame, Header, PacketBuf};
 use crate::checksum::Sum;
+use crate::tally::Ended;
 use crate::wire::ip::IPV4_MIN;
 use crate::{Counter, Cx};
 use arrayvec::ArrayVec;
@@ -28,8 +29,13 @@ pub(super) struct Onward {
 
 impl<B: PacketBuf> Net<B> {
     /// Routes a packet on: only TTL (hop limit) and Ethernet addresses change. Answers with ICMP errors where due.
-    pub fn forward(&mut self, cx: &mut Cx<'_>, packet: Packet<B>, out: &mut Vec<Frame<B>>) {
-        self.send_on(cx, packet, None, out);
+    pub fn forward(
+        &mut self,
+        cx: &mut Cx<'_>,
+        packet: Packet<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
+        self.send_on(cx, packet, None, out)
     }
 
     /// Routes a packet on, as it is or as `changed`.
@@ -39,26 +45,24 @@ impl<B: PacketBuf> Net<B> {
         packet: Packet<B>,
         changed: Option<&Onward>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         if let Some(other) = self.crossing(&packet) {
             return self.cross(cx, other, &packet.frame, out);
         }
         let dst = changed.map_or(packet.dst, |changed| changed.dst);
-        let Some(hop) = self.way_on(cx, &packet, dst, out) else {
-            return;
+        let hop = match self.way_on(cx, &packet, dst, out) {
+            Ok(hop) => hop,
+            Err(ended) => return ended,
         };
         let mtu = usize::from(hop.mtu);
         if packet.len() > mtu {
             let flags = packet.ip_header().get(6).copied().unwrap_or(0);
             if packet.src.is_ipv6() || flags & DONT_FRAGMENT != 0 {
-                cx.counters.count(Counter::DropTooBig);
                 self.complain(cx, &packet, Complaint::TooBig(hop.mtu), out);
-            } else {
-                self.fragment(cx, &packet, &hop, changed, out);
+                return cx.counters.end(Counter::DropTooBig);
             }
-            return;
+            return self.fragment(cx, &packet, &hop, changed, out);
         }
-        cx.counters.count(Counter::Forwarded);
         let (ip, head) = headers(&packet, changed);
         let mut header = Header::default();
         push_link(&mut header, &hop, dst);
@@ -72,41 +76,37 @@ impl<B: PacketBuf> Net<B> {
             header,
             payload: chain_of(data.narrow(rest)),
         };
-        self.transmit(cx, &hop, frame, Some(packet), out);
+        self.transmit_on(cx, &hop, frame, (packet, Counter::Forwarded), out)
     }
 
-    /// RFC 1812 5.2.1.2: the checks before a packet is passed on towards `dst`, and its next hop.
+    /// RFC 1812 5.2.1.2: the checks before a packet is passed on towards `dst`, and its next hop, if it does not end here.
     pub(super) fn way_on(
         &mut self,
         cx: &mut Cx<'_>,
         packet: &Packet<B>,
         dst: IpAddr,
         out: &mut Vec<Frame<B>>,
-    ) -> Option<Hop> {
+    ) -> Result<Hop, Ended> {
         if let Some(other) = self.crossing(packet) {
-            return self.hop_across(packet, other);
+            let hop = self.hop_across(packet, other);
+            return hop.ok_or_else(|| cx.counters.end(Counter::DropNotOurs));
         }
         if is_link_scoped(packet.src) || is_link_scoped(dst) {
-            cx.counters.count(Counter::DropScope);
-            return None;
+            return Err(cx.counters.end(Counter::DropScope));
         }
         if packet.ttl <= 1 {
-            cx.counters.count(Counter::DropTtl);
             self.complain(cx, packet, Complaint::TimeExceeded, out);
-            return None;
+            return Err(cx.counters.end(Counter::DropTtl));
         }
         if is_group(dst) {
             let hop = self.group_hop(packet.port, dst);
-            cx.counters
-                .add(Counter::DropGroup, u64::from(hop.is_none()));
-            return hop;
+            return hop.ok_or_else(|| cx.counters.end(Counter::DropGroup));
         }
-        let hop = self.hop(cx, packet.src, dst, out);
-        if hop.is_none() {
-            cx.counters.count(Counter::DropNoRoute);
+        let Some(hop) = self.hop(cx, packet.src, dst, out) else {
             self.send_icmp_unreachable(cx, packet, Unreachable::Network, out);
-        }
-        hop
+            return Err(cx.counters.end(Counter::DropNoRoute));
+        };
+        Ok(hop)
     }
 
     /// RFC 791 3.2: cuts an IPv4 packet at multiples of eight octets. Options go with the first fragment, and with
@@ -118,7 +118,7 @@ impl<B: PacketBuf> Net<B> {
         hop: &Hop,
         changed: Option<&Onward>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let (whole, head) = headers(packet, changed);
         let dst = changed.map_or(packet.dst, |changed| changed.dst);
         let data = packet.l4_slice();
@@ -129,7 +129,7 @@ impl<B: PacketBuf> Net<B> {
         ]);
         let first_offset = field & 0x1fff;
         let more_after = field & (u16::from(MORE_FRAGMENTS) << 8) != 0;
-        cx.counters.count(Counter::Fragmented);
+        let mut ended = None;
         let mut at = 0;
         while at < data.len() {
             let (ip, head): (&[u8], &[u8]) = if at == 0 {
@@ -152,8 +152,6 @@ impl<B: PacketBuf> Net<B> {
             bytes[8] = packet.ttl.saturating_sub(1);
             rewrite_checksum(bytes);
             header.push(head);
-            // One complaint a packet, if the neighbor stays silent.
-            let original = (at == 0).then(|| packet.clone());
             at += part.len();
             let rest = head.len()..part.len();
             let frame = Frame {
@@ -161,8 +159,16 @@ impl<B: PacketBuf> Net<B> {
                 header,
                 payload: chain_of(part.narrow(rest)),
             };
-            self.transmit(cx, hop, frame, original, out);
+            // The packet's fate is that of its first fragment, and one complaint is made of it if the neighbor stays silent.
+            if ended.is_none() {
+                let original = (packet.clone(), Counter::Fragmented);
+                ended = Some(self.transmit_on(cx, hop, frame, original, out));
+            } else {
+                self.transmit(cx, hop, frame, out);
+            }
         }
+        // What is all header fits any link.
+        ended.unwrap_or_else(|| cx.counters.end(Counter::DropTooBig))
     }
 }
 

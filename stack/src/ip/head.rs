@@ -12,6 +12,7 @@ use super::{Ingress, Net, RxChecksum};
 use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice};
 use crate::checksum::Sum;
 use crate::flow::{FlowKey, Side, Tuple};
+use crate::tally::Ended;
 use crate::wire::ip::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
 use crate::wire::tcp::{self, Flags, HEADER_MIN, ParseError, Segment};
 use crate::{Counter, Cx};
@@ -277,21 +278,21 @@ impl<B: PacketBuf> Net<B> {
         head: &Head,
         frame: Slice<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let Tuple { src, dst, .. } = head.key.tuple;
         let len = usize::from(head.end - head.l3);
         let known = self.known_way(cx.now, src, dst);
         let Some(way) = known.filter(|way| head.routed && head.ttl > 1 && len <= way.mtu()) else {
             return self.forward(cx, head.packet(frame), out);
         };
-        cx.counters.count(Counter::Forwarded);
+        let ended = cx.counters.end(Counter::Forwarded);
         out.push(Frame {
             port: way.port(),
             header: Header::default(),
             payload: Chain::new(),
         });
         let Some(onward) = out.last_mut() else {
-            return;
+            return ended;
         };
         way.push_link(&mut onward.header);
         let bytes = frame.bytes();
@@ -307,5 +308,6 @@ impl<B: PacketBuf> Net<B> {
             onward.header.push(&ip);
         }
         onward.payload.push(frame.narrow(l4..usize::from(head.end)));
+        ended
     }
 }

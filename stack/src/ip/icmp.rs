@@ -9,6 +9,7 @@ use crate::buf::{Frame, Header, PacketBuf};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
+use crate::tally::Ended;
 use crate::wire::ip::{ICMPV6, IPV4_MIN, IPV6, TCP, pseudo_header};
 use crate::{Counter, Cx};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -62,26 +63,20 @@ impl<B: PacketBuf> Net<B> {
                 seq,
                 packet,
             }),
-            None => {
-                self.echo(cx, &packet, out);
-                Ingress::Done
-            },
+            None => Ingress::Done(self.echo(cx, &packet, out)),
         }
     }
 
     /// RFC 1122 3.2.2.6, RFC 4443 4.2: the data goes back as it came, by reference.
-    fn echo(&mut self, cx: &mut Cx<'_>, packet: &Packet<B>, out: &mut Vec<Frame<B>>) {
+    fn echo(&mut self, cx: &mut Cx<'_>, packet: &Packet<B>, out: &mut Vec<Frame<B>>) -> Ended {
         if !self.answers.take(cx.now) {
-            cx.counters.count(Counter::IcmpLimited);
-            return;
+            return cx.counters.end(Counter::DropEcho);
         }
         let Some(hop) = self.hop_back(cx, packet, out) else {
-            cx.counters.count(Counter::DropNoRoute);
-            return;
+            return cx.counters.end(Counter::DropNoRoute);
         };
         if packet.len() > usize::from(hop.mtu) {
-            cx.counters.count(Counter::DropTooBig);
-            return;
+            return cx.counters.end(Counter::DropTooBig);
         }
         let l4 = packet.l4_slice();
         let data = l4.slice(ICMP_HEADER..l4.len());
@@ -114,7 +109,8 @@ impl<B: PacketBuf> Net<B> {
             payload: chain_of(data),
         };
         cx.counters.count(Counter::IcmpSent);
-        self.transmit(cx, &hop, frame, None, out);
+        self.transmit(cx, &hop, frame, out);
+        cx.counters.end(Counter::EchoTaken)
     }
 }
 

@@ -56,8 +56,8 @@ impl<B: PacketBuf> Net<B> {
         }
         if ethertype(&frame, tags) == Some(ETHERTYPE_ARP) {
             let bytes = frame.bytes().get(link_len(tags)..).unwrap_or(&[]);
-            self.input_arp(cx, port, bytes, out);
-            return Ingress::Done;
+            let fate = self.input_arp(cx, port, bytes, out);
+            return drop_as(cx, fate);
         }
         match Self::parse_ip(port, frame, tags) {
             Some(Ok(packet)) => self.input_ip(cx, packet, group, checksum, out),
@@ -74,22 +74,26 @@ impl<B: PacketBuf> Net<B> {
         frame: Slice<B>,
         out: &mut Vec<Frame<B>>,
     ) {
-        // The core that answers it also counts what is wrong with it, and lets it cross.
+        // The core that answers it also counts what became of it, and lets it cross.
         let mut counters = Tally::default();
+        let ours = &mut *cx.counters;
         let cx = &mut Cx {
             now: cx.now,
             rng: cx.rng,
             counters: &mut counters,
         };
         let mut frames = Vec::new();
-        let ours = self.interface(port).map(|own| own.mac);
-        if self.paired(port).is_some() && frame.bytes().first_chunk().copied() != ours {
+        let mac = self.interface(port).map(|own| own.mac);
+        if self.paired(port).is_some() && frame.bytes().first_chunk().copied() != mac {
             if frame.bytes().first().is_some_and(|first| first & 1 != 0) {
                 let tags = Tags::of_frame(frame.bytes());
                 self.overhear(cx, port, &frame, tags, &mut frames);
             }
         } else {
             self.input(cx, port, frame, RxChecksum::Unknown, &mut frames);
+        }
+        for fate in [Counter::Forwarded, Counter::Fragmented] {
+            ours.end_waiting(fate, counters.get(fate));
         }
         let waited = frames
             .into_iter()
@@ -121,8 +125,8 @@ impl<B: PacketBuf> Net<B> {
     ) -> Ingress<B> {
         let port = packet.port;
         if packet.is_neighbor_discovery() {
-            self.input_ndp(cx, &packet, out);
-            return Ingress::Done;
+            let fate = self.input_ndp(cx, &packet, out);
+            return drop_as(cx, fate);
         }
         let whose = match self.whose((port, packet.src, packet.dst), packet.protocol, group) {
             Ok(whose) => whose,
@@ -137,8 +141,7 @@ impl<B: PacketBuf> Net<B> {
             },
             _ if local && !self.shared.contains(packet.dst) => {
                 // RFC 1122 3.2.2.1: no fragments, no options, nothing but TCP and echo is served here.
-                self.refuse(cx, &packet, out);
-                Ingress::Done
+                Ingress::Done(self.refuse(cx, &packet, out))
             },
             _ => opaque(packet, Counter::DropUnread),
         }
@@ -254,8 +257,7 @@ fn opaque<B: PacketBuf>(packet: Packet<B>, why: Counter) -> Ingress<B> {
 }
 
 pub(super) fn drop_as<B>(cx: &mut Cx<'_>, counter: Counter) -> Ingress<B> {
-    cx.counters.count(counter);
-    Ingress::Done
+    Ingress::Done(cx.counters.end(counter))
 }
 
 /// What follows the Ethernet header and its tags.

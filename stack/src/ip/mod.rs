@@ -41,9 +41,9 @@ pub use reassembly::{Gathered, Reassembly};
 pub use sight::{Seen, Sight, sight};
 pub use translate::{Endpoint, Translation};
 
+use crate::Cx;
 use crate::buf::{Frame, PacketBuf, PortId};
 use crate::time::Instant;
-use crate::{Counter, Cx};
 use address::{AddressSet, Interface};
 use bridge::Bridge;
 use core::net::IpAddr;
@@ -171,6 +171,12 @@ impl<B: PacketBuf> Net<B> {
         self.neighbors.next_deadline()
     }
 
+    /// Received packets that wait for a neighbor's answer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.neighbors.waiting()
+    }
+
     /// Does what is due: asks neighbors again, gives up on those that stay silent, forgets old ones.
     pub fn advance(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Frame<B>>) {
         let Some(due) = self.neighbors.advance(cx.now) else {
@@ -180,8 +186,8 @@ impl<B: PacketBuf> Net<B> {
             self.solicit(solicit, out);
         }
         for held in due.failed {
-            cx.counters.count(Counter::DropNeighbor);
-            if let Some(packet) = held.original {
+            held.give_up(cx.counters);
+            if let Some((packet, _)) = held.original {
                 self.send_icmp_unreachable(cx, &packet, Unreachable::Host, out);
             }
         }

@@ -38,34 +38,33 @@ struct Message {
 }
 
 impl<B: PacketBuf> Net<B> {
+    /// Takes a message of neighbor discovery; its fate, if it has no other.
     pub(super) fn input_ndp(
         &mut self,
         cx: &mut Cx<'_>,
         packet: &Packet<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Counter {
         let bytes = packet.l4_bytes();
         let pseudo = pseudo_header(packet.src, packet.dst, ICMPV6, bytes.len());
         if !pseudo.then(Sum::of(bytes)).is_intact() {
-            cx.counters.count(Counter::DropChecksum);
-            return;
+            return Counter::DropChecksum;
         }
         let Some(message) = parse(bytes).filter(|_| packet.ttl == HOP_LIMIT) else {
-            cx.counters.count(Counter::DropMalformed);
-            return;
+            return Counter::DropMalformed;
         };
         let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else {
-            return;
+            return Counter::DropMalformed;
         };
         if self.is_local(packet.port, packet.src) {
             cx.counters.count(Counter::NeighborConflict);
-            return;
+            return Counter::NeighborTaken;
         }
         match message.kind {
             SOLICITATION => self.input_solicitation(cx, packet, (src, dst), &message, out),
             ADVERTISEMENT => self.input_advertisement(cx, packet.port, dst, &message, out),
             // Router solicitations, advertisements and redirects.
-            _ => cx.counters.count(Counter::DropGroup),
+            _ => Counter::DropGroup,
         }
     }
 
@@ -77,22 +76,20 @@ impl<B: PacketBuf> Net<B> {
         (src, dst): (Ipv6Addr, Ipv6Addr),
         message: &Message,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Counter {
         let port = packet.port;
         let target = message.target;
         if !self.is_local(port, IpAddr::V6(target)) {
-            cx.counters.count(Counter::DropGroup);
-            return;
+            return Counter::DropGroup;
         }
         let probe = src.is_unspecified();
         let dst_fits = dst == solicited_node(target) || (dst == target && !probe);
         let src_fits = is_host(IpAddr::V6(src)) || (probe && message.mac.is_none());
         if !dst_fits || !src_fits {
-            cx.counters.count(Counter::DropMartian);
-            return;
+            return Counter::DropMartian;
         }
         let Some(interface) = self.interface(port) else {
-            return;
+            return Counter::DropNotOurs;
         };
         // A host that checks whether the address is taken hears it as all nodes do (RFC 4861 7.2.4).
         let (to, flags) = if probe {
@@ -106,8 +103,7 @@ impl<B: PacketBuf> Net<B> {
             (false, None) => source_mac(packet),
         };
         if !probe && !is_station(station) {
-            cx.counters.count(Counter::DropMartian);
-            return;
+            return Counter::DropMartian;
         }
         let answer = Message {
             kind: ADVERTISEMENT,
@@ -123,8 +119,9 @@ impl<B: PacketBuf> Net<B> {
                 overrides: true,
             };
             let key = (port, IpAddr::V6(src));
-            self.neighbors.learn(cx.now, cx.rng, key, mac, how, out);
+            self.neighbors.learn(cx, key, mac, how, out);
         }
+        Counter::NeighborTaken
     }
 
     /// RFC 4861 7.1.2, 7.2.5.
@@ -135,24 +132,23 @@ impl<B: PacketBuf> Net<B> {
         dst: Ipv6Addr,
         message: &Message,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Counter {
         let solicited = message.flags & SOLICITED != 0;
         let target = IpAddr::V6(message.target);
         if self.is_local(port, target) {
             cx.counters.count(Counter::NeighborConflict);
-            return;
+            return Counter::NeighborTaken;
         }
         let mac = message.mac.filter(|mac| is_station(*mac));
         let (Some(mac), false) = (mac, solicited && dst.is_multicast()) else {
-            cx.counters.count(Counter::DropMalformed);
-            return;
+            return Counter::DropMalformed;
         };
         let how = Hearsay {
             solicited,
             overrides: message.flags & OVERRIDE != 0,
         };
-        self.neighbors
-            .learn(cx.now, cx.rng, (port, target), mac, how, out);
+        self.neighbors.learn(cx, (port, target), mac, how, out);
+        Counter::NeighborTaken
     }
 
     /// Asks for `target`: the group of all that may have it, or the station that had it last.

@@ -5,8 +5,8 @@
 
 use super::packet::Packet;
 use crate::buf::{Frame, PortId};
-use crate::rng::Rng;
 use crate::time::{Duration, Instant, earlier};
+use crate::{Counter, Cx, Tally};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -59,8 +59,19 @@ pub(super) struct Held<B> {
     pub(super) key: Key,
     /// Complete but for the destination's Ethernet address.
     pub(super) frame: Frame<B>,
-    /// `None` if the packet is our own.
-    pub(super) original: Option<Packet<B>>,
+    /// With its fate if the neighbor answers; `None` if the packet is our own, or this a fragment after its first.
+    pub(super) original: Option<(Packet<B>, Counter)>,
+}
+
+impl<B> Held<B> {
+    /// Counts that the neighbor did not answer, or that others took the place.
+    pub(super) fn give_up(&self, counters: &mut Tally<Counter>) {
+        if self.original.is_some() {
+            counters.end_waiting(Counter::DropNeighbor, 1);
+        } else {
+            counters.count(Counter::SendNoNeighbor);
+        }
+    }
 }
 
 /// A question to be sent.
@@ -131,13 +142,13 @@ impl<B> Neighbors<B> {
     /// The address of a neighbor that a packet is to be sent to; asks for it if need be.
     pub(super) fn resolve(
         &mut self,
-        now: Instant,
+        cx: &mut Cx<'_>,
         key: Key,
         ask: &mut Option<Solicit>,
-        dropped: &mut u64,
     ) -> Resolution {
+        let now = cx.now;
         let Some(entry) = self.entries.get_mut(&key) else {
-            self.begin(now, key, dropped);
+            self.begin(now, key, cx.counters);
             *ask = Some(Solicit { key, mac: None });
             return Resolution::Unknown;
         };
@@ -161,35 +172,40 @@ impl<B> Neighbors<B> {
         }
     }
 
-    /// Keeps a frame until its neighbor answers. The number of packets dropped for it.
-    pub(super) fn hold(&mut self, held: Held<B>) -> u64 {
-        let mut dropped = 0;
+    /// Received packets that wait.
+    pub(super) fn waiting(&self) -> usize {
+        let received = self.held.iter().filter(|held| held.original.is_some());
+        received.count()
+    }
+
+    /// Keeps a frame until its neighbor answers. What has no place then is dropped for it.
+    pub(super) fn hold(&mut self, held: Held<B>, counters: &mut Tally<Counter>) {
         let mine = self.held.iter().filter(|other| other.key == held.key);
         if mine.count() >= HELD_PER_NEIGHBOR
             && let Some(oldest) = self.held.iter().position(|other| other.key == held.key)
+            && let Some(oldest) = self.held.remove(oldest)
         {
-            self.held.remove(oldest);
-            dropped += 1;
+            oldest.give_up(counters);
         }
-        if self.held.len() >= HELD_MAX {
-            self.held.pop_front();
-            dropped += 1;
+        if self.held.len() >= HELD_MAX
+            && let Some(oldest) = self.held.pop_front()
+        {
+            oldest.give_up(counters);
         }
         self.held.push_back(held);
-        dropped
     }
 
     /// Learns that `key` has the Ethernet address `mac` and appends what waited for that to `out`. Ignored unless
     /// the neighbor is in the cache.
     pub(super) fn learn(
         &mut self,
-        now: Instant,
-        rng: &mut Rng,
+        cx: &mut Cx<'_>,
         key: Key,
         mac: [u8; 6],
         how: Hearsay,
         out: &mut Vec<Frame<B>>,
     ) {
+        let now = cx.now;
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
@@ -216,7 +232,7 @@ impl<B> Neighbors<B> {
         if how.solicited && asked {
             entry.state = State::Reachable;
             let half = REACHABLE_MS / 2;
-            let ms = half + rng.below(REACHABLE_MS);
+            let ms = half + cx.rng.below(REACHABLE_MS);
             entry.due = now + Duration::from_millis(u64::from(ms));
         } else if !same {
             entry.state = State::Stale;
@@ -225,7 +241,7 @@ impl<B> Neighbors<B> {
         self.next = earlier(self.next, Some(entry.due));
         if incomplete {
             self.incomplete.retain(|other| *other != key);
-            self.release(key, mac, out);
+            self.release(key, mac, cx.counters, out);
         }
     }
 
@@ -283,7 +299,7 @@ impl<B> Neighbors<B> {
         Some(due)
     }
 
-    fn begin(&mut self, now: Instant, key: Key, dropped: &mut u64) {
+    fn begin(&mut self, now: Instant, key: Key, counters: &mut Tally<Counter>) {
         let mut failed = Vec::new();
         if self.incomplete.len() >= INCOMPLETE_MAX
             && let Some(oldest) = self.incomplete.front().copied()
@@ -301,7 +317,7 @@ impl<B> Neighbors<B> {
                 self.epoch = self.epoch.wrapping_add(1);
             }
         }
-        *dropped += failed.len() as u64;
+        failed.iter().for_each(|held| held.give_up(counters));
         let due = now + RETRY;
         let entry = Entry {
             state: State::Incomplete(1),
@@ -338,11 +354,20 @@ impl<B> Neighbors<B> {
         }
     }
 
-    fn release(&mut self, key: Key, mac: [u8; 6], out: &mut Vec<Frame<B>>) {
+    fn release(
+        &mut self,
+        key: Key,
+        mac: [u8; 6],
+        counters: &mut Tally<Counter>,
+        out: &mut Vec<Frame<B>>,
+    ) {
         for _ in 0..self.held.len() {
             match self.held.pop_front() {
                 Some(mut held) if held.key == key => {
                     held.frame.header.bytes_mut()[..6].copy_from_slice(&mac);
+                    if let Some((_, fate)) = held.original {
+                        counters.end_waiting(fate, 1);
+                    }
                     out.push(held.frame);
                 },
                 Some(held) => self.held.push_back(held),

@@ -10,6 +10,7 @@ use super::route::Target;
 use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
+use crate::tally::Ended;
 use crate::time::Instant;
 use crate::wire::ip::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
 use crate::wire::tcp::{self, OutSegment};
@@ -162,7 +163,7 @@ impl<B: PacketBuf> Net<B> {
             None => {
                 let learned = self.learned_hop(tuple);
                 let Some(hop) = learned.or_else(|| self.hop(cx, tuple.src, tuple.dst, out)) else {
-                    cx.counters.count(Counter::DropNoRoute);
+                    cx.counters.count(Counter::SendNoRoute);
                     return;
                 };
                 found = Way::new(hop, tuple.dst);
@@ -192,7 +193,7 @@ impl<B: PacketBuf> Net<B> {
         let l4_len = tcp::emit(&segment, tuple, header);
         if l4 - l3 + l4_len > way.mtu() {
             out.pop();
-            cx.counters.count(Counter::DropTooBig);
+            cx.counters.count(Counter::SendTooBig);
             return;
         }
         let ip = IpOut {
@@ -280,10 +281,9 @@ impl<B: PacketBuf> Net<B> {
             tags: interface.tags,
             crossing: false,
         };
-        let (mut ask, mut dropped) = (None, 0);
+        let mut ask = None;
         let key = (hop.port, hop.next);
-        let found = self.neighbors.resolve(cx.now, key, &mut ask, &mut dropped);
-        cx.counters.add(Counter::DropNeighbor, dropped);
+        let found = self.neighbors.resolve(cx, key, &mut ask);
         if let Some(ask) = ask {
             self.solicit(ask, out);
         }
@@ -303,32 +303,53 @@ impl<B: PacketBuf> Net<B> {
         }
     }
 
-    /// Sends `frame`, whose header begins as [`push_link`] wrote it, or keeps it until the neighbor answers.
-    /// `original` is quoted to its sender if the neighbor does not.
-    #[inline]
+    /// Sends `frame` of our own, whose header begins as [`push_link`] wrote it, or keeps it until the neighbor answers.
     pub(super) fn transmit(
         &mut self,
         cx: &mut Cx<'_>,
         hop: &Hop,
         frame: Frame<B>,
-        original: Option<Packet<B>>,
         out: &mut Vec<Frame<B>>,
     ) {
         if hop.dst_mac.is_some() {
             out.push(frame);
         } else {
-            self.hold(cx, hop, frame, original);
+            self.hold(cx, hop, frame, None);
         }
     }
 
+    /// Sends `frame` on in the place of a packet, whose fate that is; or keeps it until the neighbor answers. The packet is
+    /// quoted to its sender if the neighbor does not.
+    pub(super) fn transmit_on(
+        &mut self,
+        cx: &mut Cx<'_>,
+        hop: &Hop,
+        frame: Frame<B>,
+        (packet, fate): (Packet<B>, Counter),
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
+        if hop.dst_mac.is_some() {
+            out.push(frame);
+            return cx.counters.end(fate);
+        }
+        self.hold(cx, hop, frame, Some((packet, fate)));
+        Ended::later()
+    }
+
     /// Keeps `frame` until the neighbor answers.
-    fn hold(&mut self, cx: &mut Cx<'_>, hop: &Hop, frame: Frame<B>, original: Option<Packet<B>>) {
-        let dropped = self.neighbors.hold(Held {
+    fn hold(
+        &mut self,
+        cx: &mut Cx<'_>,
+        hop: &Hop,
+        frame: Frame<B>,
+        original: Option<(Packet<B>, Counter)>,
+    ) {
+        let held = Held {
             key: (hop.port, hop.next),
             frame,
             original,
-        });
-        cx.counters.add(Counter::DropNeighbor, dropped);
+        };
+        self.neighbors.hold(held, cx.counters);
     }
 
     /// Begins a packet of our own: Ethernet and IP headers for `l4_len` octets of `protocol`.

@@ -6,6 +6,7 @@ use crate::Counter;
 use crate::buf::{HEADER_MAX, PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
+use crate::tally::Ended;
 use crate::wire::ip::{ICMPV6, IPV4_MIN, IPV6, TCP};
 use crate::wire::tcp::{OptBytes, Segment};
 use core::net::IpAddr;
@@ -16,8 +17,8 @@ pub(super) const EXTENSIONS_MAX: usize = 8;
 /// What became of a received frame.
 #[derive(Debug)]
 pub enum Ingress<B> {
-    /// Consumed, answered, or dropped and counted.
-    Done,
+    /// Consumed, answered, or dropped, and counted.
+    Done(Ended),
     /// A whole TCP segment with a good checksum; ours or in transit, which the caller decides. Fragments and packets
     /// with IPv4 options or IPv6 extension headers never come here.
     Tcp(TcpArrival<B>),

@@ -7,6 +7,7 @@ use super::contents::FragmentId;
 use super::packet::{Packet, TcpArrival};
 use crate::buf::{PacketBuf, RxChecksum, Slice};
 use crate::checksum::Sum;
+use crate::tally::Ended;
 use crate::time::{Duration, Instant};
 use crate::wire::ip::{IPV4_MIN, IPV6, TCP, pseudo_header};
 use crate::wire::tcp::{self, Flags, HEADER_MIN};
@@ -44,12 +45,28 @@ struct Making<B> {
     spoiled: bool,
 }
 
+/// What a fragment is to the others of its segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Added {
+    Anew,
+    /// It is there already.
+    Again,
+    /// It does not fit them: none of them is of use.
+    Spoils,
+}
+
+/// Counts fragments that have waited for nothing.
+fn lose(cx: &mut Cx<'_>, fragments: usize) {
+    let lost = u64::try_from(fragments).unwrap_or(u64::MAX);
+    cx.counters.end_waiting(Counter::DropFragment, lost);
+}
+
 /// What became of a fragment.
 pub enum Gathered<B> {
     /// It is none of TCP, or there is no room: to be passed on as it is.
     Pass(Packet<B>),
     /// It waits for the others, or was dropped and counted.
-    Kept,
+    Kept(Ended),
     /// The last that was missing: all of them in order, and what they are to TCP.
     Whole {
         /// The fragments.
@@ -78,8 +95,7 @@ impl<B: PacketBuf> Reassembly<B> {
         let (Some(id), Some((start, more, data))) = (packet.fragment_id(), part_of(&packet)) else {
             return Gathered::Pass(packet);
         };
-        let fresh = |making: &Making<B>| cx.now.since(making.since) < WAIT;
-        self.makings.retain(fresh);
+        self.expire(cx);
         let place = match self.makings.iter().position(|making| making.id == id) {
             Some(place) => place,
             None if self.makings.len() >= SEGMENTS_MAX || self.held() >= FRAGMENTS_MAX => {
@@ -105,14 +121,22 @@ impl<B: PacketBuf> Reassembly<B> {
             data,
             packet,
         };
-        if full || !making.add(part, more) {
+        let added = if full {
+            Added::Spoils
+        } else {
+            making.add(part, more)
+        };
+        if added == Added::Again {
+            return Gathered::Kept(cx.counters.end(Counter::DropFragment));
+        }
+        if added == Added::Spoils {
             making.spoiled = true;
-            making.parts.clear();
-            cx.counters.count(Counter::DropFragment);
-            return Gathered::Kept;
+            let held = core::mem::take(&mut making.parts).len();
+            lose(cx, held);
+            return Gathered::Kept(cx.counters.end(Counter::DropFragment));
         }
         if !making.is_whole() {
-            return Gathered::Kept;
+            return Gathered::Kept(Ended::later());
         }
         let making = self.makings.swap_remove(place);
         cx.counters.count(Counter::Reassembled);
@@ -123,14 +147,35 @@ impl<B: PacketBuf> Reassembly<B> {
         }
     }
 
+    /// Drops fragments whose others did not come in time.
+    pub fn expire(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now;
+        let late = |making: &mut Making<B>| now.since(making.since) >= WAIT;
+        for making in self.makings.extract_if(.., late) {
+            lose(cx, making.parts.len());
+        }
+    }
+
+    /// When [`Self::expire`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.makings.iter().map(|making| making.since + WAIT).min()
+    }
+
+    /// Fragments that wait for others.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.held()
+    }
+
     fn held(&self) -> usize {
         self.makings.iter().map(|making| making.parts.len()).sum()
     }
 }
 
 impl<B: PacketBuf> Making<B> {
-    /// Adds a fragment; whether all is well with it.
-    fn add(&mut self, part: Part<B>, more: bool) -> bool {
+    /// Adds a fragment, if all is well with it.
+    fn add(&mut self, part: Part<B>, more: bool) -> Added {
         let (start, end) = (part.start, part.end());
         let whole_words = !more || part.data.len().is_multiple_of(8);
         // RFC 1858 3.2: a header that is cut is nobody's honest work.
@@ -141,13 +186,13 @@ impl<B: PacketBuf> Making<B> {
             .map_or(HEADER_MIN, |words| usize::from(words >> 4) * 4);
         let cut_header = start == 0 && part.data.len() < header.max(HEADER_MIN);
         if self.spoiled || part.data.is_empty() || !whole_words || cut_header || end > 65_535 {
-            return false;
+            return Added::Spoils;
         }
         let place = self.parts.partition_point(|other| other.start < start);
         if let Some(same) = self.parts.get(place)
             && (same.start, same.end()) == (start, end)
         {
-            return true;
+            return Added::Again;
         }
         let before = place.checked_sub(1).and_then(|n| self.parts.get(n));
         let behind = self.parts.get(place);
@@ -161,13 +206,13 @@ impl<B: PacketBuf> Making<B> {
             (None, false) => last > end,
         };
         if overlaps || beyond {
-            return false;
+            return Added::Spoils;
         }
         if !more {
             self.end = Some(end);
         }
         self.parts.insert(place, part);
-        true
+        Added::Anew
     }
 
     fn is_whole(&self) -> bool {

@@ -7,6 +7,7 @@ use super::output::{chain_of, length, push_link};
 use super::packet::{SynEdit, TcpArrival};
 use crate::buf::{Frame, Header, PacketBuf};
 use crate::checksum::Sum;
+use crate::tally::Ended;
 use crate::wire::ip::{IPV6, TCP, pseudo_header};
 use crate::wire::tcp::{HEADER_MIN, KIND_MPTCP, OptBytes, kind};
 use crate::{Counter, Cx};
@@ -22,26 +23,25 @@ impl<B: PacketBuf> Net<B> {
         arrival: &TcpArrival<B>,
         edit: SynEdit,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         let packet = &arrival.packet;
         let dst = edit.translation.destination(packet.dst);
-        let Some(hop) = self.way_on(cx, packet, dst, out) else {
-            return;
+        let hop = match self.way_on(cx, packet, dst, out) {
+            Ok(hop) => hop,
+            Err(ended) => return ended,
         };
         let l4 = packet.l4_bytes();
         let payload = &arrival.segment.payload;
         let options = l4.get(HEADER_MIN..l4.len() - payload.len().min(l4.len()));
         let (Some(fixed), Some(options)) = (l4.first_chunk::<HEADER_MIN>(), options) else {
-            cx.counters.count(Counter::DropMalformed);
-            return;
+            return cx.counters.end(Counter::DropMalformed);
         };
         let options = edited(options, edit);
         let tcp_len = HEADER_MIN + options.len();
         let ip = packet.ip_header();
         if ip.len() + tcp_len + payload.len() > usize::from(hop.mtu) {
-            cx.counters.count(Counter::DropTooBig);
             self.complain(cx, packet, Complaint::TooBig(hop.mtu), out);
-            return;
+            return cx.counters.end(Counter::DropTooBig);
         }
         let mut header = Header::default();
         push_link(&mut header, &hop, dst);
@@ -73,13 +73,13 @@ impl<B: PacketBuf> Net<B> {
             .then(Sum::of(tcp))
             .then(payload.sum());
         tcp[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
-        cx.counters.count(Counter::Forwarded);
         let frame = Frame {
             port: hop.port,
             header,
             payload: chain_of(payload.clone()),
         };
-        self.transmit(cx, &hop, frame, Some(packet.clone()), out);
+        let original = (packet.clone(), Counter::Forwarded);
+        self.transmit_on(cx, &hop, frame, original, out)
     }
 }
 

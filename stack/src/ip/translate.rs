@@ -9,6 +9,7 @@ use super::error::ICMP_HEADER;
 use super::forward::Onward;
 use super::packet::{Packet, Unreachable};
 use crate::buf::{Frame, HEADER_MAX, PacketBuf};
+use crate::tally::Ended;
 use crate::wire::ip::{ETHERNET, IPV4_MIN, TCP, UDP};
 use crate::{Counter, Cx};
 use arrayvec::ArrayVec;
@@ -145,31 +146,34 @@ impl<B: PacketBuf> Net<B> {
         packet: Packet<B>,
         to: &Translation,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> Ended {
         if to.is_none() {
             return self.forward(cx, packet, out);
         }
         let mut ip: ArrayVec<u8, 60> = packet.ip_header().iter().copied().take(60).collect();
         let addresses = to.rewrite_ip(&mut ip);
         let Some(head) = rewritten_head(&packet, to, addresses) else {
-            cx.counters.count(Counter::DropMalformed);
-            return;
+            return cx.counters.end(Counter::DropMalformed);
         };
         if packet.src.is_ipv6() || ip.len() + head.len() > ROOM {
-            cx.counters.count(Counter::DropMalformed);
-            return;
+            return cx.counters.end(Counter::DropMalformed);
         }
         let dst = to.destination(packet.dst);
-        self.send_on(cx, packet, Some(&Onward { dst, ip, head }), out);
+        self.send_on(cx, packet, Some(&Onward { dst, ip, head }), out)
     }
 
     /// Answers a packet to an address of ours that was handed up because others are behind that address, and that is
     /// for none of them: as [`Net::input`] does for all other addresses.
-    pub fn refuse(&mut self, cx: &mut Cx<'_>, packet: &Packet<B>, out: &mut Vec<Frame<B>>) {
-        cx.counters.count(Counter::DropLocal);
+    pub fn refuse(
+        &mut self,
+        cx: &mut Cx<'_>,
+        packet: &Packet<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
         if packet.is_plain() {
             self.send_icmp_unreachable(cx, packet, Unreachable::Port, out);
         }
+        cx.counters.end(Counter::DropLocal)
     }
 }
 

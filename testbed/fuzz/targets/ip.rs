@@ -29,13 +29,13 @@ fuzz_target!(|data: &[u8]| {
             RxChecksum::Unknown
         };
         let frame = Slice::new(MemBuf::from(frame.to_vec()));
-        match net.input(&mut cx, PortId(port & 3), frame, checksum, &mut out) {
-            Ingress::Done => {},
+        let _ended = match net.input(&mut cx, PortId(port & 3), frame, checksum, &mut out) {
+            Ingress::Done(ended) => ended,
             Ingress::Tcp(arrival) => net.forward(&mut cx, arrival.packet, &mut out),
             Ingress::IcmpError(arrival) => net.forward(&mut cx, arrival.packet, &mut out),
             Ingress::Opaque(opaque) => net.forward(&mut cx, opaque.packet, &mut out),
             Ingress::Transit(packet) => net.forward(&mut cx, packet, &mut out),
-        }
+        };
         net.advance(&mut cx, &mut out);
         assert!(out.len() <= 4096, "one frame cannot make thousands");
         out.clear();

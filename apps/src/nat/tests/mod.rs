@@ -116,7 +116,7 @@ impl Bed {
             .net
             .input(&mut cx, port, frame, RxChecksum::Good, &mut Vec::new())
         {
-            Ingress::Done => panic!("not handed up: {:?}", self.stack),
+            Ingress::Done(_) => panic!("not handed up: {:?}", self.stack),
             Ingress::Tcp(arrival) => arrival.packet,
             Ingress::IcmpError(arrival) => arrival.packet,
             Ingress::Opaque(opaque) => opaque.packet,

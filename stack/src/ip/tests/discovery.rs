@@ -289,6 +289,7 @@ fn whoever_claims_our_address_is_counted_and_not_believed() {
             advertise("fd00:1::1", NdiscNeighborFlags::OVERRIDE, CLIENT_MAC),
         ),
     );
-    assert_eq!(bed.counted(), [(Counter::NeighborConflict, 2)]);
+    let counted = [(Counter::NeighborConflict, 2), (Counter::NeighborTaken, 2)];
+    assert_eq!(bed.counted(), counted);
     assert_eq!(bed.sent(), []);
 }

@@ -169,7 +169,7 @@ fn what_we_do_not_serve_is_refused() {
         let mut bed = Bed::acquainted();
         assert!(matches!(
             bed.input(ACCESS, packet(FROM_CLIENT, addrs, UDP, 9, b"x")),
-            Ingress::Done
+            Ingress::Done(_)
         ));
         let (_, frame) = bed.sent_one();
         let (src, got_kind, got_code, ..) = read_error(&frame);
@@ -351,7 +351,7 @@ fn errors_that_quote_tcp_are_told_with_what_they_quote() {
         );
         assert_eq!(arrival.seq, SeqNum(1_000_000));
         // Passed on, it is as it was.
-        bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
+        _ = bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
         assert_eq!(l4_of(&bed.sent_one().1), l4_of(&frame), "{name}");
     }
 }

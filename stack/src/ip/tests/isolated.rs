@@ -156,7 +156,7 @@ fn nobody_hears_of_its_addresses_elsewhere() {
         let mut bytes = vec![0; repr.buffer_len()];
         repr.emit(&mut ArpPacket::new_unchecked(&mut bytes[..]));
         let frame = ethernet([0xff; 6], CLIENT_MAC, EthernetProtocol::Arp, &bytes);
-        assert!(matches!(bed.input(port, frame), Ingress::Done));
+        assert!(matches!(bed.input(port, frame), Ingress::Done(_)));
         assert_eq!(bed.sent().len(), answers, "{target:?} on {port:?}");
     }
 }

@@ -11,6 +11,7 @@ mod transit;
 mod translate;
 
 use super::*;
+use crate::Counter;
 use crate::buf::{Slice, chain_len};
 use crate::rng::Rng;
 use crate::tally::Tally;
@@ -110,18 +111,12 @@ impl Bed {
     /// Makes the router ask for `addr` and answers it.
     pub(super) fn acquaint(&mut self, port: PortId, station: [u8; 6], addr: IpAddr) {
         let key = (port, addr);
-        let (mut ask, mut dropped) = (None, 0);
-        self.net
-            .neighbors
-            .resolve(self.now, key, &mut ask, &mut dropped);
+        self.with(|net, cx, _| net.neighbors.resolve(cx, key, &mut None));
         let how = crate::ip::neighbor::Hearsay {
             solicited: true,
             overrides: true,
         };
-        let mut out = Vec::new();
-        self.net
-            .neighbors
-            .learn(self.now, &mut self.rng, key, station, how, &mut out);
+        self.with(|net, cx, _| net.neighbors.learn(cx, key, station, how, &mut Vec::new()));
     }
 
     pub(super) fn with<R>(
@@ -153,13 +148,13 @@ impl Bed {
     /// Takes a frame in and passes on whatever is in transit.
     pub(super) fn route(&mut self, port: PortId, frame: Vec<u8>) {
         let packet = match self.input(port, frame) {
-            Ingress::Done => return,
+            Ingress::Done(_) => return,
             Ingress::Tcp(arrival) => arrival.packet,
             Ingress::IcmpError(arrival) => arrival.packet,
             Ingress::Opaque(opaque) => opaque.packet,
             Ingress::Transit(packet) => packet,
         };
-        self.with(|net, cx, out| net.forward(cx, packet, out));
+        _ = self.with(|net, cx, out| net.forward(cx, packet, out));
     }
 
     /// Lets time pass, doing what is due when it is.
@@ -185,6 +180,11 @@ impl Bed {
         let mut sent = self.sent();
         assert_eq!(sent.len(), 1, "{sent:02x?}");
         sent.remove(0)
+    }
+
+    /// Received frames that have ended or wait.
+    pub(super) fn ended(&self) -> u64 {
+        self.counters.ended() + self.net.waiting() as u64
     }
 
     pub(super) fn count(&self, counter: Counter) -> u64 {

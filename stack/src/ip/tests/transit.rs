@@ -38,7 +38,7 @@ fn the_payload_is_referenced_where_it_was_received() {
     let Ingress::Transit(packet) = ingress else {
         panic!("{ingress:?}");
     };
-    bed.with(|net, cx, out| net.forward(cx, packet, out));
+    _ = bed.with(|net, cx, out| net.forward(cx, packet, out));
     let frame = bed.out.pop().unwrap();
     assert_eq!(frame.payload.len(), 1);
     assert!(
@@ -128,8 +128,8 @@ fn fragments_are_no_segments_and_options_and_extension_headers_are_looked_behind
         assert_eq!((tuple.src_port, tuple.dst_port), (40_000, 80), "{name}");
         assert!(!arrival.packet.is_plain(), "{name}");
         // Edited or not, what stands before the segment goes on with it, and the lengths are right.
-        bed.with(|net, cx, out| net.forward_syn(cx, &arrival, SynEdit::default(), out));
-        bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
+        _ = bed.with(|net, cx, out| net.forward_syn(cx, &arrival, SynEdit::default(), out));
+        _ = bed.with(|net, cx, out| net.forward(cx, arrival.packet, out));
         let sent = bed.sent();
         assert_eq!(sent.len(), 2, "{name}");
         assert_eq!(sent[0], sent[1], "{name}");
@@ -285,7 +285,7 @@ fn a_device_that_found_a_checksum_wrong_is_believed_about_what_is_ours() {
     let frame = packet(FROM_CLIENT, ours, 6, 64, &tcp_segment(ours, 2, &[], b""));
     assert!(matches!(
         bed.input_as(ACCESS, frame, RxChecksum::Bad),
-        Ingress::Done
+        Ingress::Done(_)
     ));
     assert_eq!(bed.counted(), [(Counter::DropChecksum, 1)]);
     // What is in transit passes: its receiver checks for itself.
