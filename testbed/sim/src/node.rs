@@ -245,17 +245,39 @@ impl Machine {
         (holds != self.at_rest || buffers > 0).then(|| format!("{holds:?}, {buffers} buffers"))
     }
 
+    /// Whether every frame that its engines were given has ended, in one fate, or waits. `None` if so.
+    #[must_use]
+    pub fn imbalance(&self) -> Option<String> {
+        let frames = self.workers.iter().map(|worker| worker.app().frames());
+        let wrong = frames.enumerate().find(|(_, frames)| !frames.balance());
+        wrong.map(|(core, frames)| format!("core {core}: {frames:?}"))
+    }
+
     /// What became of frames between its devices and its engines: of those that its workers handed over all but the ones
-    /// that a full ring lost were taken out again, none of them twice, and none went to a core or a port that there is not.
-    /// `None` if that is so.
+    /// that a full ring lost were taken out again, none of them twice, and none went to a core or a port that there is not;
+    /// and what the devices received the engines were given. `None` if that is so.
     #[must_use]
     pub fn unaccounted(&self) -> Option<String> {
         let all = self.workers.iter().map(Worker::stats);
         let sum = |of: fn(&WorkerStats) -> u64| all.clone().map(|stats| of(&stats)).sum::<u64>();
         let (handed, taken) = (sum(|s| s.handed_over), sum(|s| s.taken_over));
         let astray = sum(|s| s.drop_no_core + s.drop_no_port);
-        (handed != taken || astray > 0)
-            .then(|| format!("{handed} handed over, {taken} taken, {astray} to nobody"))
+        if handed != taken || astray > 0 {
+            return Some(format!(
+                "{handed} handed over, {taken} taken, {astray} to nobody"
+            ));
+        }
+        let frames = self.workers.iter().map(|worker| worker.app().frames());
+        let (given, again) = frames.fold((0, 0), |(given, again), frames| {
+            (given + frames.received, again + frames.handed_over)
+        });
+        let received: u64 = self.far.iter().map(|far| far.stats().rx_packets).sum();
+        let lost = sum(|s| s.handover_full);
+        (received + again != given + lost).then(|| {
+            format!(
+                "{received} received, {again} of them handed on, {given} given to engines, {lost} lost"
+            )
+        })
     }
 
     /// Everything that it counts, by name; rows that are zero left out.
@@ -273,6 +295,7 @@ impl Machine {
             for (name, n) in [
                 ("handed_over", stats.handed_over),
                 ("handover_full", stats.handover_full),
+                ("handover_missed", stats.handover_missed),
             ] {
                 *all.entry(name.to_owned()).or_default() += n;
             }
@@ -303,6 +326,7 @@ fn occupancy(workers: &[Worker<SimPort, Engine<SimBuf>>]) -> Occupancy {
         timers: sum.timers + one.timers,
         mappings: sum.mappings + one.mappings,
         strays: sum.strays + one.strays,
+        waiting: sum.waiting + one.waiting,
         held: sum.held + one.held,
         pieces: sum.pieces + one.pieces,
     })

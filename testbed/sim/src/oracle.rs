@@ -73,6 +73,13 @@ pub enum Failure {
         /// What was counted.
         what: String,
     },
+    /// Of the frames that a box was given not every one has one fate.
+    Unbalanced {
+        /// Which box.
+        node: &'static str,
+        /// What it counted.
+        what: String,
+    },
     /// A box sent what may not be sent after what it was given.
     Sent {
         /// Which box.
@@ -108,6 +115,7 @@ impl Failure {
             Self::Copied { .. } => "copied",
             Self::OverLimit { .. } => "over limit",
             Self::Lost { .. } => "lost",
+            Self::Unbalanced { .. } => "unbalanced",
             Self::Sent { .. } => "sent",
             Self::Restless { .. } => "restless",
             Self::Panic { .. } => "panic",
@@ -142,6 +150,7 @@ impl fmt::Display for Failure {
             Self::Copied { node } => write!(f, "{node} copied payload"),
             Self::OverLimit { node, what } => write!(f, "{node} is over its limits: {what}"),
             Self::Lost { what } => write!(f, "frames are lost between counters: {what}"),
+            Self::Unbalanced { node, what } => write!(f, "{node} does not balance: {what}"),
             Self::Sent { node, what } => write!(f, "{node} sent what it may not: {what}"),
             Self::Restless { who } => write!(f, "no rest: {who}"),
             Self::Panic { message } => write!(f, "panic: {message}"),

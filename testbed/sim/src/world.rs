@@ -188,6 +188,10 @@ impl World {
                     let (node, what) = (machine.name, what.to_owned());
                     return Err(Failure::Sent { node, what });
                 }
+                if let Some(what) = machine.imbalance() {
+                    let node = machine.name;
+                    return Err(Failure::Unbalanced { node, what });
+                }
                 if machine.is_restless() {
                     let (name, holds) = (machine.name, machine.occupancy());
                     let (now, asks) = (self.now, machine.asks());

@@ -1,7 +1,7 @@
 //! A customer's site as one node: a host with TCP behind a box at the edge, which has two accesses.
 
 use super::raw::Tcp;
-use super::sim::total;
+use super::sim::{assert_balance, total};
 use super::{BoxWorker, Host, Node, poor_hash, port_mac, workers_of};
 use apps::control::{Command, Reply};
 use apps::engine::{
@@ -226,6 +226,8 @@ impl Node for Customer {
             for (worker, _) in &mut self.siblings {
                 moved += worker.poll(now);
             }
+            let siblings = self.siblings.iter().map(|(worker, _)| worker);
+            assert_balance(siblings.chain([&self.worker]));
             while let Some(frame) = self.take(0) {
                 self.host.deliver(now, 0, frame);
                 moved += 1;

@@ -91,9 +91,18 @@ pub fn total<'a>(workers: impl Iterator<Item = &'a Worker<MemPort, Engine<MemBuf
         timers: a.timers + b.timers,
         mappings: a.mappings + b.mappings,
         strays: a.strays + b.strays,
+        waiting: a.waiting + b.waiting,
         held: a.held + b.held,
         pieces: a.pieces + b.pieces,
     })
+}
+
+/// Every frame that these workers were given has ended, in one fate, or waits.
+pub fn assert_balance<'a>(workers: impl Iterator<Item = &'a Worker<MemPort, Engine<MemBuf>>>) {
+    for worker in workers {
+        let frames = worker.app().frames();
+        assert!(frames.balance(), "{frames:?}");
+    }
 }
 
 /// The simulation: port `n` of the box hangs on `links[n]`.
@@ -229,6 +238,7 @@ impl<H: Node> Sim<H> {
         for worker in &mut self.siblings {
             moved += worker.poll(self.now);
         }
+        assert_balance(self.siblings.iter().chain([&self.worker]));
         for port in 0..self.ports.len() {
             while let Some(frame) = self.ports[port].take() {
                 self.put_on_link(port, Way::FromBox, linear(&frame));

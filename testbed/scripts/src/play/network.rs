@@ -241,7 +241,7 @@ impl Network {
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
-    /// Whether the box holds nothing; else what.
+    /// Whether the box holds nothing, and has a fate for every frame that it was given; else what.
     pub(super) fn empty(&self) -> Result<(), String> {
         let held = self.scene.worker.app().occupancy();
         // An entry in the timer wheel stays until its time (`stack::wheel`), whatever became of its owner.
@@ -249,10 +249,13 @@ impl Network {
             timers: held.timers,
             ..Occupancy::default()
         };
-        if held == nothing {
-            Ok(())
-        } else {
+        let frames = self.scene.worker.app().frames();
+        if held != nothing {
             Err(format!("it holds {held:?}"))
+        } else if !frames.balance() {
+            Err(format!("it does not balance: {frames:?}"))
+        } else {
+            Ok(())
         }
     }
 
