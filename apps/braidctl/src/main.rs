@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
         braidctl show connections\n  \
         braidctl show paths\n  \
         braidctl show counters --all --explain\n  \
+        braidctl show frames --explain\n  \
         braidctl show runtime\n  \
         braidctl --socket /run/hcpe/hcpe.sock show ports --json\n  \
         braidctl drain\n\n\
@@ -121,6 +122,13 @@ enum Show {
         #[arg(long)]
         explain: bool,
     },
+    /// What became of the frames received: passed on, taken, or dropped by its reason. They add up; `counters --json` has
+    /// them, too.
+    Frames {
+        /// Say what each row is.
+        #[arg(long)]
+        explain: bool,
+    },
     /// What each core's cycles go to, by step of a packet's walk, and how often payload is touched.
     Runtime {
         /// Print JSON.
@@ -213,6 +221,12 @@ fn show(arguments: &Arguments, what: &Show) -> anyhow::Result<String> {
             let request = Request::new("show counters");
             fetch::<Counters>(arguments, &request, *json, |counters| {
                 table::counters(counters, *all, *explain)
+            })
+        },
+        Show::Frames { explain } => {
+            let request = Request::new("show counters");
+            fetch::<Counters>(arguments, &request, false, |counters| {
+                table::frames(counters, *explain)
             })
         },
         Show::Status { json } => fetch::<Status>(

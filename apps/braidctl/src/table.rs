@@ -2,8 +2,12 @@
 
 use apps::control::{
     Accounts, Connection, Connections, Core, Counters, Paths, Ports, Rules, Runtime, Status,
-    explain,
+    explain, is_fate,
 };
+
+/// The counters that all fates and what has none yet add up to, and of the latter.
+const RECEIVED: &str = "frames_received";
+const WAITING: &str = "frames_waiting";
 
 /// Which way a column's cells are pushed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -277,24 +281,48 @@ pub(crate) fn accounts(answer: &Accounts) -> String {
 }
 
 pub(crate) fn counters(answer: &Counters, all: bool, with_help: bool) -> String {
-    let mut columns = vec![("COUNTER", Left), ("VALUE", Right)];
-    if with_help {
-        columns.push(("COUNTS", Left));
-    }
     let shown = answer
         .counters
         .iter()
         .filter(|(_, value)| all || **value != 0);
-    let rows: Vec<_> = shown
-        .map(|(name, value)| {
-            let help = explain(name).unwrap_or_default().to_owned();
-            vec![name.clone(), value.to_string(), help]
-        })
-        .collect();
+    let rows: Vec<_> = shown.map(counter).collect();
     if rows.is_empty() {
         return "Every counter is zero.\n".to_owned();
     }
-    lay_out(&columns, &rows)
+    lay_out(&counter_columns("COUNTER", with_help), &rows)
+}
+
+/// The fates of received frames, with what waits for one, and the sum of all.
+pub(crate) fn frames(answer: &Counters, with_help: bool) -> String {
+    let all = &answer.counters;
+    let counts = |name: &str| is_fate(name) || name == WAITING;
+    let shown = all
+        .iter()
+        .filter(|(name, value)| counts(name) && **value != 0);
+    let sum: u64 = shown.clone().map(|(_, value)| value).sum();
+    let received = all.get_key_value(RECEIVED);
+    let rows: Vec<_> = shown.chain(received).map(counter).collect();
+    let mut text = lay_out(&counter_columns("FATE", with_help), &rows);
+    let received = received.map_or(0, |(_, value)| *value);
+    if sum != received {
+        text.push_str(&format!(
+            "These are {sum} of {received} frames: please report it.\n"
+        ));
+    }
+    text
+}
+
+fn counter_columns(first: &'static str, with_help: bool) -> Vec<(&'static str, Align)> {
+    let mut columns = vec![(first, Left), ("VALUE", Right)];
+    if with_help {
+        columns.push(("COUNTS", Left));
+    }
+    columns
+}
+
+fn counter((name, value): (&String, &u64)) -> Vec<String> {
+    let help = explain(name).unwrap_or_default().to_owned();
+    vec![name.clone(), value.to_string(), help]
 }
 
 pub(crate) fn runtime(answer: &Runtime) -> String {
@@ -554,5 +582,31 @@ ID  CLIENT / SUBFLOW  SERVER / LOCAL  STATE / PORT  AGE / RTT     UP      DOWN  
             counters(&Counters::default(), true, false),
             "Every counter is zero.\n"
         );
+    }
+
+    #[test]
+    fn fates_of_frames_add_up_to_those_received() {
+        let rows = [
+            ("drop_ttl", 2),
+            ("forwarded", 5),
+            ("leg_taken", 90),
+            ("icmp_sent", 2),
+            ("frames_waiting", 3),
+            ("frames_received", 100),
+        ];
+        let mut answer = Counters {
+            counters: rows.map(|(name, n)| (name.to_owned(), n)).into(),
+        };
+        assert_eq!(
+            frames(&answer, false),
+            "FATE             VALUE\n\
+             drop_ttl             2\n\
+             forwarded            5\n\
+             frames_waiting       3\n\
+             leg_taken           90\n\
+             frames_received    100\n"
+        );
+        answer.counters.insert("forwarded".to_owned(), 4);
+        assert!(frames(&answer, true).ends_with("These are 99 of 100 frames: please report it.\n"));
     }
 }
