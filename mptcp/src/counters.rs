@@ -33,6 +33,7 @@ stack::counters! {
         DssMalformed "dss_malformed" "Mappings whose length, payload and DATA_FIN contradict each other.",
         DssNoMatch "dss_no_match" "Mappings that contradict an earlier one of the same subflow.",
         DssUncovered "dss_uncovered" "Subflows reset because their data stayed without a mapping.",
+        DssUnfilled "dss_unfilled" "Mappings taken for wrong because part of their data never came: it became shorter on the way.",
         DataAckMissing "data_ack_missing" "Subflows reset because what they delivered was acknowledged without any option, and never DATA_ACKed.",
         DssOutOfWindow "dss_out_of_window" "Data beyond the connection's window, dropped.",
         DssDuplicate "dss_duplicate" "Data that another subflow had delivered already.",

@@ -369,12 +369,16 @@ impl<B: PacketBuf> Subflow<B> {
 
     /// Notes that `len` octets from `dsn` on were given to it.
     pub(crate) fn carry(&mut self, dsn: DataSeq, len: usize) {
-        let start = match self.run {
-            Some(run) if run.next == dsn => run.start,
-            _ => dsn,
-        };
         let next = crate::dsn::plus(dsn, len);
-        self.run = Some(Run { start, next });
+        self.run = Some(match self.run {
+            Some(run) if run.next == dsn => Run { next, ..run },
+            // It may stand twice in this stream: all that it was given so far is no run until it is DATA_ACKed.
+            Some(run) if dsn < run.next => Run {
+                start: run.next.max(next),
+                next: run.next.max(next),
+            },
+            _ => Run { start: dsn, next },
+        });
     }
 
     /// Whether all that it has under way, and all from `una` to `nxt`, is one run of data on it: only then can its

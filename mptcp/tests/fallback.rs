@@ -409,6 +409,138 @@ fn m22_a_data_fin_under_a_wrong_checksum_ends_nothing() {
     assert_eq!(world.ends[B].count(Counter::DssChecksumError), 1);
 }
 
+/// Takes the last three octets out of A's segment of data number `nth`, and has all numbers fit what is left.
+fn shorten(world: &mut World, nth: usize) {
+    const BY: u32 = 3;
+    let (mut seen, mut cut_to) = (0, None);
+    world.middlebox = Some(Box::new(move |transit| {
+        let segment = transit.segment;
+        let end = segment.seq + u32::try_from(segment.payload.len()).unwrap();
+        let is_data = transit.from == A && !segment.payload.is_empty();
+        if is_data && cut_to.is_none() {
+            seen += 1;
+            cut_to = (seen == nth).then(|| end - BY);
+        }
+        match cut_to {
+            Some(to) if is_data && end == to + BY => {
+                let left = segment.payload.len() - 3;
+                segment.payload = segment.payload.slice(0..left);
+            },
+            Some(to) if transit.from == A && segment.seq > to => segment.seq = segment.seq - BY,
+            Some(to) if transit.from == B && segment.ack >= to => segment.ack = segment.ack + BY,
+            _ => {},
+        }
+        true
+    }));
+}
+
+#[test]
+fn m22_a_first_mapping_that_became_shorter_means_an_infinite_mapping() {
+    // The sender may have more data later, or its end alone.
+    for (more, finish) in [(0, true), (0, false), (5_000, true)] {
+        let mut world = one_path(Setup {
+            checksum: true,
+            ..Setup::default()
+        });
+        shorten(&mut world, 1);
+        world.ends[A].send(800, finish && more == 0);
+        world.ends[B].send(0, false);
+        let took = world.run(MINUTE, |w| w.ends[B].received == 797);
+        assert!(took < Duration::from_secs(6), "{took:?}");
+        let mut modes = world.ends.iter().map(|end| end.conn.mode());
+        assert!(
+            modes.all(|mode| mode == Mode::Fallback),
+            "{}",
+            world.describe()
+        );
+        assert_eq!(world.ends[B].count(Counter::DssUnfilled), 1);
+        assert_eq!(world.ends[A].count(Counter::Reinjected), 0);
+        world.ends[A].send(more, finish);
+        world.ends[B].send(10_000, true);
+        world.run(MINUTE, |w| w.ends[A].received == 10_000);
+        assert_eq!(world.ends[B].received, 797 + more);
+        if finish {
+            world.run(2 * MINUTE, World::is_closed);
+        }
+    }
+}
+
+#[test]
+fn m22_a_mapping_that_takes_long_to_come_is_waited_for() {
+    // Two segments are one mapping, and the second is late, but not lost for good.
+    let mut world = one_path(Setup {
+        checksum: true,
+        ..Setup::default()
+    });
+    world.ends[A].send(800, false);
+    world.middlebox = Some(Box::new(|transit| {
+        let len = transit.segment.payload.len();
+        if transit.from == A && len > 700 {
+            transit.segment.payload = transit.segment.payload.slice(0..700);
+        }
+        transit.from == B || len == 0 || len > 700
+    }));
+    world.pass(Duration::from_millis(1_500));
+    assert_eq!(world.ends[B].received, 0);
+    world.middlebox = None;
+    world.run(MINUTE, |w| w.ends[B].received == 800);
+    world.ends[B].assert_intact();
+    assert_eq!(world.ends[B].count(Counter::DssUnfilled), 0);
+    world.ends[A].send(100_000, true);
+    world.ends[B].send(100_000, true);
+    world.run(5 * MINUTE, World::is_complete);
+    world.ends.iter().for_each(world::End::assert_intact);
+}
+
+#[test]
+fn m22_no_infinite_mapping_over_data_that_one_stream_has_twice() {
+    // The last mapping became shorter: what was sent again filled it, and stands in the stream once more behind it.
+    let mut world = one_path(Setup {
+        checksum: true,
+        ..Setup::default()
+    });
+    world.ends[A].send(1_400, false);
+    world.ends[B].send(1_400, false);
+    world.run(MINUTE, |w| {
+        w.ends[B].received == 1_400 && w.ends[A].received == 1_400
+    });
+    world.pass(Duration::from_secs(1));
+    shorten(&mut world, 1);
+    world.ends[A].send(800, true);
+    world.run(MINUTE, World::is_closed);
+    assert_eq!(world.ends[A].count(Counter::Reinjected), 1);
+    assert_eq!(world.ends[B].count(Counter::DssChecksumError), 1);
+    assert_eq!(world.ends[A].count(Counter::MpFailTx), 1, "on the reset");
+    world.ends[B].assert_intact();
+}
+
+#[test]
+fn m22_unverified_data_that_is_never_data_acked_ends() {
+    // A peer that waits for the rest of a mapping says so by acknowledging with options, and DATA_ACKs nothing.
+    let mut world = one_path(Setup::default());
+    let mut first = None;
+    world.middlebox = Some(Box::new(move |transit| {
+        if transit.from == B {
+            let options = transit.segment.options.mptcp;
+            if let Some(Ok(MpOption::Dss(dss))) = parse(&options).next() {
+                let data_ack = *first.get_or_insert(dss.data_ack);
+                transit.segment.options.mptcp = MpOption::from(Dss { data_ack, ..dss }).into();
+            }
+        }
+        true
+    }));
+    world.pass(Duration::from_secs(1));
+    world.ends[A].send(800, true);
+    world.run(5 * MINUTE, |w| w.ends[A].conn.is_closed());
+    let unusable = Outcome::Reset(ResetReason::Unusable);
+    assert_eq!(world.ends[A].conn.outcome(), unusable);
+    assert_eq!(
+        world.ends[A].count(Counter::Reinjected),
+        0,
+        "nothing may come twice"
+    );
+}
+
 /// Gives each mapping from A on the second path the checksum that `checksum` makes of its own.
 fn with_checksums(world: &mut World, checksum: fn(Option<u16>) -> Option<u16>) {
     world.middlebox = Some(Box::new(move |transit| {

@@ -145,7 +145,9 @@ impl<B: PacketBuf> Connection<B> {
     /// A DSS checksum is wrong (RFC 8684 3.7): a middlebox changes what passes. Beside others the subflow is reset;
     /// alone, the peer is asked for an infinite mapping, which takes the data as it is.
     pub(super) fn on_checksum_error(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq) {
-        if self.subflows.len() > 1 || self.recv.has_gap() || self.subflows[at].joined {
+        let subflow = &self.subflows[at];
+        let is_plain = subflow.is_contiguous(self.send.una(), self.send.nxt());
+        if self.subflows.len() > 1 || self.recv.has_gap() || subflow.joined || !is_plain {
             self.fail_subflow(cx, at, dsn);
             return;
         }
@@ -153,7 +155,32 @@ impl<B: PacketBuf> Connection<B> {
         let subflow = &mut self.subflows[at];
         subflow.failed = Some(dsn);
         subflow.fail_due = Some(dsn);
-        subflow.uncovered_since.get_or_insert(cx.now);
+        subflow.uncovered_since = Some(cx.now);
+    }
+
+    /// The mapping that comes first on subflow `at` got more of its data, and not all. A middlebox may have made it shorter,
+    /// and nothing else need follow that fills it. Where the peer's data was DATA_ACKed before, or has other ways, what is
+    /// missing comes again; else nothing says so to a peer that may send nothing twice (RFC 8684 3.7).
+    pub(super) fn await_rest(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let is_first = self.subflows.len() == 1 && self.recv.next() == self.first_in;
+        self.subflows[at].uncovered_since = is_first.then_some(cx.now);
+    }
+
+    /// Data of subflow `at` waited long enough for its mapping, for the rest of it, or for an infinite one.
+    pub(super) fn on_waited(&mut self, cx: &mut Cx<'_>, at: usize) {
+        let others = self.subflows.len() > 1;
+        let subflow = &mut self.subflows[at];
+        match subflow.mappings.covering(subflow.held.start) {
+            Some(_) if others && subflow.failed.is_none() => subflow.uncovered_since = None,
+            Some(mapping) if subflow.failed.is_none() => {
+                cx.mptcp.count(Counter::DssUnfilled);
+                self.on_checksum_error(cx, at, mapping.dsn);
+            },
+            _ => {
+                cx.mptcp.count(Counter::DssUncovered);
+                self.reset_subflow(cx, at, ResetReason::MIDDLEBOX_INTERFERENCE);
+            },
+        }
     }
 
     /// The peer found a wrong checksum in our data, on its only subflow: all is plain TCP from here, both ways.

@@ -166,7 +166,11 @@ impl<B: PacketBuf> Connection<B> {
                 if subflow.failed.is_some() {
                     return;
                 }
+                let summed = subflow.held.summed_len;
                 let Some(sum) = subflow.held.sum_front(mapping.len as usize) else {
+                    if subflow.held.summed_len > summed {
+                        self.await_rest(cx, at);
+                    }
                     return;
                 };
                 if !dss_intact(mapping.dsn, check.ssn, check.dll, sum, check.checksum) {
@@ -179,6 +183,7 @@ impl<B: PacketBuf> Connection<B> {
                 }
             }
             self.place_mapped(cx, at, &mapping);
+            self.subflows[at].uncovered_since = None;
         }
     }
 

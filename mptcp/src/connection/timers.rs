@@ -3,6 +3,7 @@
 use super::{Connection, LocalFin, Mode, Outcome, ResetReason};
 use crate::counters::Counter;
 use crate::option::ResetReason as RstReason;
+use crate::send_queue::SlotSet;
 use crate::subflow::Subflow;
 use crate::types::Version;
 use crate::{Cx, DataSeq};
@@ -83,6 +84,12 @@ pub(super) fn patience<B: PacketBuf>(subflows: &[Subflow<B>]) -> Duration {
         .map(Subflow::base_rto)
         .max();
     (slowest.unwrap_or(Duration::from_secs(1)) * 2).max(Duration::from_millis(400))
+}
+
+/// Whether one of `carriers` still has something to deliver, as TCP sees it.
+fn is_under_way<B: PacketBuf>(subflows: &[Subflow<B>], carriers: SlotSet) -> bool {
+    let mut carriers = subflows.iter().filter(|s| carriers.has(s.id.0));
+    carriers.any(|s| s.is_live() && !s.stale && s.tcb.queued() > 0)
 }
 
 impl<B: PacketBuf> Connection<B> {
@@ -196,8 +203,7 @@ impl<B: PacketBuf> Connection<B> {
             .uncovered_since
             .is_some_and(|since| since + UNCOVERED_MAX <= cx.now)
         {
-            cx.mptcp.count(Counter::DssUncovered);
-            self.reset_subflow(cx, at, RstReason::MIDDLEBOX_INTERFERENCE);
+            self.on_waited(cx, at);
         }
     }
 
@@ -225,7 +231,9 @@ impl<B: PacketBuf> Connection<B> {
         let lost = match what {
             Timer::Probe => 0,
             // Until options are known to pass, the peer's stream may be a plain one: nothing may come twice.
-            Timer::Retransmit if self.mode == Mode::Unverified => 0,
+            Timer::Retransmit if self.mode == Mode::Unverified => self.oldest_undelivered(),
+            // Nor where plain streams were asked for.
+            Timer::Retransmit if self.subflows.iter().any(|s| s.failed.is_some()) => 0,
             Timer::Retransmit => {
                 self.reset_bare(cx);
                 self.reinject_undelivered()
@@ -275,11 +283,15 @@ impl<B: PacketBuf> Connection<B> {
     /// Sends again what no subflow has under way, as TCP sees it, and that was never DATA_ACKed; how many pieces.
     fn reinject_undelivered(&mut self) -> usize {
         let subflows = &self.subflows;
-        self.send.send_again(BURST, |chunk| {
-            !subflows.iter().any(|s| {
-                chunk.carriers.has(s.id.0) && s.is_live() && !s.stale && s.tcb.queued() > 0
-            })
-        })
+        self.send
+            .send_again(BURST, |chunk| !is_under_way(subflows, chunk.carriers))
+    }
+
+    /// How many of the oldest piece no subflow has under way, as TCP sees it.
+    fn oldest_undelivered(&self) -> usize {
+        let oldest = self.send.oldest();
+        let undelivered = oldest.filter(|chunk| !is_under_way(&self.subflows, chunk.carriers));
+        undelivered.into_iter().count()
     }
 
     /// A DATA_ACK moved on. After a timeout the rest of what was under way then is lost too, as far as no subflow still

@@ -1,5 +1,6 @@
 //! A gateway between the boxes that rewrites addresses, and with them the length of what passes (RFC 8684 3.3.1, 3.7).
 
+use sim::app::Close;
 use sim::fault::Fault;
 use sim::middlebox::Kind;
 use sim::plan::{Chain, Plan};
@@ -69,4 +70,30 @@ fn unverified_checksums_let_wrong_octets_through() {
     plan.without = Some(Rule::DssChecksum);
     let failure = run(&plan, false).failure.map(|failure| failure.kind());
     assert_eq!(failure, Some("wrong octet"));
+}
+
+/// What is left of a mapping that became shorter comes with what is sent again or after it, or both ends go on without,
+/// also where nothing else follows.
+#[test]
+fn i_csum_a_single_mapping_that_became_shorter_ends() {
+    let closes = [
+        [Close::WhenSent, Close::AfterPeer],
+        [Close::AfterPeer, Close::WhenSent],
+    ];
+    let mut unfilled = 0;
+    for (seed, close) in (1..40).flat_map(|seed| closes.map(|close| (seed, close))) {
+        for checksum in [false, true] {
+            let mut plan = plan(1, checksum, false);
+            plan.seed = seed;
+            plan.flows[0].sizes = [800; 2];
+            plan.flows[0].close = close;
+            let outcome = run(&plan, false);
+            let note = format!("{seed} {close:?} {checksum} {:?}", outcome.counters);
+            assert_eq!(outcome.failure, None, "{note}");
+            // TIME-WAIT of the host that closed first, and a few seconds before.
+            assert!(outcome.lasted < Duration::from_secs(75), "{note}");
+            unfilled += count(&outcome, "dss_unfilled");
+        }
+    }
+    assert!(unfilled > 0);
 }
