@@ -37,6 +37,23 @@ impl Instant {
         self.0 / 1_000_000
     }
 
+    /// The end of time: the deadline of what is not waited for.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The earlier of this and a deadline, if there is that.
+    #[must_use]
+    #[inline]
+    pub fn before(self, deadline: Option<Self>) -> Self {
+        self.min(deadline.unwrap_or(Self::NEVER))
+    }
+
+    /// This, unless it is [`NEVER`](Self::NEVER).
+    #[must_use]
+    #[inline]
+    pub fn or_never(self) -> Option<Self> {
+        (self != Self::NEVER).then_some(self)
+    }
+
     /// Time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -282,8 +282,13 @@ impl Us {
             rng: &mut self.rng,
             counters: &mut self.counters,
         };
-        self.net
-            .send_tcp(&mut cx, &self.tuple, IpOut::default(), segment.clone(), out);
+        self.net.send_tcp(
+            &mut cx,
+            &self.tuple,
+            IpOut::default(),
+            &mut segment.clone(),
+            out,
+        );
     }
 
     fn turn(&mut self, now: Instant, out: &mut Vec<Frame<Buf>>) {

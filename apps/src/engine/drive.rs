@@ -1,16 +1,16 @@
 //! The end of a burst: due timers, then each woken relay once: data moves, segments leave, what has ended is freed.
 
 use super::caps::charge;
-use super::metering::Carried;
+use super::metering::Leaving;
 use super::subscribers::Usage;
 use super::{Engine, FlowRef, Remains, Timeouts, Timer};
 use crate::Counter;
 use crate::relay::{Leg, Relay, Room, Which};
 use mptcp::connection::{Event, SubflowId};
-use stack::buf::chain_len;
 use stack::ip::IpOut;
 use stack::slab::Handle;
 use stack::wheel::{Alarm, Wheel};
+use stack::wire::tcp::OutSegment;
 use stack::{Frame, Instant, PacketBuf, Step};
 
 /// Octets that a relay may hold in each direction however little is left.
@@ -261,6 +261,7 @@ impl<B: PacketBuf> Engine<B> {
         };
         relay.grant(now, caps);
         let capped = core::mem::take(&mut relay.capped);
+        let mut segment = OutSegment::default();
         for which in LEGS {
             let ip = IpOut {
                 tos: relay.tos(which),
@@ -269,34 +270,30 @@ impl<B: PacketBuf> Engine<B> {
             let account = relay.account;
             let leg = match relay.leg(which) {
                 Leg::Plain(leg) => {
-                    while let Some(segment) = leg.output(&mut tools.leg(now)) {
+                    while leg.output_into(&mut tools.leg(now), &mut segment) {
                         tools.ledger.enter(Step::IpOut);
-                        net.send_tcp(&mut tools.cx(now), &leg.tuple, ip, segment, frames);
+                        net.send_tcp(&mut tools.cx(now), &leg.tuple, ip, &mut segment, frames);
                     }
                     continue;
                 },
                 Leg::Multipath(leg) => leg,
             };
             tools.ledger.enter(Step::MptcpOut);
-            while let Some(out) = leg.output(&mut tools.leg(now)) {
+            let mut leaving = Leaving::default();
+            while let Some((subflow, tuple)) = leg.output_into(&mut tools.leg(now), &mut segment) {
                 let before = frames.len();
                 tools.ledger.enter(Step::IpOut);
-                net.send_tcp(&mut tools.cx(now), &out.tuple, ip, out.segment, frames);
+                net.send_tcp(&mut tools.cx(now), &tuple, ip, &mut segment, frames);
                 tools.ledger.enter(Step::MptcpOut);
-                let Some(sent) = frames.get(before..).filter(|sent| !sent.is_empty()) else {
-                    continue;
-                };
+                let sent = frames.get(before..).unwrap_or_default();
                 if !capped.is_empty() {
-                    charge((&mut *caps, &capped), now, out.subflow, sent);
+                    charge((&mut *caps, &capped), now, subflow, sent);
                 }
                 if let Some(frame) = sent.last() {
-                    let carried = Carried {
-                        payload: chain_len(&frame.payload),
-                        frame: frame.len(),
-                    };
-                    metering.sent(now, (account, frame.port), carried);
+                    metering.leaves(now, account, frame, &mut leaving);
                 }
             }
+            metering.left(now, account, leaving);
         }
         tools.ledger.enter(Step::Relay);
         relay.capped = capped;

@@ -4,8 +4,9 @@ use super::Engine;
 use super::policy::subscriber_key;
 use crate::control::{Account, Accounts, Path, PathTraffic, Paths};
 use mptcp::connection::Subflow;
+use stack::buf::chain_len;
 use stack::time::Duration;
-use stack::{Instant, PacketBuf, PortId, Tuple};
+use stack::{Frame, Instant, PacketBuf, PortId, Tuple};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -73,10 +74,17 @@ pub(super) struct Metering {
 }
 
 /// One segment's octets: of payload, and with all headers.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Carried {
     pub(super) payload: usize,
     pub(super) frame: usize,
+}
+
+/// What leaves one after another by one port, entered once for all of it.
+#[derive(Default)]
+pub(super) struct Leaving {
+    port: Option<PortId>,
+    carried: Carried,
 }
 
 impl Metering {
@@ -143,9 +151,29 @@ impl Metering {
         self.add(now, by, carried, false);
     }
 
-    /// One has left.
-    pub(super) fn sent(&mut self, now: Instant, by: (u32, PortId), carried: Carried) {
-        self.add(now, by, carried, true);
+    /// One leaves as `frame`, after those in `leaving`.
+    #[inline]
+    pub(super) fn leaves<B: PacketBuf>(
+        &mut self,
+        now: Instant,
+        account: u32,
+        frame: &Frame<B>,
+        leaving: &mut Leaving,
+    ) {
+        if leaving.port != Some(frame.port) {
+            self.left(now, account, core::mem::take(leaving));
+            leaving.port = Some(frame.port);
+        }
+        let payload = chain_len(&frame.payload);
+        leaving.carried.payload += payload;
+        leaving.carried.frame += frame.header.len() + payload;
+    }
+
+    /// All in `leaving` have left.
+    pub(super) fn left(&mut self, now: Instant, account: u32, leaving: Leaving) {
+        if let Some(port) = leaving.port {
+            self.add(now, (account, port), leaving.carried, true);
+        }
     }
 }
 
@@ -305,7 +333,11 @@ mod tests {
         for ms in 5_000..6_000 {
             metering.received(at(ms), by, carried);
         }
-        metering.sent(at(5_999), by, carried);
+        let leaving = Leaving {
+            port: Some(PortId(1)),
+            carried,
+        };
+        metering.left(at(5_999), account, leaving);
         metering.meters[1].roll(at(6_000));
         let rate = metering.meters[1].rate;
         assert!((1_000_000..1_100_000).contains(&rate.received), "{rate:?}");

@@ -333,14 +333,14 @@ impl<B: PacketBuf> Engine<B> {
             },
             _ => OptBytes::new(),
         };
-        let segment = answered.accepting.syn_ack(now, upper);
+        let mut segment = answered.accepting.syn_ack(now, upper);
         let ip = IpOut {
             tos: answered.tos,
             ..IpOut::default()
         };
         let tuple = pending.ends().opener_sends().reversed();
         self.net
-            .send_tcp(&mut self.tools.cx(now), &tuple, ip, segment, out);
+            .send_tcp(&mut self.tools.cx(now), &tuple, ip, &mut segment, out);
     }
 
     /// The answerer refused: its own reset reaches the opener, renumbered if that has seen our SYN+ACK.

@@ -264,14 +264,14 @@ impl<B: PacketBuf> Engine<B> {
         now: Instant,
         tuple: &Tuple,
         ip: IpOut,
-        segment: OutSegment<B>,
+        mut segment: OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
         let cx = &mut self.tools.cx(now);
         if segment.flags.has(Flags::RST) {
             cx.counters.count(stack::Counter::TcpResetSent);
         }
-        self.net.send_tcp(cx, tuple, ip, segment, out);
+        self.net.send_tcp(cx, tuple, ip, &mut segment, out);
     }
 }
 

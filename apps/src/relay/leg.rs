@@ -92,13 +92,14 @@ impl<B: PacketBuf> Plain<B> {
         in_flight
     }
 
-    /// The next segment to send; call until `None`.
-    pub(crate) fn output(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
+    /// Writes the next segment to send to `segment`, as [`Tcb::output_into`] does; whether there is one.
+    pub(crate) fn output_into(&mut self, cx: &mut Cx<'_>, segment: &mut OutSegment<B>) -> bool {
         cx.ledger.enter(Step::TcpOut);
-        if self.parting.is_some() {
-            return self.parting.take().map(|segment| *segment);
+        if let Some(parting) = self.parting.take() {
+            *segment = *parting;
+            return true;
         }
-        self.tcb.output(&mut cx.stack(), 0)
+        self.tcb.output_into(&mut cx.stack(), 0, segment)
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use pump::Room;
 use pump::{Pump, held, move_data, waiting};
 pub(crate) use relays::Relays;
 use stack::slab::Handle;
-use stack::time::{Duration, earlier};
+use stack::time::Duration;
 use stack::wheel::Alarm;
 use stack::wire::tcp::Segment;
 use stack::{FlowKey, Instant, PacketBuf, Tuple};
@@ -301,17 +301,17 @@ impl<B: PacketBuf> Relay<B> {
 
     /// When it must be run though nothing arrives.
     pub(crate) fn next_deadline(&self, timeouts: &Timeouts) -> Instant {
-        let legs = earlier(self.client.next_deadline(), self.server.next_deadline());
-        let own = self.times_out_at(timeouts);
         let join = self.paths.as_ref().filter(|_| self.may_join());
-        let join = join.and_then(|paths| paths.next_due());
-        let due = earlier(legs, earlier(self.announce_other_at, join));
-        let due = earlier(due, self.cap_wake);
-        match due {
-            // It was given up, and in version 0 the end waits for an answer: its leg knows for how long.
-            Some(at) if self.ending.is_some() => at,
-            Some(at) => at.min(own),
-            None => own,
+        let due = Instant::NEVER
+            .before(self.client.next_deadline())
+            .before(self.server.next_deadline())
+            .before(self.announce_other_at)
+            .before(join.and_then(|paths| paths.next_due()))
+            .before(self.cap_wake);
+        // If it was given up, and in version 0 the end waits for an answer, its leg knows for how long.
+        if self.ending.is_some() && due != Instant::NEVER {
+            return due;
         }
+        due.min(self.times_out_at(timeouts))
     }
 }

@@ -1,22 +1,39 @@
 //! What goes out: segments of every subflow, dressed with the options of the connection.
 
 use super::controls::Control;
-use super::{Connection, Mode, Output};
+use super::{Connection, Mode, Output, SubflowId};
 use crate::Cx;
 use crate::option::{Dss, MpOption, parse};
 use stack::wire::tcp::{Flags, OptBytes, OutSegment};
-use stack::{PacketBuf, Step};
+use stack::{PacketBuf, Step, Tuple};
 
 impl<B: PacketBuf> Connection<B> {
-    /// The next segment to send now; call until `None`.
+    /// The next segment to send now, as [`Self::output_into`] makes it; call until `None`.
     pub fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
+        let mut segment = OutSegment::default();
+        let (subflow, tuple) = self.output_into(cx, &mut segment)?;
+        Some(Output {
+            subflow,
+            tuple,
+            segment,
+        })
+    }
+
+    /// Writes the next segment to send now to `segment`, which is as [`OutSegment::default`] or an earlier call left it: on
+    /// which subflow and with which addresses and ports, the source being us. Call until `None`.
+    pub fn output_into(
+        &mut self,
+        cx: &mut Cx<'_>,
+        segment: &mut OutSegment<B>,
+    ) -> Option<(SubflowId, Tuple)> {
         if self.dirty && self.outbox.is_empty() && !self.is_over() {
             self.dirty = false;
             self.settle(cx);
             self.schedule(cx);
         }
-        if !self.outbox.is_empty() {
-            return self.outbox.pop_front();
+        if let Some(out) = self.outbox.pop_front() {
+            *segment = out.segment;
+            return Some((out.subflow, out.tuple));
         }
         if self.is_over() {
             return None;
@@ -26,17 +43,18 @@ impl<B: PacketBuf> Connection<B> {
             // The turn is one of the subflows', so this goes round once at most.
             let at = self.turn + step;
             let at = if at < count { at } else { at - count };
-            let out = self.output_of(cx, at);
-            if out.is_some() {
+            if self.output_of(cx, at, segment) {
                 self.turn = at;
-                return out;
+                let subflow = &self.subflows[at];
+                return Some((subflow.id, subflow.tuple.reversed()));
             }
         }
         self.turn = 0;
         None
     }
 
-    fn output_of(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<Output<B>> {
+    /// The same of one subflow: whether there was one.
+    fn output_of(&mut self, cx: &mut Cx<'_>, at: usize, segment: &mut OutSegment<B>) -> bool {
         let mut control = self.next_control(at);
         if self.hides_data_ack(at, control) {
             self.subflows[at].tcb.request_ack();
@@ -45,30 +63,28 @@ impl<B: PacketBuf> Connection<B> {
         let mut space = self.control_len(at, control);
         let outer = cx.ledger.enter(Step::TcpOut);
         let tcb = &mut self.subflows[at].tcb;
-        let mut segment = tcb.output(&mut cx.stack(), space);
+        let mut leaves = tcb.output_into(&mut cx.stack(), space, segment);
         cx.ledger.enter(outer);
-        if segment.is_none() && control == Control::Handshake && self.is_ending_early(at) {
+        if !leaves && control == Control::Handshake && self.is_ending_early(at) {
             control = Control::DataFin;
             space = self.control_len(at, control);
         }
         let tcb = &mut self.subflows[at].tcb;
-        if segment.is_none() && !matches!(control, Control::None | Control::Handshake) {
+        if !leaves && !matches!(control, Control::None | Control::Handshake) {
             // Nothing else leaves on this subflow now: an ACK carries the option.
             tcb.request_ack();
-            segment = tcb.output(&mut cx.stack(), space);
+            leaves = tcb.output_into(&mut cx.stack(), space, segment);
         }
-        let mut segment = segment?;
-        self.dress(cx, at, &mut segment, control);
+        if !leaves {
+            return false;
+        }
+        self.dress(cx, at, segment, control);
         let subflow = &mut self.subflows[at];
         if !segment.payload.is_empty() {
             let len = stack::buf::chain_len(&segment.payload);
             subflow.rate.on_sent(cx.now, &subflow.tcb, len);
         }
-        Some(Output {
-            subflow: subflow.id,
-            tuple: subflow.tuple.reversed(),
-            segment,
-        })
+        true
     }
 
     /// Whether a DATA_FIN waits behind an MP_CAPABLE that went out and that nothing has answered yet: a peer with nothing

@@ -8,7 +8,7 @@ use crate::subflow::Subflow;
 use crate::types::Version;
 use crate::{Cx, DataSeq};
 use stack::tcp::State;
-use stack::time::{Duration, earlier};
+use stack::time::Duration;
 use stack::{Instant, PacketBuf};
 
 /// How long data without a mapping, or whose checksum failed, is held before its subflow is reset.
@@ -102,29 +102,30 @@ impl<B: PacketBuf> Connection<B> {
         if let Some(fastclose) = self.fastclose {
             return Some(fastclose.again);
         }
-        let mut next = earlier(self.close_at, self.closed_at);
-        next = earlier(next, self.data_timer.at);
-        next = earlier(next, self.paths.next_deadline());
+        let mut next = Instant::NEVER
+            .before(self.close_at)
+            .before(self.closed_at)
+            .before(self.data_timer.at)
+            .before(self.paths.next_deadline());
         if let LocalFin::Sent { again, .. } = self.local_fin
             && self.mode != Mode::Fallback
         {
-            next = earlier(next, Some(again));
+            next = next.min(again);
         }
         let several = self.usable() > 1;
         for subflow in &self.subflows {
-            next = earlier(next, subflow.tcb.next_deadline());
-            next = earlier(next, subflow.join_ack_at);
-            next = earlier(next, subflow.fail_again_at);
-            next = earlier(next, subflow.withdrawal.map(|withdrawal| withdrawal.until));
-            next = earlier(
-                next,
-                subflow.uncovered_since.map(|since| since + UNCOVERED_MAX),
-            );
+            let uncovered = subflow.uncovered_since.map(|since| since + UNCOVERED_MAX);
+            next = next
+                .before(subflow.tcb.next_deadline())
+                .before(subflow.join_ack_at)
+                .before(subflow.fail_again_at)
+                .before(subflow.withdrawal.map(|withdrawal| withdrawal.until))
+                .before(uncovered);
             if several && subflow.is_usable() {
-                next = earlier(next, subflow.stale_at());
+                next = next.before(subflow.stale_at());
             }
         }
-        next
+        next.or_never()
     }
 
     /// Subflows that may carry new data.

@@ -119,9 +119,13 @@ pub(crate) fn data_dss(
     octets[20..24].copy_from_slice(&ssn.to_be_bytes());
     octets[24..26].copy_from_slice(&len.to_be_bytes());
     octets[26..].copy_from_slice(&checksum.unwrap_or(0).to_be_bytes());
-    let mut out = OptBytes::from(octets);
-    out.truncate(wire_len);
-    out
+    match checksum {
+        Some(_) => OptBytes::from(octets),
+        None => octets
+            .first_chunk::<{ DSS_MAX - 2 }>()
+            .copied()
+            .map_or_else(OptBytes::new, OptBytes::from),
+    }
 }
 
 /// Appends to option bytes whose room was checked.

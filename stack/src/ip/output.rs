@@ -141,13 +141,13 @@ impl Hop {
 }
 
 impl<B: PacketBuf> Net<B> {
-    /// Sends a segment of ours, whatever its source address. Never fragmented (RFC 1191 3).
+    /// Sends a segment of ours, whatever its source address, and takes its payload. Never fragmented (RFC 1191 3).
     pub fn send_tcp(
         &mut self,
         cx: &mut Cx<'_>,
         tuple: &Tuple,
         ip: IpOut,
-        segment: OutSegment<B>,
+        segment: &mut OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
         // The identification is of use to IPv4 alone, and to skip one does no harm.
@@ -190,7 +190,7 @@ impl<B: PacketBuf> Net<B> {
         let l3 = header.len();
         header.reserve(ip_len(tuple.dst));
         let l4 = header.len();
-        let l4_len = tcp::emit(&segment, tuple, header);
+        let l4_len = tcp::emit(segment, tuple, header);
         if l4 - l3 + l4_len > way.mtu() {
             out.pop();
             cx.counters.count(Counter::SendTooBig);
@@ -202,7 +202,7 @@ impl<B: PacketBuf> Net<B> {
         };
         let bytes = &mut header.bytes_mut()[l3..l4];
         write_ip(bytes, (tuple.src, tuple.dst), TCP, l4_len, ip, id);
-        frame.payload = segment.payload;
+        frame.payload = core::mem::take(&mut segment.payload);
         if way.hop.dst_mac.is_none() {
             let hop = way.hop;
             if let Some(frame) = out.pop() {
@@ -455,17 +455,19 @@ fn write_ipv4(
     ip: IpOut,
     id: u16,
 ) {
-    bytes[0] = 0x45;
-    bytes[1] = ip.tos;
-    bytes[2..4].copy_from_slice(&length(IPV4_MIN + l4_len));
-    bytes[4..6].copy_from_slice(&id.to_be_bytes());
-    bytes[6] = 0x40;
-    bytes[8] = ip.ttl;
-    bytes[9] = protocol;
-    bytes[12..16].copy_from_slice(&src.octets());
-    bytes[16..20].copy_from_slice(&dst.octets());
-    let checksum = Sum::of_ipv4(bytes).checksum();
-    bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let len = u16::try_from(IPV4_MIN + l4_len).unwrap_or(u16::MAX);
+    let mut words = [
+        u32::from_be_bytes([0x45, ip.tos, 0, 0]) | u32::from(len),
+        u32::from(id) << 16 | 0x4000,
+        u32::from_be_bytes([ip.ttl, protocol, 0, 0]),
+        src.to_bits(),
+        dst.to_bits(),
+    ];
+    let total = words.iter().map(|word| u64::from(*word)).sum();
+    words[2] |= u32::from(Sum::of_words(total).checksum());
+    for (place, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+    }
 }
 
 /// The same of IPv6.

@@ -23,32 +23,49 @@ enum Next {
 }
 
 impl<B: PacketBuf> Tcb<B> {
-    /// The next segment to send now; call until `None`. On segments that carry no item, `upper_space` octets of option
-    /// space are left free for the layer above.
+    /// The next segment to send now, as [`Self::output_into`] makes it; call until `None`.
+    pub fn output(&mut self, cx: &mut Cx<'_>, upper_space: usize) -> Option<OutSegment<B>> {
+        let mut out = OutSegment::default();
+        self.output_into(cx, upper_space, &mut out).then_some(out)
+    }
+
+    /// Writes the next segment to send now to `out`, if there is one: whether there is. Call until there is none. On segments
+    /// that carry no item, `upper_space` octets of option space are left free for the layer above.
+    ///
+    /// A segment is a large value, and goes down through every layer: this way it lies where its owner has it, and none
+    /// moves it. `out` is as [`OutSegment::default`] or an earlier call left it.
     ///
     /// The order: news for the peer's scoreboard, what was lost, a loss probe, new data or a window probe, an ACK that nothing
     /// carried.
-    pub fn output(&mut self, cx: &mut Cx<'_>, upper_space: usize) -> Option<OutSegment<B>> {
+    pub fn output_into(
+        &mut self,
+        cx: &mut Cx<'_>,
+        upper_space: usize,
+        out: &mut OutSegment<B>,
+    ) -> bool {
         if self.state == State::Closed {
-            return None;
+            return false;
         }
         if self.state == State::TimeWait && !self.timers.is_set(Timer::TimeWait) {
             self.timers.set(Timer::TimeWait, cx.now + TWO_MSL);
         }
         // RFC 2018 4: SACK goes out as soon as there is news, and full segments have no room for it.
         if self.rcv.ack.is_due() && self.snd.sack && self.rcv.queue.has_blocks() {
-            return Some(self.pure_ack(cx.now, upper_space));
+            self.pure_ack(cx.now, upper_space, out);
+            return true;
         }
         if self.is_sending()
             && !self.is_paced_out(cx.now)
             && let Some(next) = self.next_data(cx)
         {
-            return self.data_segment(cx.now, next);
+            return self.data_segment(cx.now, next, out);
         }
         if self.rcv.ack.is_due() {
-            return Some(self.pure_ack(cx.now, upper_space));
+            self.pure_ack(cx.now, upper_space, out);
+            return true;
         }
-        self.output_keepalive(cx)
+        let probe = self.output_keepalive(cx);
+        probe.map(|probe| *out = probe).is_some()
     }
 
     /// Decides what of the send queue leaves now, and notes that it does.
@@ -215,8 +232,9 @@ impl<B: PacketBuf> Tcb<B> {
         u32::try_from(self.max_payload(upper)).unwrap_or(u32::MAX)
     }
 
-    /// The segment of an entry of the send queue. It is built where it is returned: many pass here.
-    fn data_segment(&mut self, now: Instant, next: Next) -> Option<OutSegment<B>> {
+    /// Writes the segment of an entry of the send queue, if it is there.
+    #[inline]
+    fn data_segment(&mut self, now: Instant, next: Next, out: &mut OutSegment<B>) -> bool {
         let (index, new) = match next {
             Next::New(index) => (index, true),
             Next::Again(index) | Next::Probe(index) => (index, false),
@@ -224,16 +242,18 @@ impl<B: PacketBuf> Tcb<B> {
         let ts = self.timestamps(now);
         let (ack, wnd) = self.acknowledge(false);
         let mut flags = self.ecn_flags(Flags::ACK, new);
-        let ect = new && self.uses_ecn();
-        let entry = self.snd.queue.entry(index)?;
-        let mut payload = Chain::new();
+        out.ect = new && self.uses_ecn();
+        let Some(entry) = self.snd.queue.entry(index) else {
+            return false;
+        };
         let mut fin = entry.fin;
+        out.payload.clear();
         match (&entry.payload, next) {
             (Some(whole), Next::Probe(_)) => {
-                payload.push(whole.slice(0..1));
+                out.payload.push(whole.slice(0..1));
                 fin = false;
             },
-            (Some(whole), _) => payload.push(whole.clone()),
+            (Some(whole), _) => out.payload.push(whole.clone()),
             (None, _) => {},
         }
         if entry.psh {
@@ -242,32 +262,27 @@ impl<B: PacketBuf> Tcb<B> {
         if fin {
             flags = flags.with(Flags::FIN);
         }
-        Some(OutSegment {
-            seq: entry.seq,
-            ack,
-            flags,
-            wnd,
-            ect,
-            options: Options {
-                ts,
-                mptcp: entry.upper,
-                ..Options::default()
-            },
-            payload,
-        })
+        (out.seq, out.ack, out.flags, out.wnd) = (entry.seq, ack, flags, wnd);
+        out.options.ts = ts;
+        out.options.sack.clear();
+        out.options.mptcp = entry.upper;
+        true
     }
 
-    fn pure_ack(&mut self, now: Instant, upper_space: usize) -> OutSegment<B> {
-        let mut options = Options {
-            ts: self.timestamps(now),
-            ..Options::default()
-        };
+    fn pure_ack(&mut self, now: Instant, upper_space: usize, out: &mut OutSegment<B>) {
+        out.options.ts = self.timestamps(now);
+        out.options.sack.clear();
+        out.options.mptcp.clear();
         if self.snd.sack {
             // RFC 2018 3: two octets and eight a block, two more to align.
             let room = OPTIONS_MAX.saturating_sub(self.ts_len() + upper_space + 4) / 8;
-            self.rcv.queue.blocks(room, &mut options.sack);
+            self.rcv.queue.blocks(room, &mut out.options.sack);
         }
-        self.segment(Flags::ACK, options, true)
+        let (ack, wnd) = self.acknowledge(true);
+        let flags = self.ecn_flags(Flags::ACK, false);
+        (out.seq, out.ack, out.flags, out.wnd) = (self.snd.queue.nxt(), ack, flags, wnd);
+        out.ect = false;
+        out.payload.clear();
     }
 
     /// A segment at SND.NXT that acknowledges RCV.NXT and announces the window.

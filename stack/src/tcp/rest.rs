@@ -11,6 +11,7 @@ use super::send::RestingSender;
 use super::timers::Timers;
 use super::{State, Tcb, TsState};
 use crate::PacketBuf;
+use crate::time::Instant;
 
 /// A [`Tcb`] in ESTABLISHED of which all that was sent is acknowledged and all that came was taken. What it remembers only for
 /// a round trip or some seconds is forgotten, so it is to be made some time after the last segment.
@@ -84,7 +85,7 @@ impl<B: PacketBuf> Tcb<B> {
             snd,
             rcv,
         } = self;
-        let rests = *state == State::Established && !timed_out && timers.next().is_none();
+        let rests = *state == State::Established && !timed_out && timers.next() == Instant::NEVER;
         if !rests {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use super::{State, Tcb};
 use crate::counters::Counter;
-use crate::time::{Duration, Instant, earlier};
+use crate::time::{Duration, Instant};
 use crate::{Cx, PacketBuf};
 
 /// Longest time that an ACK waits for company (RFC 9293 3.8.6.3 allows 500 ms).
@@ -35,11 +35,11 @@ pub(super) struct Timers {
     at: [Instant; 6],
 }
 
-const NEVER: Instant = Instant::from_nanos(u64::MAX);
-
 impl Default for Timers {
     fn default() -> Self {
-        Self { at: [NEVER; 6] }
+        Self {
+            at: [Instant::NEVER; 6],
+        }
     }
 }
 
@@ -49,7 +49,7 @@ impl Timers {
     }
 
     pub(super) const fn clear(&mut self, timer: Timer) {
-        self.at[timer as usize] = NEVER;
+        self.at[timer as usize] = Instant::NEVER;
     }
 
     /// The deadline of `timer`; the end of time if it is not set.
@@ -58,12 +58,12 @@ impl Timers {
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
-        self.at[timer as usize] != NEVER
+        self.at[timer as usize] != Instant::NEVER
     }
 
-    pub(super) fn next(&self) -> Option<Instant> {
-        let first = self.at.iter().fold(NEVER, |first, at| first.min(*at));
-        (first != NEVER).then_some(first)
+    pub(super) fn next(&self) -> Instant {
+        let none = Instant::NEVER;
+        self.at.iter().fold(none, |first, at| first.min(*at))
     }
 
     /// Whether `timer` is due; stops it if so.
@@ -79,12 +79,13 @@ impl Timers {
 impl<B: PacketBuf> Tcb<B> {
     /// When [`Self::advance`] is due.
     #[must_use]
+    #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let own = self.timers.next();
-        if self.rare.is_none() {
-            return own;
+        let mut next = self.timers.next();
+        if self.rare.is_some() {
+            next = next.before(self.keepalive_at()).before(self.paced_at());
         }
-        earlier(own, earlier(self.keepalive_at(), self.paced_at()))
+        next.or_never()
     }
 
     /// Runs the timers that are due: reordering, loss probe, retransmission, persist, delayed ACK, keepalive, TIME-WAIT. Follow with [`Self::output`].

@@ -27,9 +27,15 @@ pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// The sum of the pseudo header over a payload of `len` octets (RFC 9293 3.1, RFC 8200 8.1).
 #[must_use]
 pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Sum {
+    Sum::of_words(pseudo_header_words(src, dst, protocol, len))
+}
+
+/// What the 32-bit words of the pseudo header add up to, for [`Sum::of_words`].
+#[inline]
+pub(crate) fn pseudo_header_words(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> u64 {
     // Protocol and length lie differently in the two headers; the sum is the same while the length fits 16 bits.
     let len = u16::try_from(len).unwrap_or(u16::MAX);
-    Sum::of_words(words(src) + words(dst) + u64::from(protocol) + u64::from(len))
+    words(src) + words(dst) + u64::from(protocol) + u64::from(len)
 }
 
 /// The sum of the 32-bit words of an address.

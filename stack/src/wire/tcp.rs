@@ -182,3 +182,18 @@ pub struct OutSegment<B> {
     /// Data, by reference.
     pub payload: Chain<B>,
 }
+
+impl<B> Default for OutSegment<B> {
+    /// A segment without anything: the place that one is written to.
+    fn default() -> Self {
+        Self {
+            seq: SeqNum(0),
+            ack: SeqNum(0),
+            flags: Flags::default(),
+            wnd: 0,
+            ect: false,
+            options: Options::default(),
+            payload: Chain::new_const(),
+        }
+    }
+}

@@ -307,13 +307,13 @@ impl<B: PacketBuf> End<B> {
         &mut self,
         now: Instant,
         tuple: &Tuple,
-        segment: OutSegment<B>,
+        mut segment: OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
         self.sent += 1;
         let cx = &mut self.tools.cx(now);
         self.net
-            .send_tcp(&mut cx.stack(), tuple, IpOut::default(), segment, out);
+            .send_tcp(&mut cx.stack(), tuple, IpOut::default(), &mut segment, out);
     }
 
     /// When there is something to do though nothing arrives.

@@ -130,19 +130,19 @@ impl<B: PacketBuf> End<B> {
         let Stage::Open(stream) = &mut conn.stage else {
             return;
         };
-        while let Some(output) = stream.output(&mut tools.cx(now)) {
+        while let Some(mut output) = stream.output(&mut tools.cx(now)) {
             *sent += 1;
             let cx = &mut tools.cx(now);
             let ip = IpOut::default();
-            net.send_tcp(&mut cx.stack(), &output.tuple, ip, output.segment, out);
+            net.send_tcp(&mut cx.stack(), &output.tuple, ip, &mut output.segment, out);
         }
         for (open, tuple) in &mut conn.joins {
             if open.next_deadline().is_some_and(|at| at <= now) {
-                let syn = open.syn(now);
+                let mut syn = open.syn(now);
                 open.sent_again(now);
                 *sent += 1;
                 let cx = &mut tools.cx(now);
-                net.send_tcp(&mut cx.stack(), tuple, IpOut::default(), syn, out);
+                net.send_tcp(&mut cx.stack(), tuple, IpOut::default(), &mut syn, out);
             }
         }
     }

@@ -176,7 +176,7 @@ impl MpHost {
         };
         let ip = IpOut::default();
         self.net
-            .send_tcp(cx, tuple, ip, segment.clone(), &mut self.out);
+            .send_tcp(cx, tuple, ip, &mut segment.clone(), &mut self.out);
     }
 
     fn receive(&mut self, now: Instant, port: PortId, frame: Vec<u8>) {

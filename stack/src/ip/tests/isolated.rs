@@ -36,7 +36,7 @@ fn emit(bed: &mut Bed, src: &str, dst: &str) {
         src_port: 1,
         dst_port: 2,
     };
-    let segment = OutSegment {
+    let mut segment = OutSegment {
         ect: false,
         seq: SeqNum(1),
         ack: SeqNum(0),
@@ -45,7 +45,7 @@ fn emit(bed: &mut Bed, src: &str, dst: &str) {
         options: crate::wire::tcp::Options::default(),
         payload: crate::buf::Chain::new(),
     };
-    bed.with(|net, cx, out| net.send_tcp(cx, &tuple, IpOut::default(), segment, out));
+    bed.with(|net, cx, out| net.send_tcp(cx, &tuple, IpOut::default(), &mut segment, out));
 }
 
 /// The port that a segment leaves by.

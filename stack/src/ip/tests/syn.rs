@@ -276,7 +276,7 @@ fn a_segment_of_ours_reaches_the_wire_whole() {
         for _ in 0..2 {
             // The second time by the route cache.
             let ip_out = IpOut { tos: 0x2a, ttl: 61 };
-            bed.with(|net, cx, out| net.send_tcp(cx, &tuple, ip_out, segment.clone(), out));
+            bed.with(|net, cx, out| net.send_tcp(cx, &tuple, ip_out, &mut segment.clone(), out));
             assert_eq!(bed.out[0].payload.len(), 2);
             let (port, sent) = bed.sent_one();
             assert_eq!((port, &sent[..6]), (ACCESS, &CLIENT_MAC[..]));
@@ -317,7 +317,7 @@ fn a_segment_without_route_or_too_long_is_counted() {
     };
     let send = |bed: &mut Bed, dst, segment: &OutSegment<Buf>| {
         bed.with(|net, cx, out| {
-            net.send_tcp(cx, &tuple(dst), IpOut::default(), segment.clone(), out);
+            net.send_tcp(cx, &tuple(dst), IpOut::default(), &mut segment.clone(), out);
         });
         bed.sent().len()
     };

@@ -1,10 +1,10 @@
 //! From an [`OutSegment`] to octets.
 
-use super::{OPTIONS_MAX, Options, OutSegment, kind};
+use super::{OPTIONS_MAX, OptBytes, Options, OutSegment, kind};
 use crate::buf::{Header, PacketBuf, Slice, chain_len};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
-use crate::wire::ip::{TCP, pseudo_header};
+use crate::wire::ip::{TCP, pseudo_header_words};
 
 use super::parse::HEADER_MIN;
 
@@ -26,36 +26,99 @@ pub fn options_len(options: &Options) -> usize {
 /// unpadded (timestamps 10 + ADD_ADDR with an IPv6 address and port 30 = 40). Those that do not fit even so are left
 /// out: callers ask [`options_len`] before.
 pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut Header) -> usize {
-    let room = &mut header.spare()[HEADER_MIN..HEADER_MIN + OPTIONS_MAX];
-    let options_len = lay_out(&segment.options, room);
+    let place = &mut header.spare()[..HEADER_MIN + OPTIONS_MAX];
+    let (fixed, room) = place.split_at_mut(HEADER_MIN);
+    // What is written is summed up as it goes.
+    let (options_len, options_sum) = if is_usual(&segment.options) {
+        lay_out_usual(&segment.options, room)
+    } else {
+        let len = lay_out(&segment.options, room);
+        (len, Sum::of(&room[..len]))
+    };
     let len = HEADER_MIN + options_len;
     let total = len + chain_len(&segment.payload);
-    let bytes = header.reserve(len);
-    let Some((fixed, options)) = bytes.split_first_chunk_mut::<HEADER_MIN>() else {
-        return total;
-    };
-    // What is written is summed up as it goes: the fixed header is five words and the urgent pointer, which is zero.
     let of = |high: u16, low: u16| u32::from(high) << 16 | u32::from(low);
     let flags = u16::try_from(len / 4).unwrap_or(0) << 12 | u16::from(segment.flags.0);
-    let words = [
-        of(tuple.src_port, tuple.dst_port),
-        segment.seq.0,
-        segment.ack.0,
-        of(flags, segment.wnd),
-    ];
-    for (place, word) in fixed.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *place = word.to_be_bytes();
-    }
-    let own = Sum::of_words(words.iter().map(|word| u64::from(*word)).sum());
-    let head = pseudo_header(tuple.src, tuple.dst, TCP, total)
-        .then(own)
-        .then(Sum::of_header(options));
+    // The fixed header is five words; the last, the checksum and the urgent pointer, is zero so far.
+    let words = put_words(
+        fixed,
+        [
+            of(tuple.src_port, tuple.dst_port),
+            segment.seq.0,
+            segment.ack.0,
+            of(flags, segment.wnd),
+        ],
+    );
+    let pseudo = pseudo_header_words(tuple.src, tuple.dst, TCP, total);
+    let head = Sum::of_words(pseudo + words).then(options_sum);
     let sum = segment.payload.iter().map(Slice::sum).fold(head, Sum::then);
     [fixed[16], fixed[17]] = sum.checksum().to_be_bytes();
+    header.reserve(len);
     total
 }
 
+/// Writes `words` to the front of `place`; what they add up to.
+#[inline]
+fn put_words<const N: usize>(place: &mut [u8], words: [u32; N]) -> u64 {
+    let places = place.as_chunks_mut::<4>().0.iter_mut();
+    for (place, word) in places.zip(words) {
+        *place = word.to_be_bytes();
+    }
+    words.iter().map(|word| u64::from(*word)).sum()
+}
+
+/// Writes the first `N` octets of `options`, an even number, zeros where there are fewer; their sum.
+#[inline]
+fn put_options<const N: usize>(room: &mut [u8], options: &OptBytes) -> Sum {
+    let octets = options.with_zeros().first_chunk::<N>();
+    let (Some(place), Some(octets)) = (room.first_chunk_mut(), octets) else {
+        return Sum::ZERO;
+    };
+    *place = *octets;
+    Sum::of_array(octets)
+}
+
+/// Octets of aligned timestamps.
+const TS_LEN: usize = 12;
+
+/// Whether nothing is there but timestamps, options of the layer above, or both, with room to be aligned: in nearly all
+/// segments.
+#[inline]
+fn is_usual(options: &Options) -> bool {
+    let ts_len = if options.ts.is_some() { TS_LEN } else { 0 };
+    let syn = options.mss.is_some() || options.wscale.is_some() || options.sack_permitted;
+    !syn && options.sack.is_empty() && ts_len + options.mptcp.len() <= OPTIONS_MAX
+}
+
+/// Writes what [`is_usual`] as [`lay_out`] does, at places that are known beforehand; how many octets, and their sum.
+#[inline]
+fn lay_out_usual(options: &Options, room: &mut [u8]) -> (usize, Sum) {
+    let upper = &options.mptcp;
+    // All that there can be of them is copied, as what there is not is zero: so many octets are a few moves.
+    let (ts_len, mut words, sum) = match options.ts {
+        Some(stamps) => {
+            let head = u32::from_be_bytes([kind::NOP, kind::NOP, kind::TIMESTAMPS, 10]);
+            let words = put_words(room, [head, stamps.val, stamps.ecr]);
+            let room = &mut room[TS_LEN..];
+            let sum = put_options::<{ OPTIONS_MAX - TS_LEN }>(room, upper);
+            (TS_LEN, words, sum)
+        },
+        None => (0, 0, put_options::<OPTIONS_MAX>(room, upper)),
+    };
+    let end = ts_len + upper.len();
+    let padded = end.next_multiple_of(4);
+    if end < padded
+        && let Some(last) = room[..padded].last_chunk_mut::<4>()
+    {
+        let nops = u32::from_be_bytes([kind::NOP; 4]) >> (8 * (end % 4));
+        *last = (u32::from_be_bytes(*last) | nops).to_be_bytes();
+        words += u64::from(nops);
+    }
+    (padded, Sum::of_words(words).then(sum))
+}
+
 /// Writes the option octets as they go onto the wire to the front of `room`: how many, a multiple of four.
+#[cold]
 fn lay_out(options: &Options, room: &mut [u8]) -> usize {
     let aligned = layout_len(options, true) <= OPTIONS_MAX;
     debug_assert!(

@@ -8,6 +8,7 @@ use core::ops::{Deref, DerefMut};
 #[derive(Clone, Copy)]
 pub struct OptBytes {
     len: u8,
+    /// Zero beyond `len`.
     bytes: [u8; OPTIONS_MAX],
 }
 
@@ -44,11 +45,17 @@ impl OptBytes {
     /// Drops what follows the first `len` octets.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(u8::try_from(len).unwrap_or(u8::MAX));
+        self.bytes[usize::from(self.len)..].fill(0);
     }
 
     /// Drops all octets.
     pub const fn clear(&mut self) {
-        self.len = 0;
+        *self = Self::new();
+    }
+
+    /// The octets, and zeros behind them.
+    pub(super) const fn with_zeros(&self) -> &[u8; OPTIONS_MAX] {
+        &self.bytes
     }
 }
 
