@@ -50,6 +50,12 @@ impl Gathering {
         self.0 += 1;
         Ended(())
     }
+
+    /// Frames that have ended so and are not counted yet.
+    #[must_use]
+    pub const fn ended(&self) -> u64 {
+        self.0
+    }
 }
 
 /// One core's values of a table of counters.

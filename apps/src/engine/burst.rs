@@ -5,13 +5,14 @@
 use super::flows::relay_of;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
-use crate::Counter;
 use arrayvec::ArrayVec;
 use dataplane::{BURST, Received};
 use mptcp::connection::Connection;
 use stack::ip::{Head, Ingress, Net};
 use stack::wire::tcp::{Flags, KIND_MPTCP};
-use stack::{Ended, FlowHash, Frame, Instant, PacketBuf, PortId, Slice, Step, prefetch};
+use stack::{
+    Ended, FlowHash, Frame, Instant, PacketBuf, PortId, RxChecksum, Slice, Step, prefetch,
+};
 
 /// From so many relays on the caches do not hold those that the next burst needs.
 const RELAYS_MANY: usize = 2_048;
@@ -43,7 +44,7 @@ impl<B: PacketBuf> Engine<B> {
         out: &mut Vec<Frame<B>>,
     ) {
         self.tools.ledger.enter(Step::Parse);
-        self.tools.apps.add(Counter::Received, burst.len() as u64);
+        self.received += burst.len() as u64;
         // Places that are kept, so that each head is written where it is read.
         let mut all = core::mem::take(&mut self.seen);
         all.resize(burst.len(), Seen::default());
@@ -69,7 +70,6 @@ impl<B: PacketBuf> Engine<B> {
             }
             _ = self.take(now, seen, flow, received, out);
         }
-        self.tools.apps.settle(Counter::LegTaken, &mut self.legs);
         self.seen = all;
     }
 
@@ -128,6 +128,18 @@ impl<B: PacketBuf> Engine<B> {
             let cx = &mut self.tools.cx(now);
             return self.net.forward_head(cx, head, frame, out);
         }
+        self.take_whole(now, (head, flow), (frame, checksum), out)
+    }
+
+    /// Takes a segment with its packet. Apart, so that the way of all others stays short.
+    #[inline(never)]
+    fn take_whole(
+        &mut self,
+        now: Instant,
+        (head, flow): (&Head, Option<FlowRef>),
+        (frame, checksum): (Slice<B>, RxChecksum),
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
         let cx = &mut self.tools.cx(now);
         match Net::arrival(cx, head, frame, checksum) {
             Ingress::Tcp(arrival) => self.on_other_segment(now, (head.key, flow), arrival, out),

@@ -151,7 +151,8 @@ pub struct Engine<B> {
     peer_versions: PeerVersions,
     timers: Wheel<Timer>,
     due: Vec<Timer>,
-    /// Frames of a burst that legs took.
+    /// Frames that came in, and of these those that legs took, since the counters were last asked for.
+    received: u64,
     legs: Gathering,
     /// What was read of the frames of a burst.
     seen: Vec<Seen>,
@@ -227,6 +228,7 @@ impl<B: PacketBuf> Engine<B> {
             rule_hits: RuleHits::new(&config.select),
             timers: Wheel::new(),
             due: Vec::new(),
+            received: 0,
             legs: Gathering::default(),
             seen: Vec::new(),
             woken: Vec::new(),
@@ -303,8 +305,8 @@ impl<B: PacketBuf> Engine<B> {
     pub fn frames(&self) -> Frames {
         let Tools { stack, apps, .. } = &self.tools;
         Frames {
-            received: apps.get(Counter::Received),
-            ended: stack.ended() + apps.ended(),
+            received: apps.get(Counter::Received) + self.received,
+            ended: stack.ended() + apps.ended() + self.legs.ended(),
             handed_over: apps.get(Counter::FragmentHandedOver),
             waiting: u64::try_from(self.waiting()).unwrap_or(u64::MAX),
         }

@@ -99,7 +99,10 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    fn show_counters(&self) -> Counters {
+    fn show_counters(&mut self) -> Counters {
+        let apps = &mut self.tools.apps;
+        apps.add(Counter::Received, core::mem::take(&mut self.received));
+        apps.settle(Counter::LegTaken, &mut self.legs);
         let mut counters = BTreeMap::new();
         name_all(&self.tools.stack, &mut counters);
         name_all(&self.tools.mptcp, &mut counters);
