@@ -53,6 +53,13 @@ impl<V: Copy> TokenTable<V> {
         }
     }
 
+    /// Changes what is entered under `token`, if it is in use.
+    pub fn set(&mut self, token: Token, value: V) {
+        if let Some(held) = self.map.get_mut(&token) {
+            *held = value;
+        }
+    }
+
     /// What was entered under `token`.
     #[must_use]
     pub fn get(&self, token: Token) -> Option<V> {

@@ -108,8 +108,7 @@ impl FlowIndex {
         value: u32,
         is: impl FnMut(u32) -> bool,
     ) -> Result<(), Full> {
-        if let Some((bucket, way)) = self.find(hash, is) {
-            self.buckets[bucket].values[way] = value;
+        if self.replace(hash, value, is) {
             return Ok(());
         }
         if self.len >= self.capacity {
@@ -123,6 +122,15 @@ impl FlowIndex {
         }
         self.len += 1;
         Ok(())
+    }
+
+    /// Puts `value` where the one under `hash` is of which `is` holds; whether there was one.
+    pub fn replace(&mut self, hash: FlowHash, value: u32, is: impl FnMut(u32) -> bool) -> bool {
+        let place = self.find(hash, is);
+        if let Some((bucket, way)) = place {
+            self.buckets[bucket].values[way] = value;
+        }
+        place.is_some()
     }
 
     /// Takes out the value under `hash` of which `is` holds.

@@ -9,9 +9,10 @@ use crate::relay::{Leg, Relay, Room, Which};
 use mptcp::connection::{Event, SubflowId};
 use stack::ip::IpOut;
 use stack::slab::Handle;
+use stack::tcp::time_wait::TimeWait;
 use stack::wheel::{Alarm, Wheel};
 use stack::wire::tcp::OutSegment;
-use stack::{Frame, Instant, PacketBuf, Step};
+use stack::{FlowKey, Frame, Instant, PacketBuf, Step, Tuple};
 
 /// Octets that a relay may hold in each direction however little is left.
 pub(super) const ROOM_MIN: u32 = 64 << 10;
@@ -334,23 +335,25 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(token) = relay.token {
             self.tokens.remove(token);
         }
+        let kept = LEGS.map(|which| {
+            let (tuple, state) = relay.leg(which).time_wait(now)?;
+            self.keep_time_wait(handle, tuple, state)
+        });
         for key in relay.ends.keys() {
-            self.leave_relay_flow(&key, handle);
+            if !kept.contains(&Some(key)) {
+                self.leave_relay_flow(&key, handle);
+            }
         }
         self.release(Some(now), &relay.ends);
-        for (_, tuple) in core::mem::take(&mut relay.joined) {
-            let key = self.key_of(&tuple);
+        for (_, tuple) in &relay.joined {
+            let key = self.key_of(tuple);
             self.leave_relay_flow(&key, handle);
-        }
-        for which in LEGS {
-            self.keep_time_wait(now, &mut relay, which);
         }
     }
 
-    fn keep_time_wait(&mut self, now: Instant, relay: &mut Relay<B>, which: Which) {
-        let Some((tuple, state)) = relay.leg(which).time_wait(now) else {
-            return;
-        };
+    /// Keeps what is left of the leg of `relay` that sent as `tuple`: the key that from now on names it, unless there is
+    /// no room.
+    fn keep_time_wait(&mut self, relay: Handle, tuple: Tuple, state: TimeWait) -> Option<FlowKey> {
         let alarm = Alarm::default();
         let remains = Remains {
             state,
@@ -358,15 +361,15 @@ impl<B: PacketBuf> Engine<B> {
             alarm,
         };
         // Without room the tuple is simply free at once.
-        let Ok(handle) = self.remains.insert(remains) else {
-            return;
-        };
+        let handle = self.remains.insert(remains).ok()?;
         let key = self.key_of(&tuple.reversed());
-        if self.enter_flow(&key, FlowRef::TimeWait(handle)).is_err() {
+        let entered = self.turn_relay_flow(&key, relay, FlowRef::TimeWait(handle));
+        if entered.is_err() {
             self.remains.remove(handle);
-            return;
+            return None;
         }
         self.arm_time_wait(handle);
+        Some(key)
     }
 
     /// Frees a tuple in TIME-WAIT.

@@ -92,6 +92,38 @@ impl<B: PacketBuf> Engine<B> {
         Ok(())
     }
 
+    /// The flow of `key`, entered as `was`, is from now on what `flow` says. It keeps its entry, so that there is room for it
+    /// and other cores hear of nothing; one that another has taken the key of takes it back.
+    pub(super) fn turn_flow(&mut self, key: &FlowKey, was: FlowRef, flow: FlowRef) {
+        self.turn_flow_of(key, |number| number == was.number(), flow)
+            .ok();
+    }
+
+    /// The same for a flow of which `is` holds.
+    fn turn_flow_of(
+        &mut self,
+        key: &FlowKey,
+        is: impl FnMut(u32) -> bool,
+        flow: FlowRef,
+    ) -> Result<(), Full> {
+        self.flows_changed = true;
+        let hash = self.flows.hash(key);
+        if self.flows.replace(hash, flow.number(), is) {
+            return Ok(());
+        }
+        self.enter_flow(key, flow)
+    }
+
+    /// The flow of `key`, if it is one of this relay's, is from now on what `flow` says; it is entered if it is none.
+    pub(super) fn turn_relay_flow(
+        &mut self,
+        key: &FlowKey,
+        relay: Handle,
+        flow: FlowRef,
+    ) -> Result<(), Full> {
+        self.turn_flow_of(key, |number| is_of_relay(number, relay.index), flow)
+    }
+
     /// Forgets a flow; no other that has taken its key over.
     pub(super) fn leave_flow(&mut self, key: &FlowKey, flow: FlowRef) {
         self.flows_changed = true;

@@ -206,7 +206,8 @@ impl<B: PacketBuf> Engine<B> {
                 let relay = half_open.relay;
                 self.take_joining(handle);
                 self.tools.apps.count(Counter::JoinAccepted);
-                self.enter_subflow(now, relay, id, (segment.tuple, false));
+                let was = FlowRef::Joining(handle);
+                self.enter_subflow(now, relay, id, (segment.tuple, false), was);
             },
             Joined::Waiting(answer) => self.send_if_any(now, &segment.tuple, answer, out),
             Joined::Refused(why, answer) => {
@@ -215,7 +216,7 @@ impl<B: PacketBuf> Engine<B> {
                 }
                 let relay = half_open.relay;
                 // The connection has freed the join's place itself.
-                self.take_joining(handle);
+                self.drop_joining(handle);
                 self.free_path(now, relay, &segment.tuple);
                 self.send_if_any(now, &segment.tuple, answer, out);
             },
@@ -235,25 +236,26 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// A joined subflow lives, whoever opened it: its tuple is its leg's, and its path has what it can have.
+    /// A joined subflow lives, whoever opened it: its tuple, until now that of `was`, is its leg's, and its path has what
+    /// it can have.
     pub(super) fn enter_subflow(
         &mut self,
         now: Instant,
         handle: Handle,
         id: SubflowId,
         (tuple, ours): (Tuple, bool),
+        was: FlowRef,
     ) {
         let by = self.path_between(tuple.dst, tuple.src);
         let key = self.key_of(&tuple);
         let Some(relay) = self.relays.get_mut(handle) else {
-            return;
+            return self.leave_flow(&key, was);
         };
         relay.joined.push((id, tuple));
         let leg = FlowRef::Leg(handle, relay.multipath_leg(id));
-        let was = relay.occupy(by, tuple, ours, now);
-        // The half-open join has just left, so there is room.
-        self.enter_flow(&key, leg).ok();
-        match was {
+        let before = relay.occupy(by, tuple, ours, now);
+        self.turn_flow(&key, was, leg);
+        match before {
             // The peer was faster: one subflow is enough.
             Some((State::Opening(Some(open)), _)) if !ours => self.give_up_open(open),
             // The customer's box opened one although ours had come to life: its own stays.
@@ -296,11 +298,18 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
+    /// Takes a half-open join out of its place alone.
     fn take_joining(&mut self, handle: Handle) -> Option<HalfOpen> {
         let mut half_open = self.joinings.remove(handle)?;
         self.timers.disarm(&mut half_open.alarm);
         self.subscribers
             .change_at(half_open.subscriber, |usage| usage.joining -= 1);
+        Some(half_open)
+    }
+
+    /// The same, and its tuple is free.
+    fn drop_joining(&mut self, handle: Handle) -> Option<HalfOpen> {
+        let half_open = self.take_joining(handle)?;
         let key = self.key_of(&half_open.tuple);
         self.leave_flow(&key, FlowRef::Joining(handle));
         Some(half_open)
@@ -308,7 +317,7 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Forgets a half-open join.
     fn give_up_join(&mut self, now: Instant, handle: Handle) {
-        let Some(half_open) = self.take_joining(handle) else {
+        let Some(half_open) = self.drop_joining(handle) else {
             return;
         };
         if let Some(connection) = self

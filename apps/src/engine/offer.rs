@@ -96,12 +96,10 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Frees the token of a flow that we asked for in version 0.
     pub(super) fn free_offering(&mut self, kind: Kind) {
-        if let Kind::Opening(Offering {
-            version,
-            key: Some(key),
-        }) = kind
+        if let Kind::Opening(offering) = kind
+            && let Some(token) = offering.token()
         {
-            self.tokens.remove(key.token(version));
+            self.tokens.remove(token);
         }
     }
 

@@ -305,9 +305,10 @@ impl<B: PacketBuf> Engine<B> {
         let mut fate = Counter::JoinTaken;
         let answer = match connection.input_join(cx, &mut outbound.open, limit, segment) {
             Initiated::Established(id) => {
-                self.forget_join(handle);
+                self.take_open_join(handle);
                 self.tools.apps.count(Counter::JoinOpened);
-                self.enter_subflow(now, relay, id, (segment.tuple, true));
+                let was = FlowRef::OpenJoin(handle);
+                self.enter_subflow(now, relay, id, (segment.tuple, true), was);
                 None
             },
             Initiated::Waiting(answer) => answer,
@@ -388,9 +389,15 @@ impl<B: PacketBuf> Engine<B> {
         self.forget_join(handle);
     }
 
+    /// Takes a join of ours out of its place alone.
+    fn take_open_join(&mut self, handle: Handle) -> Option<Outbound> {
+        let mut outbound = self.open_joins.remove(handle)?;
+        self.timers.disarm(&mut outbound.alarm);
+        Some(outbound)
+    }
+
     fn forget_join(&mut self, handle: Handle) {
-        if let Some(mut outbound) = self.open_joins.remove(handle) {
-            self.timers.disarm(&mut outbound.alarm);
+        if let Some(outbound) = self.take_open_join(handle) {
             let key = self.key_of(&outbound.tuple.reversed());
             self.leave_flow(&key, FlowRef::OpenJoin(handle));
         }

@@ -7,7 +7,7 @@ use crate::Counter;
 use crate::relay::{Answered, Ends, Kind, Pending};
 use core::net::IpAddr;
 use mptcp::handshake::capable::{self, Terms};
-use mptcp::{LocalKey, MpOption, Version};
+use mptcp::{LocalKey, MpOption, Token, Version};
 use stack::buf::Chain;
 use stack::ip::{IpOut, SynEdit, TcpArrival};
 use stack::slab::Handle;
@@ -448,18 +448,41 @@ impl<B: PacketBuf> Engine<B> {
 
     /// Forgets a pending flow, its keys, its token and its place in its subscriber's limit.
     pub(super) fn drop_pending(&mut self, handle: Handle) -> Option<Pending> {
+        let pending = self.take_pending(handle)?;
+        let ends = pending.ends();
+        self.leave_pending(handle, &ends);
+        self.free_tokens(&pending, None);
+        self.subscribers.end(&ends);
+        Some(pending)
+    }
+
+    /// Takes a pending flow out of its place alone.
+    pub(super) fn take_pending(&mut self, handle: Handle) -> Option<Pending> {
         let mut pending = self.pendings.remove(handle)?;
         self.timers.disarm(&mut pending.alarm);
-        for key in pending.ends().keys() {
+        Some(pending)
+    }
+
+    /// Forgets the keys of the pending flow that was behind `handle`, and its hold on its mapping.
+    pub(super) fn leave_pending(&mut self, handle: Handle, ends: &Ends) {
+        for key in ends.keys() {
             self.leave_flow(&key, FlowRef::Pending(handle));
         }
-        self.release(None, &pending.ends());
-        if let Some(key) = pending.answered.as_ref().and_then(|a| a.key) {
-            self.tokens.remove(key.token);
+        self.release(None, ends);
+    }
+
+    /// Frees the tokens of a pending flow, but the one that `kept` is.
+    pub(super) fn free_tokens(&mut self, pending: &Pending, kept: Option<Token>) {
+        let drawn = pending.answered.as_ref().and_then(|a| a.key);
+        let offered = match pending.kind {
+            Kind::Opening(offering) => offering.token(),
+            Kind::Capable(_) | Kind::Plain => None,
+        };
+        for token in [drawn.map(|key| key.token), offered].into_iter().flatten() {
+            if kept != Some(token) {
+                self.tokens.remove(token);
+            }
         }
-        self.free_offering(pending.kind);
-        self.subscribers.end(&pending.ends());
-        Some(pending)
     }
 }
 

@@ -18,8 +18,8 @@ const OTHER_FAMILY_AFTER: Duration = Duration::from_secs(2);
 
 /// What the opener's third ACK makes of its leg.
 enum Opener {
-    /// Multipath TCP, with the opener's key.
-    Multipath(Box<Params>, LocalKey),
+    /// Multipath TCP, with what was agreed.
+    Multipath(Params),
     /// TCP: no MP_CAPABLE was offered, or it did not come back.
     Plain,
 }
@@ -36,13 +36,46 @@ impl<B: PacketBuf> Engine<B> {
         let Some(opener) = self.opener_of(handle, segment) else {
             return;
         };
-        let Some(pending) = self.drop_pending(handle) else {
-            return;
-        };
-        let Some((answerer, opened)) = self.answerer_leg(now, &pending) else {
+        let Some(pending) = self.take_pending(handle) else {
             return;
         };
         let ends = pending.ends();
+        let relay = self.relay_of(now, &pending, (&opener, agreed), segment);
+        let token = relay.as_ref().and_then(|relay| relay.token);
+        let Some(relay) = relay.and_then(|relay| self.take_in(relay)) else {
+            self.leave_pending(handle, &ends);
+            return self.free_tokens(&pending, None);
+        };
+        // Keys, mapping and token are the relay's from here on.
+        let pending_flow = FlowRef::Pending(handle);
+        let [from_client, from_server] = ends.keys();
+        let (client, server) = (
+            Which::Client(SubflowId::INITIAL),
+            Which::Server(SubflowId::INITIAL),
+        );
+        self.turn_flow(&from_client, pending_flow, FlowRef::Leg(relay, client));
+        self.turn_flow(&from_server, pending_flow, FlowRef::Leg(relay, server));
+        self.free_tokens(&pending, token);
+        if let Some(token) = token {
+            self.tokens.set(token, TokenRef(relay.index));
+        }
+        self.wake(relay);
+    }
+
+    /// The relay that a pending flow becomes, which has its place in its subscriber's limit from here on.
+    fn relay_of(
+        &mut self,
+        now: Instant,
+        pending: &Pending,
+        (opener, agreed): (&Opener, &Agreed),
+        segment: &Segment<B>,
+    ) -> Option<Box<Relay<B>>> {
+        let ends = pending.ends();
+        let subscriber = self.subscribers.open(&ends);
+        let Some((answerer, opened)) = self.answerer_leg(now, pending) else {
+            self.close_of(subscriber);
+            return None;
+        };
         let from_opener = ends.opener_sends();
         let mut tcb = Tcb::new(agreed, now);
         let (opener, token) = match opener {
@@ -51,10 +84,13 @@ impl<B: PacketBuf> Engine<B> {
                 let leg = Plain::new(tcb, from_opener.reversed());
                 (Leg::Plain(leg), opened)
             },
-            Opener::Multipath(params, local) => {
+            Opener::Multipath(params) => {
                 let cx = &mut self.tools.leg(now);
-                let connection = Connection::new(cx, &params, tcb, from_opener);
-                (Leg::Multipath(Box::new(connection)), Some(local.token))
+                let connection = Connection::new(cx, params, tcb, from_opener);
+                (
+                    Leg::Multipath(Box::new(connection)),
+                    Some(params.local.token),
+                )
             },
         };
         self.tools.apps.count(Counter::Opened);
@@ -63,21 +99,22 @@ impl<B: PacketBuf> Engine<B> {
         } else {
             Counter::OpenedPlain
         });
-        let tos = (pending.tos, pending.answered.map_or(0, |a| a.tos));
-        let (client, server) = (
-            Which::Client(SubflowId::INITIAL),
-            Which::Server(SubflowId::INITIAL),
-        );
+        let answered = pending.answered.as_ref();
+        let tos = (pending.tos, answered.map_or(0, |a| a.tos));
         let (legs, tos, from) = match ends.opener {
-            Side::Access => ((opener, answerer), tos, client),
-            Side::Core => ((answerer, opener), (tos.1, tos.0), server),
+            Side::Access => ((opener, answerer), tos, Which::Client(SubflowId::INITIAL)),
+            Side::Core => (
+                (answerer, opener),
+                (tos.1, tos.0),
+                Which::Server(SubflowId::INITIAL),
+            ),
         };
         let opened = (pending.opened, now);
-        let mut relay = Relay::new(self.next_id, ends, legs, opened, tos);
+        let mut relay = Box::new(Relay::new(self.next_id, ends, legs, opened, tos));
         self.next_id += u64::from(self.config.cores);
         relay.token = token;
         relay.account = self.metering.account(ends.inner.src);
-        relay.subscriber = self.subscribers.open(&ends);
+        relay.subscriber = subscriber;
         let version = relay.multipath().map(|leg| leg.params().version);
         if version == Some(Version::V0) {
             self.tools.apps.count(Counter::OpenedVersion0);
@@ -86,23 +123,19 @@ impl<B: PacketBuf> Engine<B> {
         self.announce(now, &mut relay);
         relay.paths = self.paths_of(now, &relay);
         relay.input(&mut self.tools.leg(now), from, segment);
-        let subscriber = relay.subscriber;
-        let Ok(handle) = self.relays.insert(Box::new(relay)) else {
-            return self
-                .subscribers
-                .change_at(subscriber, |usage| usage.relays -= 1);
-        };
-        self.hold(&ends);
-        // The pending flow's keys and token were just freed, so there is room for these.
-        self.enter(
-            &ends,
-            FlowRef::Leg(handle, client),
-            FlowRef::Leg(handle, server),
-        );
-        if let Some(token) = token {
-            self.tokens.insert(token, TokenRef(handle.index)).ok();
-        }
-        self.wake(handle);
+        Some(relay)
+    }
+
+    /// Gives a relay its place; without one it is gone.
+    fn take_in(&mut self, relay: Box<Relay<B>>) -> Option<Handle> {
+        let placed = self.relays.insert(relay);
+        placed.map_err(|relay| self.close_of(relay.subscriber)).ok()
+    }
+
+    /// A relay of `subscriber` is gone.
+    fn close_of(&mut self, subscriber: Option<Handle>) {
+        self.subscribers
+            .change_at(subscriber, |usage| usage.relays -= 1);
     }
 
     /// What the segment's options make of the opener's leg; `None` if it is to be ignored.
@@ -126,7 +159,7 @@ impl<B: PacketBuf> Engine<B> {
         match third_ack {
             ThirdAck::Established { remote, .. } => {
                 let params = self.params(&request, checksum, (local, remote));
-                Some(Opener::Multipath(Box::new(params), local))
+                Some(Opener::Multipath(params))
             },
             ThirdAck::TooEarly => None,
             ThirdAck::Fallback(_) => {

@@ -32,6 +32,14 @@ impl Usage {
         self.pending == 0 && self.inbound == 0 && self.relays == 0 && self.joining == 0
     }
 
+    /// A flow that `opener` opened is pending no longer.
+    const fn ends_pending(&mut self, opener: Side) {
+        match opener {
+            Side::Access => self.pending -= 1,
+            Side::Core => self.inbound -= 1,
+        }
+    }
+
     /// What a relay of it may still hold in each direction: half of what is left to the subscriber.
     pub(super) fn room(&self, limits: &PerSubscriber) -> u32 {
         let half = limits.buffer.saturating_sub(self.held) / 2;
@@ -151,12 +159,23 @@ impl Subscribers {
 
     /// It no longer is.
     pub(super) fn end(&mut self, ends: &Ends) {
-        let subscriber = ends.inner.src;
+        self.change(ends.inner.src, |usage| usage.ends_pending(ends.opener));
+        self.end_inbound(ends);
+    }
+
+    /// A pending flow between `ends` has become a relay; the handle of its subscriber.
+    pub(super) fn open(&mut self, ends: &Ends) -> Option<Handle> {
+        self.end_inbound(ends);
+        self.change(ends.inner.src, |usage| {
+            usage.ends_pending(ends.opener);
+            usage.relays += 1;
+        })
+    }
+
+    fn end_inbound(&mut self, ends: &Ends) {
         if ends.opener == Side::Access {
-            self.change(subscriber, |usage| usage.pending -= 1);
             return;
         }
-        self.change(subscriber, |usage| usage.inbound -= 1);
         self.inbound -= 1;
         let key = source_key(ends.outer.dst);
         if let Some(count) = self.by_source.get_mut(&key) {
@@ -165,11 +184,6 @@ impl Subscribers {
                 self.by_source.remove(&key);
             }
         }
-    }
-
-    /// A relay between `ends` lives; the handle of its subscriber.
-    pub(super) fn open(&mut self, ends: &Ends) -> Option<Handle> {
-        self.change(ends.inner.src, |usage| usage.relays += 1)
     }
 }
 
@@ -215,6 +229,7 @@ mod tests {
         let inward = ends("fd00:1::3", "fd00:9:0:1::2", Side::Core);
         all.begin(&out);
         all.begin(&inward);
+        all.begin(&out);
         let relay = all.open(&out);
         all.change_at(relay, |usage| usage.held = 100);
         let usage = all.of("fd00:1::4".parse().unwrap());

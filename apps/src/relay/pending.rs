@@ -2,7 +2,7 @@
 //! has answered. Either may be the subscriber.
 
 use mptcp::handshake::capable::{Agreed, CapableRequest};
-use mptcp::{Key, LocalKey, Version};
+use mptcp::{Key, LocalKey, Token, Version};
 use stack::tcp::handshake::{Accepting, Offer, Opening};
 use stack::{Alarm, FlowKey, Instant, SeqNum, Side, Tuple};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -25,6 +25,13 @@ pub(crate) struct Offering {
     pub(crate) version: Version,
     /// Our key, which version 0 has in the SYN: its token is taken from there on.
     pub(crate) key: Option<Key>,
+}
+
+impl Offering {
+    /// The token that is taken for it.
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.key.map(|key| key.token(self.version))
+    }
 }
 
 /// Addresses and ports of a flow as each side of the box knows it, both from the subscriber's to the Internet's end, and

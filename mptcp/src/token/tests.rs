@@ -16,6 +16,16 @@ fn a_token_is_entered_once() {
 }
 
 #[test]
+fn what_a_token_names_can_change_while_it_is_in_use() {
+    let mut table = TokenTable::with_capacity(1);
+    table.set(Token(7), 'a');
+    assert_eq!(table.get(Token(7)), None, "it was never entered");
+    table.insert(Token(7), 'b').unwrap();
+    table.set(Token(7), 'c');
+    assert_eq!((table.get(Token(7)), table.len()), (Some('c'), 1));
+}
+
+#[test]
 fn the_table_is_bounded() {
     let mut table = TokenTable::with_capacity(3);
     for n in 0..3 {

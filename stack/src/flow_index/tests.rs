@@ -47,6 +47,22 @@ fn it_takes_as_many_as_it_was_made_for_and_no_more() {
     }
 }
 
+#[test]
+fn what_is_replaced_keeps_its_entry_even_where_no_other_fits() {
+    let mut index = FlowIndex::new(13, 2);
+    for n in 0..13 {
+        insert(&mut index, n).unwrap();
+    }
+    let hash = index.hash(&key(5));
+    assert!(index.replace(hash, 50, |value| value == 5));
+    assert!(!index.replace(hash, 51, |value| value == 5), "it is gone");
+    assert!(index.get(hash).any(|value| value == 50));
+    assert_eq!((index.len(), get(&index, 4)), (13, Some(4)));
+    assert_eq!(index.remove(hash, |value| value == 50), Some(50));
+    assert!(!index.replace(hash, 52, |_| true), "nothing is entered");
+    assert_eq!(index.len(), 12);
+}
+
 /// Keys that all have the same two buckets: what somebody could choose who knew the secret.
 #[test]
 fn keys_that_meet_fill_two_buckets_and_are_refused_then() {
