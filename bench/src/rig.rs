@@ -200,6 +200,11 @@ impl Rig {
     /// The configuration that is written here is wrong.
     #[must_use]
     pub fn new(role: Role, load: &Load) -> Self {
+        Self::with(role, load, engine(role, load))
+    }
+
+    /// A box of `role`, made from `device` if it is an engine.
+    fn with(role: Role, load: &Load, device: EngineConfig) -> Self {
         let config = Config::read(&yaml(role, load)).expect("a right configuration");
         let (mut ours, mut theirs, mut cables) = (Vec::new(), Vec::new(), Vec::new());
         for port in &config.ports {
@@ -217,7 +222,7 @@ impl Rig {
         let device = match role {
             Role::Wire => Device::Wire(Worker::new(CoreId(0), theirs, Wire, mailbox(1).1)),
             _ => {
-                let engine = Engine::new(engine(role, load)).expect("the scene resolves");
+                let engine = Engine::new(device).expect("the scene resolves");
                 Device::Engine(Worker::new(CoreId(0), theirs, engine, mailbox(1).1))
             },
         };
@@ -391,3 +396,6 @@ fn engine(role: Role, load: &Load) -> EngineConfig {
         ..scene.config().clone()
     }
 }
+
+#[cfg(test)]
+mod tests;
