@@ -72,11 +72,14 @@ impl Sum {
         Self::of_native(acc, 20)
     }
 
-    /// The sum over a header: a short run of whole 32-bit words.
+    /// The sum over a header, a short run of whole 32-bit words, behind a pseudo header: `pseudo` is the sum of that without
+    /// its length field, and `len` that field.
     #[must_use]
     #[inline]
-    pub(crate) fn of_header(header: &[u8]) -> Self {
-        let (mut acc, mut rest) = (0, header);
+    pub(crate) fn of_header_behind(pseudo: Self, len: usize, header: &[u8]) -> Self {
+        let native = |word: u16| u64::from(u16::from_ne_bytes(word.to_be_bytes()));
+        let len = u16::try_from(len).unwrap_or(u16::MAX);
+        let (mut acc, mut rest) = (native(pseudo.folded) + native(len), header);
         // One after another: to add many of them at once takes more to begin and to end than it saves.
         while let Some((words, behind)) = rest.split_first_chunk::<8>() {
             let words = u64::from_ne_bytes(*words);
@@ -189,8 +192,16 @@ mod tests {
         }
 
         #[test]
-        fn headers_of_any_length_have_the_sum_of_their_octets(words in prop::collection::vec(any::<[u8; 4]>(), 0..16)) {
-            prop_assert_eq!(Sum::of_header(&words.concat()), Sum::of(&words.concat()));
+        fn a_header_behind_a_pseudo_header_has_the_sum_of_both(
+            addresses: [u8; 8],
+            len: u16,
+            words in prop::collection::vec(any::<[u8; 4]>(), 0..16),
+        ) {
+            let [high, low] = len.to_be_bytes();
+            let pseudo = [&addresses[..], &[0, 6]].concat();
+            let whole = [&pseudo[..], &[high, low], &words.concat()].concat();
+            let sum = Sum::of_header_behind(Sum::of(&pseudo), len.into(), &words.concat());
+            prop_assert_eq!(sum, Sum::of(&whole));
         }
 
         #[test]

@@ -22,16 +22,11 @@ const RELAYS_MANY: usize = 2_048;
 pub(super) struct Seen {
     /// Whether it holds a TCP segment that goes the short way.
     short: bool,
+    /// Whether the frame before it does, too, and is of the same flow.
+    again: bool,
     head: Head,
     /// Of the segment's flow.
     hash: FlowHash,
-}
-
-impl Seen {
-    /// Whether `other` is of the same flow.
-    fn is_like(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.head.key == other.head.key
-    }
 }
 
 impl<B: PacketBuf> Engine<B> {
@@ -48,37 +43,51 @@ impl<B: PacketBuf> Engine<B> {
         // Places that are kept, so that each head is written where it is read.
         let mut all = core::mem::take(&mut self.seen);
         all.resize(burst.len(), Seen::default());
+        let mut before: Option<(&Received<B>, &Seen)> = None;
         for (received, seen) in burst.iter().zip(&mut all) {
-            self.see(port, received, seen);
+            self.see(port, received, before, seen);
+            before = seen.short.then_some((received, seen));
         }
         if self.relays.len() >= RELAYS_MANY {
             self.fetch_ahead(&all);
         }
-        let (mut last, mut flow) = (None::<&Seen>, None);
-        for (received, seen) in burst.drain(..).zip(&all) {
-            if !seen.short {
-                last = None;
-                _ = self.walk(now, port, received, out);
-                continue;
+        let (mut frames, mut rest) = (burst.drain(..), all.as_slice());
+        while let [first, others @ ..] = rest {
+            let more = others.iter().take_while(|seen| seen.again).count();
+            let (run, behind) = rest.split_at(1 + more);
+            let frames = run.iter().zip(frames.by_ref());
+            if first.short {
+                self.take_run(now, first, frames, out);
+            } else {
+                frames.for_each(|(_, received)| _ = self.walk(now, port, received, out));
             }
-            self.tools.ledger.enter(Step::Lookup);
-            let again = last.is_some_and(|last| last.is_like(seen)) && !self.flows_changed;
-            if !again {
-                self.flows_changed = false;
-                flow = self.flow_by(seen.hash, &seen.head.key);
-                last = Some(seen);
-            }
-            _ = self.take(now, seen, flow, received, out);
+            rest = behind;
         }
         self.seen = all;
     }
 
+    /// Reads what `received` is, which came right after `before`, if that goes the short way.
     #[inline]
-    fn see(&mut self, port: PortId, received: &Received<B>, seen: &mut Seen) {
-        let frame = (&received.frame, received.checksum);
+    fn see(
+        &mut self,
+        port: PortId,
+        received: &Received<B>,
+        before: Option<(&Received<B>, &Seen)>,
+        seen: &mut Seen,
+    ) {
+        let (frame, checksum) = (&received.frame, received.checksum);
+        if let Some((before, like)) = before
+            && checksum != RxChecksum::Bad
+            && let Some(()) = seen.head.follow(frame, (&before.frame, &like.head))
+        {
+            (seen.short, seen.again, seen.hash) = (true, true, like.hash);
+            return;
+        }
+        seen.again = false;
         let config = &self.config;
         let side = |tuple: &_| side_of(config, tuple);
-        seen.short = self.net.head(port, frame, side, &mut seen.head).is_some();
+        let read = self.net.head(port, (frame, checksum), side, &mut seen.head);
+        seen.short = read.is_some();
         if seen.short {
             seen.hash = self.flows.hash(&seen.head.key);
             self.flows.prefetch(seen.hash);
@@ -89,10 +98,9 @@ impl<B: PacketBuf> Engine<B> {
     /// it costs more than the packet's own work. In rounds, so that those of all frames are on their way together.
     fn fetch_ahead(&self, all: &[Seen]) {
         let mut places: ArrayVec<u32, BURST> = ArrayVec::new();
-        for seen in all.iter().filter(|seen| seen.short) {
+        for seen in all.iter().filter(|seen| seen.short && !seen.again) {
             let place = self.flows.get(seen.hash).find_map(relay_of);
-            // Segments of a flow often come in a row.
-            if let Some(place) = place.filter(|place| places.last() != Some(place))
+            if let Some(place) = place
                 && places.try_push(place).is_ok()
             {
                 self.relays.prefetch_place(place);
@@ -106,6 +114,33 @@ impl<B: PacketBuf> Engine<B> {
         connections().for_each(Connection::prefetch_subflows);
     }
 
+    /// Takes frames that came in a row, each with what was seen of it: all are of the flow of the `first`.
+    #[inline]
+    fn take_run<'a>(
+        &mut self,
+        now: Instant,
+        first: &Seen,
+        frames: impl Iterator<Item = (&'a Seen, Received<B>)>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        self.tools.ledger.enter(Step::Lookup);
+        self.flows_changed = false;
+        let key = &first.head.key;
+        let mut flow = self.flow_by(first.hash, key);
+        if let Some(FlowRef::Leg(handle, which)) = flow {
+            let segments = frames.map(|(seen, received)| (&seen.head, received));
+            return self.on_run(now, (handle, which), first.head.port, segments);
+        }
+        for (seen, received) in frames {
+            if self.flows_changed {
+                self.flows_changed = false;
+                flow = self.flow_by(first.hash, key);
+            }
+            _ = self.take(now, seen, flow, received, out);
+        }
+    }
+
+    /// Takes a segment of `flow` as it was found before: if that is a leg, it became one in this very run.
     #[inline]
     fn take(
         &mut self,

@@ -73,7 +73,7 @@ pub(super) struct Metering {
     of: BTreeMap<u128, u32>,
 }
 
-/// One segment's octets: of payload, and with all headers.
+/// The octets of segments: of payload, and with all headers.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Carried {
     pub(super) payload: usize,
@@ -146,7 +146,7 @@ impl Metering {
         }
     }
 
-    /// A segment of a relay's Multipath TCP leg came in by `by`'s port.
+    /// Segments of a relay's Multipath TCP leg came in by `by`'s port.
     pub(super) fn received(&mut self, now: Instant, by: (u32, PortId), carried: Carried) {
         self.add(now, by, carried, false);
     }

@@ -9,7 +9,7 @@ use dataplane::Received;
 use mptcp::Version;
 use mptcp::connection::SubflowId;
 use mptcp::option::{MpOption, ResetReason, parse};
-use stack::ip::{Gathered, Ingress, IpOut, Opaque, Packet, TcpArrival};
+use stack::ip::{Gathered, Head, Ingress, IpOut, Net, Opaque, Packet, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, OutSegment, Segment};
 use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, PortId, Step, Tally, Tuple};
@@ -157,27 +157,59 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
+    /// Takes frames whose heads were read and which came in a row, all with segments of this leg: each is given to it, and the
+    /// relay woken.
+    pub(super) fn on_run<'a>(
+        &mut self,
+        now: Instant,
+        leg: (Handle, Which),
+        port: PortId,
+        frames: impl Iterator<Item = (&'a Head, Received<B>)>,
+    ) {
+        let held_max = self.held_max(self.relays.subscriber(leg.0));
+        let mut carried = Carried::default();
+        for (head, Received { frame, checksum }) in frames {
+            self.tools.ledger.enter(Step::Parse);
+            let cx = &mut self.tools.cx(now);
+            match &Net::segment(cx, head, frame, checksum) {
+                Ok(segment) => {
+                    carried.payload += segment.payload.len();
+                    carried.frame += head.frame_len();
+                    _ = self.give(now, leg, held_max, segment);
+                },
+                Err(error) => _ = cx.counters.end((*error).into()),
+            }
+        }
+        self.after_leg(now, leg, port, carried);
+    }
+
     /// Gives a segment, which came in a frame of so many octets by that port, to its leg and wakes the relay.
     pub(super) fn on_leg(
         &mut self,
         now: Instant,
-        (handle, which): (Handle, Which),
+        leg: (Handle, Which),
         (port, frame): (PortId, usize),
         segment: &Segment<B>,
     ) -> Ended {
-        let held_max = if segment.payload.is_empty() {
-            0
-        } else {
-            self.held_max(self.relays.subscriber(handle))
-        };
+        let held_max = self.held_max(self.relays.subscriber(leg.0));
+        let payload = segment.payload.len();
+        let ended = self.give(now, leg, held_max, segment);
+        self.after_leg(now, leg, port, Carried { payload, frame });
+        ended
+    }
+
+    /// Gives a segment to its leg. Its relay may hold `held_max` octets in each direction.
+    #[inline]
+    fn give(
+        &mut self,
+        now: Instant,
+        (handle, which): (Handle, Which),
+        held_max: usize,
+        segment: &Segment<B>,
+    ) -> Ended {
         let Some(relay) = self.relays.get_mut(handle) else {
             return self.tools.apps.end(Counter::DropNoFlow);
         };
-        if relay.leg(which).multipath().is_some() {
-            let payload = segment.payload.len();
-            let carried = Carried { payload, frame };
-            self.metering.received(now, (relay.account, port), carried);
-        }
         if !segment.payload.is_empty() && relay.is_full(which, segment, held_max) {
             // What it acknowledges counts; its payload is not acknowledged, and comes again.
             self.tools.apps.count(Counter::BufferRefused);
@@ -190,11 +222,31 @@ impl<B: PacketBuf> Engine<B> {
         {
             relay.reset(&mut self.tools.leg(now), Counter::ClosedForgotten);
         }
+        self.legs.end()
+    }
+
+    /// Counts what was given to a leg, and wakes its relay.
+    fn after_leg(
+        &mut self,
+        now: Instant,
+        (handle, which): (Handle, Which),
+        port: PortId,
+        carried: Carried,
+    ) {
+        // Of damaged segments nobody hears, a relay at rest least of all.
+        if carried.frame == 0 {
+            return;
+        }
+        let Some(relay) = self.relays.get_mut(handle) else {
+            return;
+        };
+        if relay.leg(which).multipath().is_some() {
+            self.metering.received(now, (relay.account, port), carried);
+        }
         if !relay.woken {
             relay.woken = true;
             self.woken.push(handle);
         }
-        self.legs.end()
     }
 
     fn on_time_wait(

@@ -13,7 +13,9 @@ use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice};
 use crate::checksum::Sum;
 use crate::flow::{FlowKey, Side, Tuple};
 use crate::tally::Ended;
-use crate::wire::ip::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
+use crate::wire::ip::{
+    ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP, pseudo_header,
+};
 use crate::wire::tcp::{self, Flags, HEADER_MIN, ParseError, Segment};
 use crate::{Counter, Cx};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -33,6 +35,8 @@ pub struct Head {
     ttl: u8,
     /// Whether its addresses let it leave their links.
     routed: bool,
+    /// The sum of its pseudo header, but for the length.
+    pseudo: Sum,
     /// Where in the frame the IP header starts, the TCP header, what follows it, and where the packet ends.
     l3: u16,
     l4: u16,
@@ -56,6 +60,46 @@ struct Verdict {
     side: Side,
     local: bool,
     routed: bool,
+    pseudo: Sum,
+}
+
+/// What an IP header says of its packet: lengths are those of header and packet.
+struct Ip {
+    tos: u8,
+    ttl: u8,
+    header: usize,
+    len: usize,
+}
+
+/// Reads the header of a whole TCP packet without options.
+#[inline]
+fn ipv4(fixed: &[u8; IPV4_MIN]) -> Option<Ip> {
+    let whole = fixed[6] & 0x3f == 0 && fixed[7] == 0;
+    let plain = fixed[0] == 0x45 && fixed[9] == TCP && whole;
+    if !plain || !Sum::of_ipv4(fixed).is_intact() {
+        return None;
+    }
+    Some(Ip {
+        tos: fixed[1],
+        ttl: fixed[8],
+        header: IPV4_MIN,
+        len: u16::from_be_bytes([fixed[2], fixed[3]]).into(),
+    })
+}
+
+/// Reads the header of a TCP packet without extension headers.
+#[inline]
+fn ipv6(fixed: &[u8; IPV6]) -> Option<Ip> {
+    if fixed[0] >> 4 != 6 || fixed[6] != TCP {
+        return None;
+    }
+    let payload = usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
+    Some(Ip {
+        tos: (fixed[0] << 4) | (fixed[1] >> 4),
+        ttl: fixed[7],
+        header: IPV6,
+        len: IPV6 + payload,
+    })
 }
 
 impl Default for Head {
@@ -78,6 +122,7 @@ impl Default for Head {
             tos: 0,
             ttl: 0,
             routed: false,
+            pseudo: Sum::ZERO,
             l3: 0,
             l4: 0,
             data: 0,
@@ -107,6 +152,51 @@ impl Head {
             };
             rest = rest.get(len..).unwrap_or(&[]);
         }
+    }
+
+    /// Reads `frame` as [`Net::head`] would read it, if it is of the same flow as the frame `before` it from the same port, whose
+    /// head is `like`: where link, addresses and ports are the same octets, so is all that was found of them.
+    #[inline]
+    pub fn follow<B: PacketBuf>(
+        &mut self,
+        frame: &Slice<B>,
+        (before, like): (&Slice<B>, &Self),
+    ) -> Option<()> {
+        let l3 = usize::from(like.l3);
+        let (link, packet) = frame.bytes().split_at_checked(l3)?;
+        let (link_before, packet_before) = before.bytes().split_at_checked(l3)?;
+        let untagged = link.first_chunk::<ETHERNET>()? == link_before.first_chunk()?;
+        let same_link = untagged && (l3 == ETHERNET || link == link_before);
+        // Ports follow the addresses.
+        let same = |from, to| Some(packet.get(from..to)? == packet_before.get(from..to)?);
+        let (ip, same_ends) = if usize::from(like.l4) == l3 + IPV4_MIN {
+            (ipv4(packet.first_chunk()?)?, same(12, IPV4_MIN + 4)?)
+        } else {
+            (ipv6(packet.first_chunk()?)?, same(8, IPV6 + 4)?)
+        };
+        if !same_link || !same_ends {
+            return None;
+        }
+        *self = *like;
+        self.place(l3, &ip, packet)?;
+        Some(())
+    }
+
+    /// Notes where everything is in a packet that begins at `l3`; its ports.
+    #[inline]
+    fn place(&mut self, l3: usize, ip: &Ip, packet: &[u8]) -> Option<[u16; 2]> {
+        let segment = packet.get(ip.header..ip.len)?;
+        let fixed = segment.first_chunk::<HEADER_MIN>()?;
+        let header = usize::from(fixed[12] >> 4) * 4;
+        if header < HEADER_MIN || header > segment.len() {
+            return None;
+        }
+        let at = |offset: usize| u16::try_from(offset).unwrap_or(u16::MAX);
+        (self.tos, self.ttl, self.flags) = (ip.tos, ip.ttl, Flags(fixed[13]));
+        (self.l3, self.l4) = (at(l3), at(l3 + ip.header));
+        (self.data, self.end) = (at(l3 + ip.header + header), at(l3 + ip.len));
+        let port = |at| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+        Some([port(0), port(2)])
     }
 
     /// The packet in `frame`, whose head this is.
@@ -145,55 +235,34 @@ impl<B: PacketBuf> Net<B> {
         }
         let l3 = interface.packet_at(bytes)?;
         let kind = u16::from_be_bytes(*bytes.get(l3 - 2..l3)?.first_chunk()?);
-        let (ip, tuple) = (&bytes[l3..], &mut head.key.tuple);
-        let (l4, len);
+        let (packet, tuple) = (&bytes[l3..], &mut head.key.tuple);
+        let ip;
         match kind {
             ETHERTYPE_IPV4 => {
-                let fixed = ip.first_chunk::<IPV4_MIN>()?;
-                let whole = fixed[6] & 0x3f == 0 && fixed[7] == 0;
-                let plain = fixed[0] == 0x45 && fixed[9] == TCP && whole;
-                if !plain || !Sum::of_ipv4(fixed).is_intact() {
-                    return None;
-                }
+                let fixed = packet.first_chunk::<IPV4_MIN>()?;
+                ip = ipv4(fixed)?;
                 let addr = |at: usize| {
                     Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3])
                 };
                 (tuple.src, tuple.dst) = (IpAddr::V4(addr(12)), IpAddr::V4(addr(16)));
-                (head.tos, head.ttl) = (fixed[1], fixed[8]);
-                (l4, len) = (IPV4_MIN, u16::from_be_bytes([fixed[2], fixed[3]]).into());
             },
             ETHERTYPE_IPV6 => {
-                let fixed = ip.first_chunk::<IPV6>()?;
-                if fixed[0] >> 4 != 6 || fixed[6] != TCP {
-                    return None;
-                }
+                let fixed = packet.first_chunk::<IPV6>()?;
+                ip = ipv6(fixed)?;
                 let addr = |at: usize| {
                     let octets: [u8; 16] = core::array::from_fn(|i| fixed[at + i]);
                     IpAddr::V6(Ipv6Addr::from(octets))
                 };
                 (tuple.src, tuple.dst) = (addr(8), addr(24));
-                (head.tos, head.ttl) = ((fixed[0] << 4) | (fixed[1] >> 4), fixed[7]);
-                let payload = usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
-                (l4, len) = (IPV6, IPV6 + payload);
             },
             _ => return None,
         }
-        let segment = ip.get(l4..len)?;
-        let fixed = segment.first_chunk::<HEADER_MIN>()?;
-        let header = usize::from(fixed[12] >> 4) * 4;
-        if header < HEADER_MIN || header > segment.len() {
-            return None;
-        }
-        tuple.src_port = u16::from_be_bytes([fixed[0], fixed[1]]);
-        tuple.dst_port = u16::from_be_bytes([fixed[2], fixed[3]]);
-        head.port = port;
-        head.flags = Flags(fixed[13]);
-        let at = |offset: usize| u16::try_from(offset).unwrap_or(u16::MAX);
-        (head.l3, head.l4) = (at(l3), at(l3 + l4));
-        (head.data, head.end) = (at(l3 + l4 + header), at(l3 + len));
+        let [src_port, dst_port] = head.place(l3, &ip, packet)?;
+        let tuple = &mut head.key.tuple;
+        (tuple.src_port, tuple.dst_port, head.port) = (src_port, dst_port, port);
         let verdict = self.judged(port, &head.key.tuple, side)?;
         (head.key.side, head.local) = (verdict.side, verdict.local);
-        head.routed = verdict.routed;
+        (head.routed, head.pseudo) = (verdict.routed, verdict.pseudo);
         Some(())
     }
 
@@ -233,6 +302,7 @@ impl<B: PacketBuf> Net<B> {
             side: side(tuple),
             local: matches!(whose, Whose::Ours),
             routed: !is_link_scoped(src) && !is_link_scoped(dst),
+            pseudo: pseudo_header(src, dst, TCP, 0),
         };
         self.judged[place] = Some(Judged {
             port,
@@ -256,8 +326,7 @@ impl<B: PacketBuf> Net<B> {
             let read = u64::from(head.end - head.data);
             cx.counters.add(Counter::PayloadSummed, read);
         }
-        let Tuple { src, dst, .. } = head.key.tuple;
-        tcp::parse(l4, src, dst, head.tos, checksum)
+        tcp::parse_of(l4, (head.key.tuple, head.pseudo), head.tos, checksum)
     }
 
     /// Takes the segment with its packet.

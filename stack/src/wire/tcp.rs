@@ -8,7 +8,7 @@ mod tests;
 
 pub use emit::{emit, options_len};
 pub use opt_bytes::{OptBytes, OptionsFull};
-pub(crate) use parse::HEADER_MIN;
+pub(crate) use parse::{HEADER_MIN, parse_of};
 pub use parse::{ParseError, parse, parse_options};
 
 use crate::buf::{Chain, Slice};

@@ -207,6 +207,38 @@ proptest! {
     }
 
     #[test]
+    fn what_follows_a_frame_of_its_flow_is_read_as_if_it_came_alone(
+        v6: bool,
+        body in prop::collection::vec(any::<u8>(), 20..60),
+        tail in prop::collection::vec(any::<u8>(), 0..3),
+        edits in prop::collection::vec((0..80usize, any::<u8>()), 0..3),
+        right: bool,
+    ) {
+        let addrs = if v6 { ("fd00:1::2", "fd00:9::2") } else { ("10.1.0.2", "10.9.0.2") };
+        let words = [1, 1, 8, 10];
+        let first = packet((ACCESS, CLIENT_MAC), addrs, 6, 64, &tcp_segment(addrs, 0x10, &words[..2 * (body.len() % 2) * 2], &body));
+        let mut second = [first.clone(), tail].concat();
+        for (at, value) in edits {
+            second[at % first.len()] = value;
+        }
+        if right && !v6 {
+            edit_ipv4(&mut second, |_| {});
+        }
+        let same_link = first[..14] == second[..14];
+        let [first, second] = [first, second].map(|frame| Slice::new(Buf(frame.into())));
+        let (mut bed, side) = (Bed::acquainted(), |_: &Tuple| Side::Core);
+        let [mut before, mut alone, mut after] = [Head::default(); 3];
+        let good = RxChecksum::Good;
+        prop_assert!(bed.net.head(ACCESS, (&first, good), side, &mut before).is_some());
+        let is_read = bed.net.head(ACCESS, (&second, good), side, &mut alone).is_some();
+        let follows = after.follow(&second, (&first, &before)).is_some();
+        prop_assert_eq!(follows, is_read && same_link && alone.key == before.key);
+        if follows {
+            prop_assert_eq!(format!("{after:?}"), format!("{alone:?}"));
+        }
+    }
+
+    #[test]
     fn neighbor_messages_that_are_nearly_right(
         bodies in prop::collection::vec((133..138u8, prop::collection::vec(any::<u8>(), 0..60), addr(true), addr(true), any::<bool>()), 1..10),
     ) {

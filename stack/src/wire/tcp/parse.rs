@@ -44,19 +44,35 @@ pub fn parse<B: PacketBuf>(
     tos: u8,
     checksum: RxChecksum,
 ) -> Result<Segment<B>, ParseError> {
+    let ports = l4.bytes().first_chunk().ok_or(ParseError::Malformed)?;
+    let [a, b, c, d] = *ports;
+    let tuple = Tuple {
+        src,
+        dst,
+        src_port: u16::from_be_bytes([a, b]),
+        dst_port: u16::from_be_bytes([c, d]),
+    };
+    let pseudo = pseudo_header(src, dst, crate::wire::ip::TCP, 0);
+    parse_of(l4, (tuple, pseudo), tos, checksum)
+}
+
+/// The same of a segment whose addresses and ports are known, and the sum of its pseudo header without the length.
+pub(crate) fn parse_of<B: PacketBuf>(
+    l4: Slice<B>,
+    (tuple, pseudo): (Tuple, Sum),
+    tos: u8,
+    checksum: RxChecksum,
+) -> Result<Segment<B>, ParseError> {
     let bytes = l4.bytes();
-    let fixed: &[u8; HEADER_MIN] = bytes.first_chunk().ok_or(ParseError::Malformed)?;
+    let fixed: [u8; HEADER_MIN] = *bytes.first_chunk().ok_or(ParseError::Malformed)?;
     let header_len = usize::from(fixed[12] >> 4) * 4;
-    let option_bytes = bytes
-        .get(HEADER_MIN..header_len)
-        .ok_or(ParseError::Malformed)?;
+    let header = bytes.get(..header_len).ok_or(ParseError::Malformed)?;
+    let option_bytes = header.get(HEADER_MIN..).ok_or(ParseError::Malformed)?;
     let mut options = Options::default();
     if !option_bytes.is_empty() {
         read_options(option_bytes, &mut options).ok_or(ParseError::Malformed)?;
     }
-    let head = pseudo_header(src, dst, crate::wire::ip::TCP, bytes.len())
-        .then(Sum::of_header(&bytes[..header_len]));
-    let fixed = *fixed;
+    let head = Sum::of_header_behind(pseudo, bytes.len(), header);
     let mut payload = l4.narrow(header_len..usize::MAX);
     match checksum {
         RxChecksum::Good => payload.set_sum(rest_of_good(head, payload.len())),
@@ -69,19 +85,13 @@ pub fn parse<B: PacketBuf>(
         },
         RxChecksum::Bad => return Err(ParseError::Checksum),
     }
-    let u16_at = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
     let u32_at = |at: usize| be32([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     Ok(Segment {
-        tuple: Tuple {
-            src,
-            dst,
-            src_port: u16_at(0),
-            dst_port: u16_at(2),
-        },
+        tuple,
         seq: SeqNum(u32_at(4)),
         ack: SeqNum(u32_at(8)),
         flags: Flags(fixed[13]),
-        wnd: u16_at(14),
+        wnd: u16::from_be_bytes([fixed[14], fixed[15]]),
         options,
         payload,
         tos,
