@@ -36,7 +36,7 @@ impl Mapping {
     }
 
     /// The place of subflow octet `at` in the connection, by this mapping's offset.
-    fn place(&self, at: SeqNum) -> DataSeq {
+    pub(crate) fn place(&self, at: SeqNum) -> DataSeq {
         dsn::offset(self.dsn, i64::from(at.distance(self.seq)))
     }
 
@@ -201,6 +201,29 @@ impl MappingStore {
         let (first, len) = (self.ranges.front()?, u32::try_from(len).ok()?);
         let whole = first.seq <= seq && seq + len <= first.end();
         (whole && first.check.is_none()).then(|| first.place(seq))
+    }
+
+    /// Whether the `len` octets from `seq` on are the next ones, and `mapping`, which has no checksum, is what places them:
+    /// nothing else that is declared does, or says the same.
+    pub(crate) fn is_next(&self, seq: SeqNum, len: u32, mapping: &Mapping) -> bool {
+        let covered = mapping.seq <= seq && seq + len <= mapping.end();
+        let (first, last) = (self.ranges.front(), self.ranges.len() <= 1);
+        let agrees = |first: &Mapping| {
+            let within = first.seq <= seq && mapping.end() <= first.end();
+            within && first.check.is_none() && first.place(seq) == mapping.place(seq)
+        };
+        seq == self.next && covered && last && first.is_none_or(agrees)
+    }
+
+    /// Takes in `mapping` and forgets everything before `end`, the end of octets that it places and that [`Self::is_next`] was
+    /// asked about: as [`Self::declare`] and [`Self::consume`] do.
+    pub(crate) fn pass(&mut self, mapping: Mapping, end: SeqNum) {
+        if self.ranges.is_empty() && mapping.end() == end {
+            self.next = end;
+            return;
+        }
+        self.declare(mapping);
+        self.consume(end);
     }
 
     /// Forgets everything before `seq`: the data up to it went on.

@@ -408,7 +408,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Whether nothing ends: the peer's data goes on, and so does every subflow.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         let open = |s: &Subflow<B>| !s.finishing && s.tcb.state() == State::Established;
         !self.remote_fin_accepted && !self.subflows.is_empty() && self.subflows.iter().all(open)
     }

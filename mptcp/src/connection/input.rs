@@ -27,6 +27,9 @@ impl<B: PacketBuf> Connection<B> {
             self.input_fastclosing(cx, at, seg, fastclose);
             return self.outcome();
         }
+        if self.input_predicted(cx, at, seg) {
+            return self.outcome();
+        }
         self.dirty = true;
         self.couple(at);
         let subflow = &mut self.subflows[at];
@@ -209,7 +212,7 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    fn place(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, slice: Slice<B>) {
+    pub(super) fn place(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, slice: Slice<B>) {
         // Nothing can follow the peer's DATA_FIN (RFC 8684 3.3.3).
         let edge = self
             .remote_fin

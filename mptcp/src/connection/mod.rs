@@ -17,6 +17,7 @@ mod fallback;
 mod input;
 mod options;
 mod output;
+mod predicted;
 mod rest;
 mod schedule;
 mod timers;

@@ -91,11 +91,37 @@ impl<B: PacketBuf> Tcb<B> {
     }
 
     fn input_predicted(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
-        self.renew_ts_recent(cx.now, seg);
-        self.note_heard(cx.now);
-        self.snd.take_window(seg);
+        self.note_predicted(cx.now, seg);
         self.take_text(cx, seg.seq, seg.payload.clone(), seg.payload.len());
         Verdict::Accepted { acked: 0 }
+    }
+
+    fn note_predicted(&mut self, now: Instant, seg: &Segment<B>) {
+        self.renew_ts_recent(now, seg);
+        self.note_heard(now);
+        self.snd.take_window(seg);
+    }
+
+    /// Takes `seg`, if it is what comes next and all before it was taken: as [`Self::input`] and [`Self::take`] would, but that
+    /// its payload, which is not looked at here, is the owner's at once. Whether it was; if not, nothing has changed.
+    pub fn input_next(&mut self, now: Instant, seg: &Segment<B>) -> bool {
+        if !self.is_predicted(seg) || self.rcv.queue.taken() != seg.seq {
+            return false;
+        }
+        self.note_predicted(now, seg);
+        let longest = u16::try_from(seg.payload.len()).unwrap_or(u16::MAX);
+        self.rcv.mss = self.rcv.mss.max(longest);
+        self.rcv.octets += u64::from(longest);
+        self.rcv.queue.pass(u32::from(longest));
+        self.acknowledge_in_order(now);
+        true
+    }
+
+    /// Text came in order, and nothing waits beyond a gap.
+    fn acknowledge_in_order(&mut self, now: Instant) {
+        if self.rcv.ack.on_in_order() && !self.timers.is_set(Timer::DelayedAck) {
+            self.timers.set(Timer::DelayedAck, now + DELAYED_ACK);
+        }
     }
 
     /// Text after the peer's FIN is ignored. Another FIN, and what a closed window does not take, is acknowledged.
@@ -346,11 +372,7 @@ impl<B: PacketBuf> Tcb<B> {
         let arrival = self.rcv.queue.insert(seq, payload, held_max);
         self.rcv.octets += u64::from(self.rcv.queue.nxt() - nxt);
         match arrival {
-            Arrival::InOrder => {
-                if self.rcv.ack.on_in_order() && !self.timers.is_set(Timer::DelayedAck) {
-                    self.timers.set(Timer::DelayedAck, cx.now + DELAYED_ACK);
-                }
-            },
+            Arrival::InOrder => self.acknowledge_in_order(cx.now),
             // RFC 5681 4.2: at once when a gap was filled.
             Arrival::Filling => self.rcv.ack.request(),
             Arrival::OutOfOrder => {

@@ -164,6 +164,12 @@ impl<B: PacketBuf> RecvQueue<B> {
         Arrival::Filling
     }
 
+    /// Counts the next `len` octets, which were taken as they came: nothing is held.
+    pub(in crate::tcp) fn pass(&mut self, len: u32) {
+        self.nxt += len;
+        self.taken = self.nxt;
+    }
+
     /// Notes that `len` octets at `seq`, all of them received before, came again (RFC 2883 4).
     pub(in crate::tcp) fn note_duplicate(&mut self, seq: SeqNum, len: usize) {
         self.duplicate = Some(SackBlock {

@@ -1,0 +1,82 @@
+//! Header prediction (Jacobson) at both levels: the data that comes next, with the one option that it needs. Nearly all segments
+//! of a peer that sends and is sent nothing are so, and for them [`Connection::input`] comes down to these few steps.
+
+use super::{Connection, LocalFin, Mode};
+use crate::coupling::Coupling;
+use crate::dss;
+use crate::option::{Dss, Mapping, lone_dss};
+use crate::{Cx, DataSeq};
+use stack::wire::tcp::Segment;
+use stack::{PacketBuf, Step};
+
+#[cfg(test)]
+mod tests;
+
+impl<B: PacketBuf> Connection<B> {
+    /// Takes `seg` of subflow `at`, if it is what comes next there, is mapped by the DSS that is its only option, and
+    /// acknowledges no data but what was; in a connection that is open each way, and cannot fall back. Whether it was; if not,
+    /// nothing has changed. In the same order as [`Self::input`] does it: what is not here would have found nothing to do.
+    #[inline]
+    pub(super) fn input_predicted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) -> bool {
+        let Some(Dss {
+            data_ack: Some(ack),
+            mapping: Some(mapping),
+        }) = lone_dss(&seg.options.mptcp)
+        else {
+            return false;
+        };
+        let Mapping {
+            data_fin, checksum, ..
+        } = mapping;
+        let una = self.send.una();
+        let new = data_fin || checksum.is_some() || DataSeq::expand(ack, una) != una;
+        if new || !self.is_calm() {
+            return false;
+        }
+        let dsn = DataSeq::expand(mapping.dsn, self.recv.next());
+        let subflow = &mut self.subflows[at];
+        let mapping = dss::Mapping {
+            seq: subflow.irs + mapping.ssn,
+            dsn,
+            len: mapping.len.into(),
+            check: None,
+        };
+        let len = u32::try_from(seg.payload.len()).unwrap_or(u32::MAX);
+        let placed = subflow.mappings.is_next(seg.seq, len, &mapping);
+        if !placed || subflow.held.len > 0 || subflow.withdrawal.is_some() {
+            return false;
+        }
+        let outer = cx.ledger.enter(Step::TcpIn);
+        let is_next = subflow.tcb.input_next(cx.now, seg);
+        cx.ledger.enter(outer);
+        if !is_next {
+            return false;
+        }
+        self.dirty = true;
+        subflow.rate.on_ack(cx.now, &subflow.tcb);
+        // The option: on_dss(), on_signs().
+        subflow.mappings.pass(mapping, seg.seq + len);
+        subflow.verified = true;
+        let window = u64::from(seg.wnd) << subflow.tcb.snd_wscale();
+        self.send_edge = self.send_edge.max(una + window);
+        self.heard = true;
+        self.capable_due &= subflow.joined;
+        subflow.on_fourth_ack();
+        // The data: receive().
+        subflow.held.pass(seg.payload.len());
+        subflow.uncovered_since = None;
+        self.place(cx, at, mapping.place(seg.seq), seg.payload.clone());
+        let window = self.window();
+        self.subflows[at].tcb.set_recv_room(window);
+        true
+    }
+
+    /// Whether data goes either way and will go on to: no fallback is possible, no end has begun, and no option but a DSS is
+    /// needed. [`Self::settle`] finds nothing to do then.
+    fn is_calm(&self) -> bool {
+        let verified = self.mode == Mode::Verified && !self.params.checksum;
+        let alone = self.coupling == Coupling::Uncoupled;
+        let goes_on = self.ended.is_none() && self.local_fin == LocalFin::Open;
+        verified && alone && goes_on && self.is_open()
+    }
+}
