@@ -247,6 +247,11 @@ impl<B: PacketBuf> SendQueue<B> {
         }
     }
 
+    /// Whether a chunk waits to be sent again, or did and was DATA_ACKed meanwhile.
+    pub(crate) fn is_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
     /// The next chunk to be sent again: what is left of it, and which subflows carried it.
     pub(crate) fn again_head(&mut self) -> Option<(DataSeq, Slice<B>, SlotSet)> {
         while let Some(&dsn) = self.again.front() {

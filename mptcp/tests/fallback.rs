@@ -514,6 +514,67 @@ fn m22_no_infinite_mapping_over_data_that_one_stream_has_twice() {
     world.ends[B].assert_intact();
 }
 
+/// B's last data comes through, but its DATA_ACKs do not; after so many milliseconds B finds a wrong checksum.
+fn fail_beside_a_late_data_ack(millis: u64) -> World {
+    let mut world = one_path(Setup {
+        checksum: true,
+        ..Setup::default()
+    });
+    world.ends[A].send(1_400, false);
+    world.ends[B].send(1_400, false);
+    world.run(MINUTE, |w| w.ends.iter().all(|end| end.received == 1_400));
+    world.pass(Duration::from_secs(1));
+    let mut frozen = None;
+    world.middlebox = Some(Box::new(move |transit| {
+        if transit.from == B {
+            return true;
+        }
+        let segment = transit.segment;
+        let options = segment.options.mptcp;
+        if let Some(Ok(MpOption::Dss(dss))) = parse(&options).next() {
+            let data_ack = *frozen.get_or_insert(dss.data_ack);
+            segment.options.mptcp = MpOption::from(Dss { data_ack, ..dss }).into();
+        }
+        if segment.payload.len() > 100 {
+            let mut octets = segment.payload.bytes().to_vec();
+            octets[50] ^= 0x40;
+            segment.payload = world::slice(octets);
+        }
+        true
+    }));
+    // What comes first is the DATA_ACK that stays.
+    world.ends[A].send(1, false);
+    world.run(MINUTE, |w| w.ends[B].received == 1_401);
+    world.ends[B].send(1_400, false);
+    world.pass(Duration::from_millis(millis));
+    world.ends[A].send(1_400, true);
+    world.ends[B].send(0, true);
+    world.run(MINUTE, World::is_closed);
+    world
+}
+
+#[test]
+fn m22_nothing_is_sent_again_while_an_infinite_mapping_is_asked_for() {
+    // B asks for plain streams just when it would send again.
+    let mut asked = 0;
+    for millis in (300..600).step_by(5) {
+        let world = fail_beside_a_late_data_ack(millis);
+        let note = || format!("{millis} {}", world.describe());
+        assert!(world.ends[A].received <= 2_800, "{}", note());
+        world.ends[A].assert_intact();
+        asked += world.ends[A].count(Counter::FallbackFailRx);
+    }
+    assert!(asked > 0);
+}
+
+#[test]
+fn m22_no_infinite_mapping_is_asked_for_beside_data_that_ones_own_stream_has_twice() {
+    let world = fail_beside_a_late_data_ack(600);
+    assert_eq!(world.ends[B].count(Counter::Reinjected), 1);
+    assert_eq!(world.ends[B].count(Counter::MpFailTx), 1, "on the reset");
+    assert_eq!(world.ends[A].count(Counter::FallbackFailRx), 0);
+}
+
 #[test]
 fn m22_unverified_data_that_is_never_data_acked_ends() {
     // A peer that waits for the rest of a mapping says so by acknowledging with options, and DATA_ACKs nothing.

@@ -169,6 +169,37 @@ fn bug10_a_window_that_only_a_lost_subflow_announced_is_probed() {
 }
 
 #[test]
+fn m21_a_window_that_only_a_backup_announced_is_probed() {
+    let mut world = World::new(
+        small(50_000),
+        vec![Link::pair(0, 40, 0), Link::pair(0, 10, 0)],
+    );
+    world.join_all(&[1]);
+    world.ends[B].reads = false;
+    world.ends[A].send(50_000, false);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.ends[A].conn.queued(), 0);
+    // By path 1 A knows of no room,
+    world.ends[B].send(1_400, false);
+    world.pass(Duration::from_secs(1));
+    // and the news that there is some again reach it by path 0 alone, which becomes a backup.
+    world.paths[1][B].set_down(true);
+    world.ends[B].reads = true;
+    world.pass(Duration::from_secs(1));
+    world.paths[1][B].set_down(false);
+    world.ends[B]
+        .conn
+        .set_backup(mptcp::SubflowId::INITIAL, true);
+    world.pass(Duration::from_secs(1));
+    let first = world.ends[A].conn.subflow(mptcp::SubflowId::INITIAL);
+    assert!(first.unwrap().backup());
+    world.ends[A].send(100_000, false);
+    let took = world.run(MINUTE, |w| w.ends[B].received == 150_000);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    world.ends[B].assert_intact();
+}
+
+#[test]
 fn a_slow_reader_in_small_steps() {
     let mut world = World::new(
         small(30_000),

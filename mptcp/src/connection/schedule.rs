@@ -178,7 +178,13 @@ impl<B: PacketBuf> Connection<B> {
     /// Gives one piece to a subflow although no window holds it: TCP's persist timer sends it as a probe until one does
     /// (RFC 9293 3.8.6.1).
     pub(super) fn give_probe(&mut self, cx: &mut Cx<'_>) {
-        let Some(at) = (0..self.subflows.len()).find(|&at| self.subflows[at].is_usable()) else {
+        let usable = (0..self.subflows.len()).filter(|&at| self.subflows[at].is_usable());
+        // Rather one whose window is to be asked for, if the scheduler waits for that.
+        let asked = |&at: &usize| {
+            let subflow = &self.subflows[at];
+            (subflow.backup, subflow.tcb.send_space() > 0)
+        };
+        let Some(at) = usable.min_by_key(asked) else {
             return;
         };
         cx.mptcp.count(Counter::DataProbe);

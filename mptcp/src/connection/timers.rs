@@ -260,10 +260,13 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// Whether nothing is on its way that would bring an answer, and no window lets anything go.
+    /// Whether data waits and nothing is on its way that would bring an answer: no subflow's window lets it go, or none of
+    /// those that the scheduler would choose. Another's may be open, as what announced it came by that one alone.
     pub(super) fn is_stuck(&self) -> bool {
+        let within = !self.send.all_sent() && self.send_edge > self.send.nxt();
+        let waits = within || self.send.is_again();
         let mut usable = self.subflows.iter().filter(|s| s.is_usable());
-        usable.all(|s| s.tcb.queued() == 0 && s.tcb.send_space() == 0)
+        waits && !self.capped && usable.all(|s| s.tcb.queued() == 0)
     }
 
     /// A subflow that delivered data, as TCP sees it, without any DATA_ACK, and whose acknowledgments carry no option any
