@@ -427,7 +427,7 @@ fn shorten(world: &mut World, nth: usize) {
                 segment.payload = segment.payload.slice(0..left);
             },
             Some(to) if transit.from == A && segment.seq > to => segment.seq = segment.seq - BY,
-            Some(to) if transit.from == B && segment.ack >= to => segment.ack = segment.ack + BY,
+            Some(to) if transit.from == B && segment.ack >= to => segment.ack += BY,
             _ => {},
         }
         true

@@ -229,6 +229,8 @@ impl<B: PacketBuf> Connection<B> {
         let Some(what) = self.has_unacknowledged() else {
             return self.data_timer.on_progress();
         };
+        // What is marked to be sent again from here on is the scheduler's first.
+        let probe = self.is_stuck() || what == Timer::Probe;
         let lost = match what {
             Timer::Probe => 0,
             // Until options are known to pass, the peer's stream may be a plain one: nothing may come twice.
@@ -249,7 +251,6 @@ impl<B: PacketBuf> Connection<B> {
             }
             self.data_timer.recover = Some(self.send.nxt());
         }
-        let probe = self.is_stuck() || what == Timer::Probe;
         if probe {
             self.give_probe(cx);
         }
