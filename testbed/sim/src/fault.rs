@@ -4,6 +4,7 @@ use crate::lane::Ill;
 use crate::middlebox::Kind;
 use crate::middlebox::answers::Then;
 use crate::middlebox::inject::Forgery;
+use crate::middlebox::numbers::Drawn;
 use crate::middlebox::options::Change;
 use crate::middlebox::strip::From;
 use crate::oracle::{Rewrites, Swaps};
@@ -129,7 +130,7 @@ fn breaks(chain: Chain, cable: usize, kind: &Kind) -> bool {
             forgets, timeout, ..
         } => forgets.is_some() || timeout.is_some(),
         Kind::Swap(_) | Kind::Gateway { .. } => access,
-        Kind::Numbers { .. } | Kind::Split(_) | Kind::Insert(_) => false,
+        Kind::Numbers { .. } | Kind::LoseEnds(_) | Kind::Split(_) | Kind::Insert(_) => false,
     }
 }
 
@@ -206,6 +207,31 @@ pub fn gateway(net: &Net, others: &[Fault], rng: &mut Rng) -> Option<Fault> {
             most: rng.pick(&[1, 1, 3, 1000]),
         },
     })
+}
+
+/// Draws ends of data that are lost, however many accesses carry them.
+#[must_use]
+pub fn lost_ends(net: &Net, rng: &mut Rng) -> Vec<Fault> {
+    if !matches!(net.chain, Chain::Bonded(_)) || !rng.percent(15) {
+        return Vec::new();
+    }
+    let kind = Kind::LoseEnds(rng.between(1, 3));
+    let accesses = (0..net.chain.cables()).filter(|cable| net.chain.is_access(*cable));
+    accesses
+        .map(|cable| Fault::Middlebox { cable, kind })
+        .collect()
+}
+
+/// Draws a link on which sequence numbers come round soon.
+#[must_use]
+pub fn wrapping(net: &Net, rng: &mut Rng) -> Option<Fault> {
+    let cable = rng.below(u32::try_from(net.chain.cables()).unwrap_or(1)) as usize;
+    let strangers = matches!(net.chain, Chain::Native(_)) && net.chain.is_access(cable);
+    let kind = Kind::Numbers {
+        drawn: Drawn::Wrapping(rng.below(200_000)),
+        sack: true,
+    };
+    (rng.percent(15) && !strangers).then_some(Fault::Middlebox { cable, kind })
 }
 
 /// Draws what goes wrong: nothing in a part of all runs, else a few kinds of faults, so that each kind is also seen
@@ -314,7 +340,7 @@ fn middlebox(net: &Net, rng: &mut Rng) -> Fault {
             addresses: rng.percent(50),
         },
         (12 | 13, _) => Kind::Numbers {
-            key: rng.u64(),
+            drawn: Drawn::Any(rng.u64()),
             sack: rng.percent(70),
         },
         (14..=20, _) => forger(net.chain, cable, rng),

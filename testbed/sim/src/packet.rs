@@ -253,6 +253,26 @@ impl Tcp {
     }
 }
 
+/// The body of a DSS from its flags on, and where in the options it stands.
+#[must_use]
+pub fn dss(tcp: &Tcp) -> Option<Range<usize>> {
+    let mut ranges = tcp.ranges().into_iter();
+    let is_dss = |range: &Range<usize>| {
+        tcp.options
+            .get(range.start + 2)
+            .is_some_and(|b| b >> 4 == 2)
+    };
+    let (_, range) =
+        ranges.find(|(k, range)| *k == kind::MPTCP && range.len() >= 4 && is_dss(range))?;
+    Some(range)
+}
+
+/// Whether a segment has a DATA_FIN.
+#[must_use]
+pub fn is_data_fin(tcp: &Tcp) -> bool {
+    dss(tcp).is_some_and(|range| tcp.options[range.start + 3] & 0x10 != 0)
+}
+
 /// Whether a frame carries IP.
 #[must_use]
 pub fn is_ip(frame: &[u8]) -> bool {

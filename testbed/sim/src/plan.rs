@@ -192,6 +192,8 @@ impl Plan {
             &faults,
             &mut seed::rng(seed, "gateway"),
         ));
+        faults.extend(fault::lost_ends(&net, &mut seed::rng(seed, "ends")));
+        faults.extend(fault::wrapping(&net, &mut seed::rng(seed, "wrap")));
         let mut plan = Self {
             seed,
             net,

@@ -7,7 +7,7 @@
 //! Shims stand at every port of every box.
 
 use crate::middlebox::{FlowId, Middlebox, Way, flow_of};
-use crate::packet::{self, ACK, FIN, RST, SYN, Tcp, kind};
+use crate::packet::{self, ACK, FIN, RST, SYN, Tcp, dss, is_data_fin, kind};
 use stack::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,23 +189,6 @@ impl Middlebox for Shim {
         };
         out.extend(tcp.map(|tcp| (way, tcp.frame())));
     }
-}
-
-/// The body of a DSS from its flags on, and where in the options it stands.
-fn dss(tcp: &Tcp) -> Option<std::ops::Range<usize>> {
-    let mut ranges = tcp.ranges().into_iter();
-    let is_dss = |range: &std::ops::Range<usize>| {
-        tcp.options
-            .get(range.start + 2)
-            .is_some_and(|b| b >> 4 == 2)
-    };
-    let (_, range) =
-        ranges.find(|(k, range)| *k == kind::MPTCP && range.len() >= 4 && is_dss(range))?;
-    Some(range)
-}
-
-fn is_data_fin(tcp: &Tcp) -> bool {
-    dss(tcp).is_some_and(|range| tcp.options[range.start + 3] & 0x10 != 0)
 }
 
 /// Gives the mapping of `tcp` the checksum that its payload has now, where the mapping is of this payload alone.

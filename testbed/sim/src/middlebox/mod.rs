@@ -2,6 +2,7 @@
 
 pub mod acks;
 pub mod answers;
+pub mod ends;
 pub mod gateway;
 pub mod inject;
 pub mod nat;
@@ -72,11 +73,13 @@ pub enum Kind {
     Options(options::Change),
     /// [`numbers::Numbers`].
     Numbers {
-        /// What its numbers follow from.
-        key: u64,
+        /// Which.
+        drawn: numbers::Drawn,
         /// Whether it sets SACK blocks right.
         sack: bool,
     },
+    /// [`ends::LoseEnds`].
+    LoseEnds(u32),
     /// [`segments::Split`].
     Split(usize),
     /// [`segments::Join`].
@@ -136,7 +139,8 @@ impl Kind {
                 close_up,
             } => Box::new(strip::Strip::new(from, ways, close_up)),
             Self::Options(change) => Box::new(options::Options::new(change)),
-            Self::Numbers { key, sack } => Box::new(numbers::Numbers::new(key, sack)),
+            Self::Numbers { drawn, sack } => Box::new(numbers::Numbers::new(drawn, sack)),
+            Self::LoseEnds(most) => Box::new(ends::LoseEnds::new(most)),
             Self::Split(at) => Box::new(segments::Split(at)),
             Self::Join { keeps_second } => Box::new(segments::Join::new(keeps_second)),
             Self::Accelerator => Box::new(acks::Accelerator::default()),
