@@ -199,8 +199,7 @@ fn receives_all(seed: u64, version: Version, checksum: bool) {
         option(rng, &setup, &lines[line], segment)
             .emit(&mut options.mptcp)
             .unwrap();
-        let mut payload = Chain::new();
-        payload.push(slice(lines[line].octets[begin..end].to_vec()));
+        let payload = Some(slice(lines[line].octets[begin..end].to_vec()));
         let segment: OutSegment<Buf> = OutSegment {
             seq: seq + u32::try_from(begin).unwrap(),
             ack,
@@ -267,8 +266,7 @@ fn inject(
         }),
     };
     MpOption::from(dss).emit(&mut options.mptcp).unwrap();
-    let mut payload = Chain::new();
-    payload.push(slice(octets));
+    let payload = Some(slice(octets));
     let segment = OutSegment {
         seq: start + at,
         ack,

@@ -1,7 +1,7 @@
 //! A host without a stack: it sees what the box sends, and answers with numbers that fit, or are off by as much as wished.
 
 use dataplane::memory::{MemBuf, linear};
-use stack::buf::{Chain, Header, Slice};
+use stack::buf::{Header, Slice};
 use stack::wire::tcp::{self, Flags, OptBytes, Options, OutSegment, SackBlock, Timestamps};
 use stack::{Frame, PortId, SeqNum, Tuple};
 use std::net::IpAddr;
@@ -123,10 +123,8 @@ impl Peer {
             options.ts = None;
             options.mptcp.truncate(20);
         }
-        let mut payload = Chain::new();
-        if wish.payload > 0 {
-            payload.push(Slice::new(data.clone()).slice(0..wish.payload));
-        }
+        let all = || Slice::new(data.clone());
+        let payload = (wish.payload > 0).then(|| all().slice(0..wish.payload));
         let segment = OutSegment {
             ect: false,
             seq: self.next + wish.seq.cast_unsigned(),
@@ -138,7 +136,7 @@ impl Peer {
         };
         let mut l4 = Header::default();
         tcp::emit(&segment, &self.tuple, &mut l4);
-        let len = l4.bytes().len() + stack::buf::chain_len(&segment.payload);
+        let len = l4.bytes().len() + segment.payload_len();
         let mut header = Header::default();
         header.push(&port_mac(self.port.0));
         header.push(&HOST_MAC);
@@ -147,7 +145,7 @@ impl Peer {
         linear(&Frame {
             port: self.port,
             header,
-            payload: segment.payload,
+            payload: segment.payload.into_iter().collect(),
         })
     }
 }

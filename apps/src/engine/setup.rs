@@ -8,7 +8,6 @@ use crate::relay::{Answered, Ends, Kind, Pending};
 use core::net::IpAddr;
 use mptcp::handshake::capable::{self, Terms};
 use mptcp::{LocalKey, MpOption, Token, Version};
-use stack::buf::Chain;
 use stack::ip::{IpOut, SynEdit, TcpArrival};
 use stack::slab::Handle;
 use stack::tcp::handshake::{AcceptVerdict, Accepting, Offer, OpenVerdict, Opening};
@@ -495,6 +494,6 @@ fn reset<B: PacketBuf>(seq: SeqNum, ack: Option<SeqNum>) -> OutSegment<B> {
         flags: ack.map_or(Flags::RST, |_| Flags::RST.with(Flags::ACK)),
         wnd: 0,
         options: Options::default(),
-        payload: Chain::new(),
+        payload: None,
     }
 }

@@ -80,8 +80,8 @@ impl<B: PacketBuf> Connection<B> {
         }
         self.dress(cx, at, segment, control);
         let subflow = &mut self.subflows[at];
-        if !segment.payload.is_empty() {
-            let len = stack::buf::chain_len(&segment.payload);
+        let len = segment.payload_len();
+        if len > 0 {
             subflow.rate.on_sent(cx.now, &subflow.tcb, len);
         }
         true

@@ -526,7 +526,7 @@ pub fn cross(segment: &OutSegment<Buf>, tuple: Tuple) -> Segment<Buf> {
     let frame = Frame {
         port: PortId(0),
         header,
-        payload: segment.payload.clone(),
+        payload: segment.payload.clone().into_iter().collect(),
     };
     let mut octets = frame.header.bytes().to_vec();
     for piece in &frame.payload {

@@ -16,6 +16,7 @@ mod head;
 mod icmp;
 mod input;
 mod isolated;
+mod lane;
 mod limit;
 mod link;
 mod ndp;
@@ -83,6 +84,8 @@ pub struct Net<B> {
     neighbors: Neighbors<B>,
     /// Direct-mapped: where the last packets to each destination went.
     cache: Box<[Cached]>,
+    /// That of the last segment of ours.
+    lane: lane::Lane,
     /// Direct-mapped: for whom the last TCP packets between two addresses were.
     judged: Box<[Option<Judged>]>,
     errors: TokenBucket,
@@ -106,6 +109,7 @@ impl<B: PacketBuf> Net<B> {
             bridge: None,
             neighbors: Neighbors::new(),
             cache: vec![Cached::EMPTY; output::CACHE_LEN].into_boxed_slice(),
+            lane: lane::Lane::closed(),
             judged: vec![None; output::CACHE_LEN].into_boxed_slice(),
             errors: TokenBucket::new(ERRORS.0, ERRORS.1),
             answers: TokenBucket::new(ANSWERS.0, ANSWERS.1),

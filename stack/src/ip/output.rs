@@ -3,6 +3,7 @@
 use super::Net;
 use super::address::group_mac;
 use super::isolated::Domain;
+use super::lane::Lane;
 use super::link::{LINK_MAX, Tags, link_len};
 use super::neighbor::{Held, Resolution, Solicit};
 use super::packet::{IpOut, Packet};
@@ -12,8 +13,8 @@ use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::tally::Ended;
 use crate::time::Instant;
-use crate::wire::ip::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6, TCP};
-use crate::wire::tcp::{self, OutSegment};
+use crate::wire::ip::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MIN, IPV6};
+use crate::wire::tcp::OutSegment;
 use crate::{Counter, Cx};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -64,6 +65,11 @@ impl Way {
 
     pub(super) fn mtu(&self) -> usize {
         usize::from(self.hop.mtu)
+    }
+
+    /// The next hop, while its neighbor is being asked.
+    pub(super) fn asked(&self) -> Option<Hop> {
+        Some(self.hop).filter(|hop| hop.dst_mac.is_none())
     }
 
     /// Begins a frame that goes there.
@@ -150,65 +156,52 @@ impl<B: PacketBuf> Net<B> {
         segment: &mut OutSegment<B>,
         out: &mut Vec<Frame<B>>,
     ) {
+        let known = (self.neighbors.epoch(), cx.now);
+        if !self.lane.is_of(tuple, ip.ttl, known) && !self.find_lane(cx, tuple, ip.ttl, out) {
+            cx.counters.count(Counter::SendNoRoute);
+            return;
+        }
         // The identification is of use to IPv4 alone, and to skip one does no harm.
         self.next_id = self.next_id.wrapping_add(1);
-        let id = self.next_id;
+        if let Some(unread) = segment.payload.as_ref().filter(|s| s.known_sum().is_none()) {
+            let read = u64::try_from(unread.len()).unwrap_or(u64::MAX);
+            cx.counters.add(Counter::PayloadSummed, read);
+        }
+        let tos = ip.tos | if segment.ect { ECT0 } else { 0 };
+        if !self.lane.push(segment, (tos, self.next_id), out) {
+            cx.counters.count(Counter::SendTooBig);
+        } else if let Some(hop) = self.lane.asked()
+            && let Some(frame) = out.pop()
+        {
+            self.hold(cx, &hop, frame, None);
+        }
+    }
+
+    /// Finds the lane of segments with `tuple`; whether there is a route.
+    fn find_lane(
+        &mut self,
+        cx: &mut Cx<'_>,
+        tuple: &Tuple,
+        ttl: u8,
+        out: &mut Vec<Frame<B>>,
+    ) -> bool {
         let known = match self.bridge {
-            None => self.known_way(cx.now, tuple.src, tuple.dst),
+            None => self.known(cx.now, tuple.src, tuple.dst),
             Some(_) => None,
         };
-        let found;
-        let way = match known {
-            Some(way) => way,
+        self.lane = match known {
+            Some(cached) => Lane::new(&cached.way, tuple, ttl, (cached.epoch, cached.until)),
             None => {
                 let learned = self.learned_hop(tuple);
                 let Some(hop) = learned.or_else(|| self.hop(cx, tuple.src, tuple.dst, out)) else {
-                    cx.counters.count(Counter::SendNoRoute);
-                    return;
+                    return false;
                 };
-                found = Way::new(hop, tuple.dst);
-                &found
+                // For this segment alone: what a bridge learns next is another way.
+                let way = Way::new(hop, tuple.dst);
+                Lane::new(&way, tuple, ttl, (self.neighbors.epoch(), Instant::ZERO))
             },
         };
-        let unread = segment.payload.iter().filter(|s| s.known_sum().is_none());
-        let unread: usize = unread.map(Slice::len).sum();
-        if unread > 0 {
-            let read = u64::try_from(unread).unwrap_or(u64::MAX);
-            cx.counters.add(Counter::PayloadSummed, read);
-        }
-        // The frame is built where it will lie.
-        out.push(Frame {
-            port: way.hop.port,
-            header: Header::default(),
-            payload: Chain::new(),
-        });
-        let Some(frame) = out.last_mut() else {
-            return;
-        };
-        let header = &mut frame.header;
-        way.push_link(header);
-        let l3 = header.len();
-        header.reserve(ip_len(tuple.dst));
-        let l4 = header.len();
-        let l4_len = tcp::emit(segment, tuple, header);
-        if l4 - l3 + l4_len > way.mtu() {
-            out.pop();
-            cx.counters.count(Counter::SendTooBig);
-            return;
-        }
-        let ip = IpOut {
-            tos: ip.tos | if segment.ect { ECT0 } else { 0 },
-            ..ip
-        };
-        let bytes = &mut header.bytes_mut()[l3..l4];
-        write_ip(bytes, (tuple.src, tuple.dst), TCP, l4_len, ip, id);
-        frame.payload = core::mem::take(&mut segment.payload);
-        if way.hop.dst_mac.is_none() {
-            let hop = way.hop;
-            if let Some(frame) = out.pop() {
-                self.hold(cx, &hop, frame, None);
-            }
-        }
+        true
     }
 
     /// The way of a packet from `src` to `dst`; asks for the neighbor if need be. `None` if there is no route.
@@ -240,13 +233,18 @@ impl<B: PacketBuf> Net<B> {
     /// The way of a packet from `src` to `dst`, if one went there not long ago.
     #[inline]
     pub(super) fn known_way(&self, now: Instant, src: IpAddr, dst: IpAddr) -> Option<&Way> {
+        self.known(now, src, dst).map(|cached| &cached.way)
+    }
+
+    #[inline]
+    fn known(&self, now: Instant, src: IpAddr, dst: IpAddr) -> Option<&Cached> {
         let domain = self.domain_of(src);
         let cached = &self.cache[place_of(dst, domain)];
         let known = cached.dst == dst
             && cached.domain == domain
             && cached.epoch == self.neighbors.epoch()
             && now < cached.until;
-        known.then_some(&cached.way)
+        known.then_some(cached)
     }
 
     /// The way on to a group, for what came by `port`.
@@ -370,7 +368,7 @@ impl<B: PacketBuf> Net<B> {
 }
 
 /// Writes the IP header of a packet of our own into `bytes`, which are zero and [`ip_len`] many. `id` is that of IPv4.
-fn write_ip(
+pub(super) fn write_ip(
     bytes: &mut [u8],
     (src, dst): (IpAddr, IpAddr),
     protocol: u8,
@@ -393,7 +391,7 @@ fn write_ip(
 }
 
 /// Octets of the IP header of a packet of our own to `dst`.
-const fn ip_len(dst: IpAddr) -> usize {
+pub(super) const fn ip_len(dst: IpAddr) -> usize {
     match dst {
         IpAddr::V4(_) => IPV4_MIN,
         IpAddr::V6(_) => IPV6,

@@ -39,7 +39,6 @@ pub use state::State;
 pub use tcb::{Agreed, Item, Tcb, TsState, Verdict};
 
 use crate::PacketBuf;
-use crate::buf::Chain;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Options, OutSegment, Segment};
@@ -64,7 +63,7 @@ pub fn reset_for<B: PacketBuf>(segment: &Segment<B>) -> Option<OutSegment<B>> {
         wnd: 0,
         ect: false,
         options: Options::default(),
-        payload: Chain::new(),
+        payload: None,
     })
 }
 

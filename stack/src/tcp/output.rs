@@ -4,7 +4,6 @@ use super::send::frto::Turn;
 use super::time_wait::TWO_MSL;
 use super::timers::Timer;
 use super::{State, Tcb};
-use crate::buf::Chain;
 use crate::counters::Counter;
 use crate::seq::SeqNum;
 use crate::time::Instant;
@@ -247,15 +246,13 @@ impl<B: PacketBuf> Tcb<B> {
             return false;
         };
         let mut fin = entry.fin;
-        out.payload.clear();
-        match (&entry.payload, next) {
+        out.payload = match (&entry.payload, next) {
             (Some(whole), Next::Probe(_)) => {
-                out.payload.push(whole.slice(0..1));
                 fin = false;
+                Some(whole.slice(0..1))
             },
-            (Some(whole), _) => out.payload.push(whole.clone()),
-            (None, _) => {},
-        }
+            (whole, _) => whole.clone(),
+        };
         if entry.psh {
             flags = flags.with(Flags::PSH);
         }
@@ -282,7 +279,7 @@ impl<B: PacketBuf> Tcb<B> {
         let flags = self.ecn_flags(Flags::ACK, false);
         (out.seq, out.ack, out.flags, out.wnd) = (self.snd.queue.nxt(), ack, flags, wnd);
         out.ect = false;
-        out.payload.clear();
+        out.payload = None;
     }
 
     /// A segment at SND.NXT that acknowledges RCV.NXT and announces the window.
@@ -295,7 +292,7 @@ impl<B: PacketBuf> Tcb<B> {
             wnd,
             ect: false,
             options,
-            payload: Chain::new(),
+            payload: None,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::challenge_ack::ChallengeAcks;
 use super::{TsState, low32};
-use crate::buf::Chain;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Options, OutSegment, Segment, Timestamps};
@@ -112,7 +111,7 @@ impl TimeWait {
                 }),
                 ..Options::default()
             },
-            payload: Chain::new(),
+            payload: None,
         }
     }
 }

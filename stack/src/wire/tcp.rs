@@ -6,12 +6,13 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use emit::{Common, emit_common};
 pub use emit::{emit, options_len};
 pub use opt_bytes::{OptBytes, OptionsFull};
 pub(crate) use parse::{HEADER_MIN, parse_of};
 pub use parse::{ParseError, parse, parse_options};
 
-use crate::buf::{Chain, Slice};
+use crate::buf::Slice;
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
 use arrayvec::ArrayVec;
@@ -180,7 +181,15 @@ pub struct OutSegment<B> {
     /// The options that TCP itself sends; `mptcp` holds those of the layer above.
     pub options: Options,
     /// Data, by reference.
-    pub payload: Chain<B>,
+    pub payload: Option<Slice<B>>,
+}
+
+impl<B: crate::PacketBuf> OutSegment<B> {
+    /// Octets of payload.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.payload.as_ref().map_or(0, Slice::len)
+    }
 }
 
 impl<B> Default for OutSegment<B> {
@@ -193,7 +202,7 @@ impl<B> Default for OutSegment<B> {
             wnd: 0,
             ect: false,
             options: Options::default(),
-            payload: Chain::new_const(),
+            payload: None,
         }
     }
 }

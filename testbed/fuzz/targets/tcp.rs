@@ -25,15 +25,14 @@ fuzz_target!(|data: &[u8]| {
         flags: segment.flags,
         wnd: segment.wnd,
         options: segment.options.clone(),
-        payload: std::iter::once(Slice::new(MemBuf::from(segment.payload.bytes().to_vec())))
-            .collect(),
+        payload: Some(Slice::new(MemBuf::from(segment.payload.bytes().to_vec()))),
     };
     let mut header = Header::default();
     tcp::emit(&out, &segment.tuple, &mut header);
     let written = linear(&Frame {
         port: PortId(0),
         header,
-        payload: out.payload,
+        payload: out.payload.into_iter().collect(),
     });
     let again = Slice::new(MemBuf::from(written));
     let read = tcp::parse(again, src, dst, 0, RxChecksum::Unknown).expect("we wrote it");

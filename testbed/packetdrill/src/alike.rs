@@ -6,7 +6,6 @@ use mptcp::option::{CapableForm, parse};
 use mptcp::{MpOption, WireSeq};
 use stack::{SeqNum, Tuple};
 
-use stack::buf::chain_len;
 use stack::wire::tcp::{Flags, OptBytes, OutSegment, Segment, Timestamps};
 
 /// What is remembered of a connection for it.
@@ -109,7 +108,7 @@ impl Alike {
 }
 
 fn len(segment: &OutSegment<MemBuf>) -> u32 {
-    u32::try_from(chain_len(&segment.payload)).unwrap_or(0)
+    u32::try_from(segment.payload_len()).unwrap_or(0)
 }
 
 /// Whether the second of a pair goes on where the first one ends.
@@ -118,5 +117,5 @@ fn follows(pair: &[(OutSegment<MemBuf>, Tuple)]) -> bool {
         return false;
     };
     let len = len(before);
-    from == to && len > 0 && !segment.payload.is_empty() && before.seq + len == segment.seq
+    from == to && len > 0 && segment.payload.is_some() && before.seq + len == segment.seq
 }

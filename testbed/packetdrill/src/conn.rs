@@ -283,7 +283,7 @@ impl Conn {
         }
         self.alike.push(&mut burst);
         for (segment, tuple) in burst {
-            if !segment.payload.is_empty() {
+            if segment.payload.is_some() {
                 self.last_data_out = now;
                 self.data_segments[1] += 1;
             }

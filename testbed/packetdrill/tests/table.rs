@@ -167,9 +167,7 @@ impl Drill {
             wnd: 30_000,
             ect: false,
             options,
-            payload: [Slice::new(MemBuf::from(data.to_vec()))]
-                .into_iter()
-                .collect(),
+            payload: Some(Slice::new(MemBuf::from(data.to_vec()))),
         };
         let mut header = Header::default();
         emit(&segment, &tuple, &mut header);

@@ -43,7 +43,7 @@ fn emit(bed: &mut Bed, src: &str, dst: &str) {
         flags: Flags::SYN,
         wnd: 1,
         options: crate::wire::tcp::Options::default(),
-        payload: crate::buf::Chain::new(),
+        payload: None,
     };
     bed.with(|net, cx, out| net.send_tcp(cx, &tuple, IpOut::default(), &mut segment, out));
 }

@@ -5,6 +5,7 @@ mod fuzz;
 mod host;
 mod icmp;
 mod isolated;
+mod lane;
 mod neighbor;
 mod syn;
 mod transit;

@@ -1,7 +1,6 @@
 //! SYN-RECEIVED (RFC 9293 3.10.7.4), without a [`Tcb`](crate::tcp::Tcb).
 
 use super::Offer;
-use crate::buf::Chain;
 use crate::counters::Counter;
 use crate::seq::SeqNum;
 use crate::tcp::challenge_ack::ChallengeAcks;
@@ -123,7 +122,7 @@ impl Accepting {
             ect: false,
             wnd: u16::try_from(self.rcv_wnd).unwrap_or(u16::MAX),
             options,
-            payload: Chain::new(),
+            payload: None,
         }
     }
 
@@ -262,7 +261,7 @@ impl Accepting {
                 ts: self.timestamps(cx.now),
                 ..Options::default()
             },
-            payload: Chain::new(),
+            payload: None,
         })
     }
 

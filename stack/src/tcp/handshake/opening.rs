@@ -1,7 +1,6 @@
 //! SYN-SENT (RFC 9293 3.10.7.3), without a [`Tcb`](crate::tcp::Tcb).
 
 use super::{Accepting, Offer};
-use crate::buf::Chain;
 use crate::counters::Counter;
 use crate::seq::SeqNum;
 use crate::tcp::{Agreed, TsState, low32};
@@ -92,7 +91,7 @@ impl Opening {
             wnd: self.ours.wnd,
             ect: false,
             options,
-            payload: Chain::new(),
+            payload: None,
         }
     }
 

@@ -73,7 +73,7 @@ fn t4_half_close_the_other_way_sends_on_then_last_ack() {
     assert_eq!(rig.tcb.state(), State::LastAck);
     assert!(!rig.tcb.fin_sent());
     let out = rig.drain();
-    assert!(out[0].flags.has(Flags::FIN) && out[0].payload.is_empty());
+    assert!(out[0].flags.has(Flags::FIN) && out[0].payload.is_none());
     assert_eq!(out[0].seq, SeqNum(ISS + 1001));
     assert!(rig.tcb.fin_sent());
     assert_eq!(rig.tcb.push_seq(), SeqNum(ISS + 1001));

@@ -21,7 +21,7 @@ fn t16_silence_is_probed_below_the_window_and_an_answer_ends_it() {
     let sent = rig.drain();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].seq, SeqNum(ISS), "one below SND.NXT");
-    assert!(sent[0].payload.is_empty());
+    assert!(sent[0].payload.is_none());
     rig.at(30_050);
     rig.input(&ack(0));
     rig.at(60_000);

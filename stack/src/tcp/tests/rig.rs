@@ -172,6 +172,11 @@ impl Rig {
     }
 }
 
+/// Where the payload lies.
+pub(in crate::tcp) fn address(seg: &OutSegment<Buf>) -> *const u8 {
+    seg.payload.as_ref().unwrap().bytes().as_ptr()
+}
+
 pub(in crate::tcp) fn payload(seg: &OutSegment<Buf>) -> Vec<u8> {
     seg.payload
         .iter()

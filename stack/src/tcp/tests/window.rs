@@ -95,7 +95,7 @@ fn t13_a_fin_alone_is_probed_with_the_fin() {
     assert_eq!(rig.drain().len(), 0);
     rig.at(1000);
     let out = rig.drain();
-    assert!(out[0].flags.has(Flags::FIN) && out[0].payload.is_empty());
+    assert!(out[0].flags.has(Flags::FIN) && out[0].payload.is_none());
     rig.input(&with_window(ack(1), 0));
     assert_eq!(rig.tcb.state(), crate::tcp::State::FinWait2);
 }

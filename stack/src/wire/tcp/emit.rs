@@ -1,7 +1,7 @@
 //! From an [`OutSegment`] to octets.
 
 use super::{OPTIONS_MAX, OptBytes, Options, OutSegment, kind};
-use crate::buf::{Header, PacketBuf, Slice, chain_len};
+use crate::buf::{Header, PacketBuf, Slice};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::wire::ip::{TCP, pseudo_header_words};
@@ -26,6 +26,35 @@ pub fn options_len(options: &Options) -> usize {
 /// unpadded (timestamps 10 + ADD_ADDR with an IPv6 address and port 30 = 40). Those that do not fit even so are left
 /// out: callers ask [`options_len`] before.
 pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut Header) -> usize {
+    emit_common(segment, &Common::of(tuple), header)
+}
+
+/// What all segments between two ports have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Common {
+    ports: u32,
+    /// What the 32-bit words of the ports and of the pseudo header add up to, as if it carried nothing.
+    words: u64,
+}
+
+impl Common {
+    pub(crate) fn of(tuple: &Tuple) -> Self {
+        let ports = u32::from(tuple.src_port) << 16 | u32::from(tuple.dst_port);
+        let pseudo = pseudo_header_words(tuple.src, tuple.dst, TCP, 0);
+        Self {
+            ports,
+            words: pseudo + u64::from(ports),
+        }
+    }
+}
+
+/// As [`emit`] does.
+#[inline]
+pub(crate) fn emit_common<B: PacketBuf>(
+    segment: &OutSegment<B>,
+    common: &Common,
+    header: &mut Header,
+) -> usize {
     let place = &mut header.spare()[..HEADER_MIN + OPTIONS_MAX];
     let (fixed, room) = place.split_at_mut(HEADER_MIN);
     // What is written is summed up as it goes.
@@ -36,22 +65,18 @@ pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut H
         (len, Sum::of(&room[..len]))
     };
     let len = HEADER_MIN + options_len;
-    let total = len + chain_len(&segment.payload);
-    let of = |high: u16, low: u16| u32::from(high) << 16 | u32::from(low);
-    let flags = u16::try_from(len / 4).unwrap_or(0) << 12 | u16::from(segment.flags.0);
+    let total = len + segment.payload_len();
+    let flags = u32::try_from(len / 4).unwrap_or(0) << 28 | u32::from(segment.flags.0) << 16;
     // The fixed header is five words; the last, the checksum and the urgent pointer, is zero so far.
-    let words = put_words(
-        fixed,
-        [
-            of(tuple.src_port, tuple.dst_port),
-            segment.seq.0,
-            segment.ack.0,
-            of(flags, segment.wnd),
-        ],
-    );
-    let pseudo = pseudo_header_words(tuple.src, tuple.dst, TCP, total);
-    let head = Sum::of_words(pseudo + words).then(options_sum);
-    let sum = segment.payload.iter().map(Slice::sum).fold(head, Sum::then);
+    let own = [segment.seq.0, segment.ack.0, flags | u32::from(segment.wnd)];
+    put_words(fixed, [common.ports]);
+    let words = put_words(&mut fixed[4..], own);
+    let length = u16::try_from(total).unwrap_or(u16::MAX);
+    let payload = segment.payload.as_ref().map_or(Sum::ZERO, Slice::sum);
+    // All that stands before the payload is of even length, so that what it adds up to is added as it is.
+    let parts = [length, options_sum.folded(), payload.folded()];
+    let parts: u64 = parts.into_iter().map(u64::from).sum();
+    let sum = Sum::of_words(common.words + words + parts);
     [fixed[16], fixed[17]] = sum.checksum().to_be_bytes();
     header.reserve(len);
     total

@@ -176,8 +176,6 @@ fn a_payload_that_the_port_verified_is_not_read() {
 }
 
 fn out_segment(options: Options, payload: &[u8]) -> OutSegment<Buf> {
-    // In two slices, the first of odd length where there are enough octets.
-    let cut = payload.len().min(3);
     OutSegment {
         ect: false,
         seq: SeqNum(0xffff_fff0),
@@ -185,9 +183,7 @@ fn out_segment(options: Options, payload: &[u8]) -> OutSegment<Buf> {
         flags: Flags::ACK.with(Flags::PSH),
         wnd: 501,
         options,
-        payload: [slice(&payload[..cut]), slice(&payload[cut..])]
-            .into_iter()
-            .collect(),
+        payload: Some(slice(payload)),
     }
 }
 

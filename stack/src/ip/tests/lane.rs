@@ -1,0 +1,102 @@
+//! Segments that leave one after another: what is found once for all of them, and when it is found anew.
+
+use super::*;
+use crate::buf::RxChecksum;
+use crate::checksum::Sum;
+use crate::flow::Tuple;
+use crate::seq::SeqNum;
+use crate::time::Duration;
+use crate::wire::tcp::{Flags, Options, OutSegment, parse};
+
+fn segment(len: usize) -> OutSegment<Buf> {
+    OutSegment {
+        seq: SeqNum(7),
+        ack: SeqNum(9),
+        flags: Flags::ACK,
+        wnd: 100,
+        ect: false,
+        options: Options::default(),
+        payload: (len > 0).then(|| Slice::new(Buf(vec![0x55; len].into()))),
+    }
+}
+
+fn tuple(src: &str, dst: &str, src_port: u16) -> Tuple {
+    Tuple {
+        src: ip(src),
+        dst: ip(dst),
+        src_port,
+        dst_port: 40_000,
+    }
+}
+
+fn send(bed: &mut Bed, tuple: &Tuple, ip_out: IpOut, mut segment: OutSegment<Buf>) -> Vec<u8> {
+    bed.with(|net, cx, out| net.send_tcp(cx, tuple, ip_out, &mut segment, out));
+    assert!(segment.payload.is_none(), "it is in the frame");
+    // The neighbor may be asked before.
+    bed.sent().pop().unwrap().1
+}
+
+#[test]
+fn what_differs_from_segment_to_segment_is_right_in_each() {
+    let rows = [
+        (0, 0, false),
+        (1, 0xb8, false),
+        (1_000, 0xb8, true),
+        (1_400, 3, false),
+        (33, 0xfc, true),
+        (0, 0xff, false),
+    ];
+    for (src, dst) in [("198.51.100.7", "10.1.0.2"), ("2001:db8::7", "fd00:1::2")] {
+        let mut bed = Bed::acquainted();
+        let mut ids = Vec::new();
+        for (at, (len, tos, ect)) in rows.into_iter().cycle().take(200).enumerate() {
+            // From time to time another connection comes in between.
+            let tuple = tuple(src, dst, if at % 5 == 4 { 81 } else { 80 });
+            let ip_out = IpOut {
+                tos,
+                ttl: if at % 7 == 6 { 61 } else { 64 },
+            };
+            let sent = send(
+                &mut bed,
+                &tuple,
+                ip_out,
+                OutSegment {
+                    ect,
+                    ..segment(len)
+                },
+            );
+            let tos = tos | if ect { 2 } else { 0 };
+            let found = if tuple.src.is_ipv4() {
+                assert!(Sum::of(&sent[14..34]).is_intact(), "checksum of {at}");
+                assert_eq!(usize::from(sent[16]) << 8 | usize::from(sent[17]), 40 + len);
+                ids.push(u16::from_be_bytes([sent[18], sent[19]]));
+                (sent[15], sent[22])
+            } else {
+                assert_eq!(usize::from(sent[18]) << 8 | usize::from(sent[19]), 20 + len);
+                (sent[14] << 4 | sent[15] >> 4, sent[21])
+            };
+            assert_eq!(found, (tos, ip_out.ttl), "{at}");
+            let (from, to, l4) = l4_of(&sent);
+            let l4 = Slice::new(Buf(l4.into()));
+            let parsed = parse(l4, from, to, 0, RxChecksum::Unknown).unwrap();
+            assert_eq!(parsed.tuple, tuple, "{at}");
+            assert_eq!(parsed.payload.bytes(), vec![0x55; len], "{at}");
+        }
+        assert!(ids.is_sorted_by(|a, b| *b == a + 1), "{ids:?}");
+    }
+}
+
+#[test]
+fn a_neighbor_that_moved_gets_the_next_segment() {
+    let mut bed = Bed::acquainted();
+    let tuple = tuple("198.51.100.7", "10.1.0.2", 80);
+    let to = |bed: &mut Bed| send(bed, &tuple, IpOut::default(), segment(5))[..6].to_vec();
+    assert_eq!(to(&mut bed), CLIENT_MAC);
+    assert_eq!(to(&mut bed), CLIENT_MAC);
+    // A first answer is believed for a moment.
+    bed.now = bed.now + Duration::from_secs(2);
+    assert_eq!(to(&mut bed), CLIENT_MAC);
+    let moved = [2, 0, 0, 0, 0xaa, 1];
+    bed.acquaint(ACCESS, moved, tuple.dst);
+    assert_eq!(to(&mut bed), moved);
+}
