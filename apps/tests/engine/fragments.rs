@@ -123,6 +123,45 @@ fn fragments_that_overlap_deliver_nothing_and_are_counted() {
     assert_eq!(payloads(&out), host.payload);
 }
 
+/// The network asserts after each turn that received frames add up; here is what they add up to.
+#[test]
+fn bug20_each_fragment_has_one_fate() {
+    let cut = |host: &Tcp| {
+        let whole = frame(ACCESS1, host);
+        [(0, 320), (320, 640), (640, 2000)].map(|(a, b)| fragment(&whole, a, b))
+    };
+    let names = ["leg_taken", "drop_fragment", "drop_unread", "forwarded"];
+    let fates = |parts: &[Vec<u8>], wait: u64| {
+        let (mut sim, _) = split();
+        let before = names.map(|name| counter(&mut sim, name));
+        for part in parts {
+            frames(&mut sim, ACCESS1, part.clone(), CORE);
+        }
+        sim.idle(Duration::from_secs(wait));
+        let after = names.map(|name| counter(&mut sim, name));
+        let waiting = counter(&mut sim, "frames_waiting");
+        assert_eq!(waiting, sim.occupancy().waiting as u64);
+        let of = |n: usize| after[n] - before[n];
+        ([0, 1, 2, 3].map(of), waiting)
+    };
+    let (_, mut host) = split();
+    host.payload = crate::common::pattern(900, 3);
+    let parts = cut(&host);
+    assert_eq!(fates(&parts, 0), ([3, 0, 0, 0], 0), "a whole segment");
+    assert_eq!(fates(&parts[..2], 0), ([0; 4], 2), "the last is awaited");
+    assert_eq!(fates(&parts[..2], 6), ([0, 2, 0, 0], 0), "and never comes");
+    let twice = [0, 0, 1, 2].map(|n| parts[n].clone());
+    assert_eq!(fates(&twice, 0), ([3, 1, 0, 0], 0), "the first comes twice");
+    let overlapping = fragment(&frame(ACCESS1, &host), 160, 480);
+    let spoilt = [parts[0].clone(), overlapping, parts[2].clone()];
+    assert_eq!(fates(&spoilt, 0), ([0, 3, 0, 0], 0), "two overlap");
+    let mut damaged = parts.clone();
+    *damaged[1].last_mut().unwrap() ^= 1;
+    assert_eq!(fates(&damaged, 0), ([0, 0, 3, 0], 0), "the sum is wrong");
+    host.src_port += 1;
+    assert_eq!(fates(&cut(&host), 0), ([0, 0, 0, 3], 0), "no flow of ours");
+}
+
 #[test]
 fn what_never_becomes_whole_is_bounded_and_later_fragments_pass() {
     let mut sim = raw_sim(config());

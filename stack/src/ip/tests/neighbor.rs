@@ -52,6 +52,8 @@ fn packets_wait_for_the_neighbor_in_order_the_oldest_dropped() {
             .map(|(_, frame)| *frame.last().unwrap())
             .collect();
         assert_eq!(order, [2, 3, 4, 5, 6, 7, 8, 9]);
+        let fates = [Counter::Forwarded, Counter::DropNeighbor].map(|fate| bed.count(fate));
+        assert_eq!((fates, bed.net.waiting()), ([8, 2], 0));
     }
 }
 
@@ -77,6 +79,7 @@ fn a_silent_neighbor_is_asked_three_times_and_the_sender_told() {
             "the quote is the packet as it was received"
         );
         assert_eq!(bed.count(Counter::DropNeighbor), 1);
+        assert_eq!(bed.count(Counter::Forwarded), 0);
         bed.pass(60_000);
         assert!(bed.net.next_deadline().is_some(), "the known neighbors age");
     }
