@@ -4,6 +4,7 @@
 use super::stream::{Got, unwrap};
 use crate::middlebox::FlowId;
 use crate::packet::{self, Tcp, kind};
+use mptcp::{Key, Version};
 use std::collections::BTreeMap;
 
 /// A number as it stands in an option: the whole, or its low half.
@@ -70,7 +71,7 @@ impl Mapping {
     }
 }
 
-/// What a DSS option says.
+/// What a DSS option says, or an MP_CAPABLE that stands for one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dss {
     pub(super) ack: Option<Number>,
@@ -79,10 +80,9 @@ pub(super) struct Dss {
 
 impl Dss {
     pub(super) fn of(tcp: &Tcp) -> Option<Self> {
-        let mut ranges = tcp.ranges().into_iter();
-        let (_, range) = ranges.find(|(k, range)| {
-            *k == kind::MPTCP && range.len() >= 4 && tcp.options[range.start + 2] >> 4 == 2
-        })?;
+        let Some(range) = packet::dss(tcp) else {
+            return Self::of_first_data(tcp);
+        };
         let flags = tcp.options[range.start + 3];
         let mut rest = &tcp.options[range.start + 4..range.end];
         let mut number = |has: u8, whole: u8| {
@@ -98,6 +98,23 @@ impl Dss {
         let dsn = number(4, 8);
         let mapping = dsn.and_then(|dsn| Mapping::read(dsn, flags & 16 != 0, rest));
         Some(Self { ack, mapping })
+    }
+
+    /// The mapping of the first data in version 1: MP_CAPABLE names both keys, of which the sender's makes the number, and
+    /// the length (RFC 8684 3.1).
+    fn of_first_data(tcp: &Tcp) -> Option<Self> {
+        const CAPABLE_V1: u8 = 1;
+        let mut ranges = tcp.ranges().into_iter();
+        let (_, range) = ranges.find(|(k, range)| {
+            *k == kind::MPTCP && range.len() >= 22 && tcp.options[range.start + 2] == CAPABLE_V1
+        })?;
+        let option = &tcp.options[range];
+        let key = Key::new(option.get(4..12)?.try_into().ok()?);
+        let dsn = key.idsn(Version::V1).0.wrapping_add(1);
+        let ssn = [0, 0, 0, 1];
+        let rest = [&ssn, option.get(20..)?].concat();
+        let mapping = Mapping::read(Number::Whole(dsn), false, &rest);
+        Some(Self { ack: None, mapping })
     }
 
     pub(super) fn is_infinite(&self) -> bool {
