@@ -3,16 +3,20 @@
 //! others `walk`.
 
 use super::flows::relay_of;
+use super::metering::Carried;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
+use crate::relay::Which;
 use arrayvec::ArrayVec;
 use dataplane::{BURST, Received};
 use mptcp::connection::Connection;
 use stack::ip::{Head, Ingress, Net};
+use stack::slab::Handle;
 use stack::wire::tcp::{Flags, KIND_MPTCP};
 use stack::{
     Ended, FlowHash, Frame, Instant, PacketBuf, PortId, RxChecksum, Slice, Step, prefetch,
 };
+use std::vec::Drain;
 
 /// From so many relays on the caches do not hold those that the next burst needs.
 const RELAYS_MANY: usize = 2_048;
@@ -55,11 +59,10 @@ impl<B: PacketBuf> Engine<B> {
         while let [first, others @ ..] = rest {
             let more = others.iter().take_while(|seen| seen.again).count();
             let (run, behind) = rest.split_at(1 + more);
-            let frames = run.iter().zip(frames.by_ref());
             if first.short {
-                self.take_run(now, first, frames, out);
-            } else {
-                frames.for_each(|(_, received)| _ = self.walk(now, port, received, out));
+                self.take_run(now, run, &mut frames, out);
+            } else if let Some(received) = frames.next() {
+                _ = self.walk(now, port, received, out);
             }
             rest = behind;
         }
@@ -114,33 +117,95 @@ impl<B: PacketBuf> Engine<B> {
         connections().for_each(Connection::prefetch_subflows);
     }
 
-    /// Takes frames that came in a row, each with what was seen of it: all are of the flow of the `first`.
+    /// Takes the first of `frames`, which came in a row and are all of one flow: as many as this was seen of.
     #[inline]
-    fn take_run<'a>(
+    fn take_run(
         &mut self,
         now: Instant,
-        first: &Seen,
-        frames: impl Iterator<Item = (&'a Seen, Received<B>)>,
+        mut run: &[Seen],
+        frames: &mut Drain<'_, Received<B>>,
         out: &mut Vec<Frame<B>>,
     ) {
-        self.tools.ledger.enter(Step::Lookup);
-        self.flows_changed = false;
-        let key = &first.head.key;
-        let mut flow = self.flow_by(first.hash, key);
-        if let Some(FlowRef::Leg(handle, which)) = flow {
-            let segments = frames.map(|(seen, received)| (&seen.head, received));
-            return self.on_run(now, (handle, which), first.head.port, segments);
-        }
-        for (seen, received) in frames {
-            if self.flows_changed {
-                self.flows_changed = false;
-                flow = self.flow_by(first.hash, key);
+        while let [first, ..] = run {
+            self.tools.ledger.enter(Step::Lookup);
+            self.flows_changed = false;
+            let flow = self.flow_by(first.hash, &first.head.key);
+            if let Some(FlowRef::Leg(handle, which)) = flow {
+                return self.on_run(now, (handle, which), run, frames);
             }
-            _ = self.take(now, seen, flow, received, out);
+            while let [seen, behind @ ..] = run
+                && !self.flows_changed
+            {
+                let Some(received) = frames.next() else {
+                    return;
+                };
+                _ = self.take(now, seen, flow, received, out);
+                run = behind;
+            }
         }
     }
 
-    /// Takes a segment of `flow` as it was found before: if that is a leg, it became one in this very run.
+    /// The same where they are of a leg: each segment is given to it, and the relay woken. Of those that go on where the one
+    /// before ended, on a TCP leg, only the text is read.
+    fn on_run(
+        &mut self,
+        now: Instant,
+        leg: (Handle, Which),
+        run: &[Seen],
+        frames: &mut Drain<'_, Received<B>>,
+    ) {
+        let Some(port) = run.first().map(|first| first.head.port) else {
+            return;
+        };
+        let held_max = self.held_max(self.relays.subscriber(leg.0));
+        let has_trains = run.len() > 1 && self.relays.plain_mut(leg).is_some();
+        let mut carried = Carried::default();
+        // Whether the frame goes on where the one before it ends, and whether it may be given as text if it does.
+        let (mut goes_on, mut leads) = (false, false);
+        for (at, Seen { head, .. }) in run.iter().enumerate() {
+            let Some(Received { frame, checksum }) = frames.next() else {
+                return;
+            };
+            let text_alone = leads && goes_on && self.relays.takes_more(leg, head.text_len());
+            goes_on = has_trains
+                && run.get(at + 1).zip(frames.as_slice().first()).is_some_and(
+                    |(next, Received { frame: behind, .. })| {
+                        next.head.goes_on(behind, (&frame, head))
+                    },
+                );
+            self.tools.ledger.enter(Step::Parse);
+            let cx = &mut self.tools.cx(now);
+            let damaged = if text_alone {
+                match Net::text(cx, head, frame, checksum) {
+                    Ok(text) => {
+                        _ = self.give_more(now, leg, text);
+                        None
+                    },
+                    Err(error) => Some(error),
+                }
+            } else {
+                match &Net::segment(cx, head, frame, checksum) {
+                    Ok(segment) => {
+                        let first = goes_on && self.relays.leads(leg, segment);
+                        let (_, whole) = self.give(now, leg, held_max, segment);
+                        leads = whole && first;
+                        None
+                    },
+                    Err(error) => Some(*error),
+                }
+            };
+            if let Some(error) = damaged {
+                leads = false;
+                _ = self.tools.stack.end(error.into());
+                continue;
+            }
+            carried.payload += head.text_len();
+            carried.frame += head.frame_len();
+        }
+        self.after_leg(now, leg, port, carried);
+    }
+
+    /// Takes a segment of `flow`, which is of no leg.
     #[inline]
     fn take(
         &mut self,
@@ -150,15 +215,6 @@ impl<B: PacketBuf> Engine<B> {
         Received { frame, checksum }: Received<B>,
         out: &mut Vec<Frame<B>>,
     ) -> Ended {
-        if let Some(FlowRef::Leg(handle, which)) = flow {
-            let cx = &mut self.tools.cx(now);
-            return match &Net::segment(cx, head, frame, checksum) {
-                Ok(segment) => {
-                    self.on_leg(now, (handle, which), (head.port, head.frame_len()), segment)
-                },
-                Err(error) => cx.counters.end((*error).into()),
-            };
-        }
         if flow.is_none() && self.is_routed(head, &frame) {
             let cx = &mut self.tools.cx(now);
             return self.net.forward_head(cx, head, frame, out);

@@ -9,10 +9,10 @@ use dataplane::Received;
 use mptcp::Version;
 use mptcp::connection::SubflowId;
 use mptcp::option::{MpOption, ResetReason, parse};
-use stack::ip::{Gathered, Head, Ingress, IpOut, Net, Opaque, Packet, TcpArrival};
+use stack::ip::{Gathered, Ingress, IpOut, Opaque, Packet, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, OutSegment, Segment};
-use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, PortId, Step, Tally, Tuple};
+use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, PortId, Slice, Step, Tally, Tuple};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes one frame: answered, forwarded, or given to its leg, whose relay then runs at the end of the burst.
@@ -157,34 +157,8 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// Takes frames whose heads were read and which came in a row, all with segments of this leg: each is given to it, and the
-    /// relay woken.
-    pub(super) fn on_run<'a>(
-        &mut self,
-        now: Instant,
-        leg: (Handle, Which),
-        port: PortId,
-        frames: impl Iterator<Item = (&'a Head, Received<B>)>,
-    ) {
-        let held_max = self.held_max(self.relays.subscriber(leg.0));
-        let mut carried = Carried::default();
-        for (head, Received { frame, checksum }) in frames {
-            self.tools.ledger.enter(Step::Parse);
-            let cx = &mut self.tools.cx(now);
-            match &Net::segment(cx, head, frame, checksum) {
-                Ok(segment) => {
-                    carried.payload += segment.payload.len();
-                    carried.frame += head.frame_len();
-                    _ = self.give(now, leg, held_max, segment);
-                },
-                Err(error) => _ = cx.counters.end((*error).into()),
-            }
-        }
-        self.after_leg(now, leg, port, carried);
-    }
-
     /// Gives a segment, which came in a frame of so many octets by that port, to its leg and wakes the relay.
-    pub(super) fn on_leg(
+    fn on_leg(
         &mut self,
         now: Instant,
         leg: (Handle, Which),
@@ -193,24 +167,26 @@ impl<B: PacketBuf> Engine<B> {
     ) -> Ended {
         let held_max = self.held_max(self.relays.subscriber(leg.0));
         let payload = segment.payload.len();
-        let ended = self.give(now, leg, held_max, segment);
+        let (ended, _) = self.give(now, leg, held_max, segment);
         self.after_leg(now, leg, port, Carried { payload, frame });
         ended
     }
 
-    /// Gives a segment to its leg. Its relay may hold `held_max` octets in each direction.
+    /// Gives a segment to its leg. Its relay may hold `held_max` octets in each direction. Whether it was given with its
+    /// payload.
     #[inline]
-    fn give(
+    pub(super) fn give(
         &mut self,
         now: Instant,
         (handle, which): (Handle, Which),
         held_max: usize,
         segment: &Segment<B>,
-    ) -> Ended {
+    ) -> (Ended, bool) {
         let Some(relay) = self.relays.get_mut(handle) else {
-            return self.tools.apps.end(Counter::DropNoFlow);
+            return (self.tools.apps.end(Counter::DropNoFlow), false);
         };
-        if !segment.payload.is_empty() && relay.is_full(which, segment, held_max) {
+        let full = !segment.payload.is_empty() && relay.is_full(which, segment, held_max);
+        if full {
             // What it acknowledges counts; its payload is not acknowledged, and comes again.
             self.tools.apps.count(Counter::BufferRefused);
             let refused = without_payload(segment);
@@ -222,11 +198,28 @@ impl<B: PacketBuf> Engine<B> {
         {
             relay.reset(&mut self.tools.leg(now), Counter::ClosedForgotten);
         }
+        (self.legs.end(), !full)
+    }
+
+    /// Gives text to a leg that goes on where a segment ended, which was given with its payload and leads
+    /// (`Relays::leads`): it holds no more than before, and is heard of as before.
+    #[inline]
+    pub(super) fn give_more(
+        &mut self,
+        now: Instant,
+        leg: (Handle, Which),
+        text: Slice<B>,
+    ) -> Ended {
+        self.tools.ledger.enter(Step::TcpIn);
+        let Some(tcb) = self.relays.plain_mut(leg) else {
+            return self.tools.apps.end(Counter::DropNoFlow);
+        };
+        tcb.input_more(now, text);
         self.legs.end()
     }
 
     /// Counts what was given to a leg, and wakes its relay.
-    fn after_leg(
+    pub(super) fn after_leg(
         &mut self,
         now: Instant,
         (handle, which): (Handle, Which),

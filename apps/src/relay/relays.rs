@@ -1,10 +1,12 @@
 //! All relays of a core. One through which nothing moves is kept at rest, and wakes when it is asked for.
 
 use super::rest::Resting;
-use super::{Relay, Which};
+use super::{Leg, Relay, Which};
 use core::ops::Deref;
 use mptcp::connection::{Connection, Limits};
 use stack::slab::{Handle, Slab};
+use stack::tcp::Tcb;
+use stack::wire::tcp::Segment;
 use stack::{FlowKey, PacketBuf, prefetch};
 
 /// A relay in its place.
@@ -137,6 +139,27 @@ impl<B: PacketBuf> Relays<B> {
             Place::Awake(relay) => Some(relay),
             Place::Resting(_) => None,
         }
+    }
+
+    /// The TCP connection of a TCP leg of a relay that is awake.
+    pub(crate) fn plain_mut(&mut self, (handle, which): (Handle, Which)) -> Option<&mut Tcb<B>> {
+        match self.places.get_mut(handle)? {
+            Place::Awake(relay) => match relay.leg(which) {
+                Leg::Plain(leg) => Some(&mut leg.tcb),
+                Leg::Multipath(_) => None,
+            },
+            Place::Resting(_) => None,
+        }
+    }
+
+    /// Whether it is of such a leg and [leads](Tcb::leads).
+    pub(crate) fn leads(&mut self, leg: (Handle, Which), segment: &Segment<B>) -> bool {
+        self.plain_mut(leg).is_some_and(|tcb| tcb.leads(segment))
+    }
+
+    /// Whether such a leg [takes](Tcb::takes_more) `len` octets more.
+    pub(crate) fn takes_more(&mut self, leg: (Handle, Which), len: usize) -> bool {
+        self.plain_mut(leg).is_some_and(|tcb| tcb.takes_more(len))
     }
 
     /// The relay at `place`, if there is one and it is awake; and the place after it, the first after the last.

@@ -4,6 +4,7 @@
 mod common;
 
 mod attach;
+mod bursts;
 mod control_socket;
 mod edge;
 mod edge_raw;

@@ -182,6 +182,57 @@ impl Head {
         Some(())
     }
 
+    /// Whether the text in `frame`, whose head this is, goes on where that in the frame `before` it ends, whose head is `like`: a
+    /// flow's, in a header that differs in number, PSH and checksum alone. (What the urgent pointer says counts nowhere.)
+    #[inline]
+    #[must_use]
+    pub fn goes_on<B: PacketBuf>(
+        &self,
+        frame: &Slice<B>,
+        (before, like): (&Slice<B>, &Self),
+    ) -> bool {
+        let (Some(this), Some(last)) = (self.tcp_header(frame), like.tcp_header(before)) else {
+            return false;
+        };
+        let number =
+            |fixed: &[u8; HEADER_MIN]| u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+        // The acknowledgment, the header's length, control bits, the window.
+        let rest = |fixed: &[u8; HEADER_MIN]| {
+            let psh = u64::from(Flags::PSH.0) << 16;
+            u64::from_be_bytes(core::array::from_fn(|i| fixed[8 + i])) | psh
+        };
+        let text = u32::from(like.end - like.data);
+        number(this.0) == number(last.0).wrapping_add(text)
+            && rest(this.0) == rest(last.0)
+            && (this.1.is_empty() || this.1 == last.1)
+            && self.tos == like.tos
+    }
+
+    /// The TCP header in `frame`, whose head this is, and its options.
+    fn tcp_header<'a, B: PacketBuf>(
+        &self,
+        frame: &'a Slice<B>,
+    ) -> Option<(&'a [u8; HEADER_MIN], &'a [u8])> {
+        let header = usize::from(self.l4)..usize::from(self.data);
+        frame.bytes().get(header)?.split_first_chunk()
+    }
+
+    /// What is TCP's in `frame`, whose head this is, once its text was read if its sum has to be.
+    #[inline]
+    fn l4<B: PacketBuf>(&self, cx: &mut Cx<'_>, frame: Slice<B>, checksum: RxChecksum) -> Slice<B> {
+        if checksum == RxChecksum::Unknown {
+            let read = u64::from(self.end - self.data);
+            cx.counters.add(Counter::PayloadSummed, read);
+        }
+        frame.narrow(usize::from(self.l4)..usize::from(self.end))
+    }
+
+    /// Octets of text.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        usize::from(self.end - self.data)
+    }
+
     /// Notes where everything is in a packet that begins at `l3`; its ports.
     #[inline]
     fn place(&mut self, l3: usize, ip: &Ip, packet: &[u8]) -> Option<[u16; 2]> {
@@ -321,12 +372,20 @@ impl<B: PacketBuf> Net<B> {
         frame: Slice<B>,
         checksum: RxChecksum,
     ) -> Result<Segment<B>, ParseError> {
-        let l4 = frame.narrow(usize::from(head.l4)..usize::from(head.end));
-        if checksum == RxChecksum::Unknown {
-            let read = u64::from(head.end - head.data);
-            cx.counters.add(Counter::PayloadSummed, read);
-        }
+        let l4 = head.l4(cx, frame, checksum);
         tcp::parse_of(l4, (head.key.tuple, head.pseudo), head.tos, checksum)
+    }
+
+    /// The text of that segment alone.
+    #[inline]
+    pub fn text(
+        cx: &mut Cx<'_>,
+        head: &Head,
+        frame: Slice<B>,
+        checksum: RxChecksum,
+    ) -> Result<Slice<B>, ParseError> {
+        let l4 = head.l4(cx, frame, checksum);
+        tcp::text_of(l4, usize::from(head.data - head.l4), head.pseudo, checksum)
     }
 
     /// Takes the segment with its packet.

@@ -73,6 +73,7 @@ impl<B: PacketBuf> Tcb<B> {
     /// Whether `seg` is what comes next from a peer whom we send nothing (Jacobson's header prediction): the text after
     /// what came before, all of it in the window, that acknowledges what was acknowledged. None of the steps below would
     /// find anything to do but to take it in.
+    #[inline]
     pub(super) fn is_predicted(&self, seg: &Segment<B>) -> bool {
         let Self { rcv, snd, .. } = self;
         let len = u32::try_from(seg.payload.len()).unwrap_or(u32::MAX);
@@ -92,8 +93,41 @@ impl<B: PacketBuf> Tcb<B> {
 
     fn input_predicted(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
         self.note_predicted(cx.now, seg);
-        self.take_text(cx, seg.seq, seg.payload.clone(), seg.payload.len());
+        self.append(cx.now, seg.payload.clone());
         Verdict::Accepted { acked: 0 }
+    }
+
+    /// Whether `seg` is what comes next, and its window is news: so it is then with each segment that goes on where it ends
+    /// and has its header, but for number and PSH. Once `seg` was given to [`Self::input`], the text of those may be given to
+    /// [`Self::input_more`], if nothing else is done in between.
+    pub fn leads(&self, seg: &Segment<B>) -> bool {
+        self.is_predicted(seg) && self.snd.is_news(seg)
+    }
+
+    /// Whether `len` octets of text that come next are in the window.
+    pub fn takes_more(&self, len: usize) -> bool {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        (1..=self.rcv.wnd()).contains(&len)
+    }
+
+    /// Takes the text of a segment that goes on where that ended which [`Self::leads`], and which
+    /// [`takes_more`](Self::takes_more) takes: what [`Self::input`] would do of the segment.
+    pub fn input_more(&mut self, now: Instant, text: Slice<B>) {
+        self.snd.same_window(self.rcv.queue.nxt());
+        self.append(now, text);
+    }
+
+    fn append(&mut self, now: Instant, text: Slice<B>) {
+        self.count_next(now, text.len());
+        self.rcv.queue.append(text);
+    }
+
+    /// Text of `len` octets comes in order, and nothing waits beyond a gap.
+    fn count_next(&mut self, now: Instant, len: usize) {
+        let longest = u16::try_from(len).unwrap_or(u16::MAX);
+        self.rcv.mss = self.rcv.mss.max(longest);
+        self.rcv.octets += u64::from(longest);
+        self.acknowledge_in_order(now);
     }
 
     fn note_predicted(&mut self, now: Instant, seg: &Segment<B>) {
@@ -109,11 +143,8 @@ impl<B: PacketBuf> Tcb<B> {
             return false;
         }
         self.note_predicted(now, seg);
-        let longest = u16::try_from(seg.payload.len()).unwrap_or(u16::MAX);
-        self.rcv.mss = self.rcv.mss.max(longest);
-        self.rcv.octets += u64::from(longest);
-        self.rcv.queue.pass(u32::from(longest));
-        self.acknowledge_in_order(now);
+        self.count_next(now, seg.payload.len());
+        self.rcv.queue.pass(seg.seq_len());
         true
     }
 

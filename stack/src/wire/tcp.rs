@@ -9,7 +9,7 @@ mod tests;
 pub(crate) use emit::{Common, emit_common};
 pub use emit::{emit, options_len};
 pub use opt_bytes::{OptBytes, OptionsFull};
-pub(crate) use parse::{HEADER_MIN, parse_of};
+pub(crate) use parse::{HEADER_MIN, parse_of, text_of};
 pub use parse::{ParseError, parse, parse_options};
 
 use crate::buf::Slice;

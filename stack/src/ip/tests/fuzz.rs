@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flow::{Side, Tuple};
+use crate::wire::tcp::{Flags, Segment};
 use proptest::prelude::*;
 
 fn addr(v6: bool) -> impl Strategy<Value = &'static str> {
@@ -213,11 +214,18 @@ proptest! {
         tail in prop::collection::vec(any::<u8>(), 0..3),
         edits in prop::collection::vec((0..80usize, any::<u8>()), 0..3),
         right: bool,
+        goes_on: bool,
     ) {
         let addrs = if v6 { ("fd00:1::2", "fd00:9::2") } else { ("10.1.0.2", "10.9.0.2") };
-        let words = [1, 1, 8, 10];
-        let first = packet((ACCESS, CLIENT_MAC), addrs, 6, 64, &tcp_segment(addrs, 0x10, &words[..2 * (body.len() % 2) * 2], &body));
+        let stamps = [1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 6];
+        let first = packet((ACCESS, CLIENT_MAC), addrs, 6, 64, &tcp_segment(addrs, 0x10, &stamps[..12 * (body.len() % 2)], &body));
         let mut second = [first.clone(), tail].concat();
+        if goes_on {
+            let at = if v6 { 58 } else { 38 };
+            let next = 1_000_000 + u32::try_from(body.len()).unwrap();
+            second[at..at + 4].copy_from_slice(&next.to_be_bytes());
+        }
+        let edited = !edits.is_empty();
         for (at, value) in edits {
             second[at % first.len()] = value;
         }
@@ -235,6 +243,24 @@ proptest! {
         prop_assert_eq!(follows, is_read && same_link && alone.key == before.key);
         if follows {
             prop_assert_eq!(format!("{after:?}"), format!("{alone:?}"));
+            let continues = after.goes_on(&second, (&first, &before));
+            prop_assert!(continues || !goes_on || edited);
+            if continues {
+                let read = |bed: &mut Bed, head: &Head, frame: &Slice<Buf>| {
+                    bed.with(|_, cx, _| Net::segment(cx, head, frame.clone(), good)).unwrap()
+                };
+                let (last, this) = (read(&mut bed, &before, &first), read(&mut bed, &after, &second));
+                let text = bed.with(|_, cx, _| Net::text(cx, &after, second.clone(), good)).unwrap();
+                prop_assert_eq!(text.bytes(), this.payload.bytes());
+                prop_assert_eq!(text.known_sum(), this.payload.known_sum());
+                let expected = Segment {
+                    seq: last.seq + last.seq_len(),
+                    flags: last.flags.without(Flags::PSH).with(Flags(this.flags.0 & Flags::PSH.0)),
+                    payload: this.payload.clone(),
+                    ..last
+                };
+                prop_assert_eq!(format!("{this:?}"), format!("{expected:?}"));
+            }
         }
     }
 

@@ -164,6 +164,12 @@ impl<B: PacketBuf> RecvQueue<B> {
         Arrival::Filling
     }
 
+    /// Takes the next payload, where nothing is held beyond a gap.
+    pub(in crate::tcp) fn append(&mut self, slice: Slice<B>) {
+        self.nxt += len_of(&slice);
+        self.ready.push_back(slice);
+    }
+
     /// Counts the next `len` octets, which were taken as they came: nothing is held.
     pub(in crate::tcp) fn pass(&mut self, len: u32) {
         self.nxt += len;

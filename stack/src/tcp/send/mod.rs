@@ -194,16 +194,23 @@ impl<B: PacketBuf> Sender<B> {
     /// the edge would move beyond what was offered. smoltcp, for one, goes back in its numbers where it sends again.
     pub(super) fn update_window(&mut self, seg: &Segment<B>) -> bool {
         let before = self.wnd_edge();
-        let newer = self.wl1 < seg.seq
-            || self.wl2 < seg.ack
-            || (self.wl1 == seg.seq && self.wl2 == seg.ack);
-        if newer {
+        if self.is_news(seg) {
             self.wnd = u32::from(seg.wnd) << self.wscale;
             self.wnd_max = self.wnd_max.max(self.wnd);
             self.wl1 = seg.seq;
             self.wl2 = seg.ack;
         }
         self.wnd_edge() > before
+    }
+
+    /// Whether the window of `seg` is no older than the one that is known.
+    pub(super) fn is_news(&self, seg: &Segment<B>) -> bool {
+        self.wl1 < seg.seq || self.wl2 < seg.ack || (self.wl1 == seg.seq && self.wl2 == seg.ack)
+    }
+
+    /// A segment numbered `seq` has the same window and acknowledgment as the one before it, which was news.
+    pub(super) const fn same_window(&mut self, seq: SeqNum) {
+        self.wl1 = seq;
     }
 
     /// Octets that would leave at once if they were queued now.

@@ -1,11 +1,11 @@
 //! What is predicted is taken as anything else would be (see [`Tcb::input`](crate::tcp::Tcb::input)): a connection and its
 //! twin get the same segments, the twin's with URG, which means nothing to us but keeps them from being predicted.
 
-use super::rig::{Rig, plain, seg, stamped, with_ts};
+use super::rig::{Buf, Rig, plain, seg, stamped, with_ts};
 use crate::seq::SeqNum;
 use crate::tcp::{Agreed, Verdict};
 use crate::time::Duration;
-use crate::wire::tcp::{Flags, SackBlock};
+use crate::wire::tcp::{Flags, SackBlock, Segment};
 use proptest::prelude::*;
 
 /// What happens next.
@@ -116,6 +116,62 @@ proptest! {
             }
             let [one, twin] = &mut rigs;
             prop_assert_eq!(act(one, &step, ms, false), act(twin, &step, ms, true), "{:?}", step);
+        }
+    }
+}
+
+/// A train: so many segments that come next, each of so many octets, with one header but for the number.
+fn train(rig: &Rig, ms: u64, count: u32, len: u32, wnd: u16) -> Vec<Segment<Buf>> {
+    let clock = u32::try_from(1_000 + ms).unwrap();
+    let next = |at| {
+        let mut segment = seg(0, 0, Flags::ACK, &vec![7; len as usize]);
+        segment.seq = rig.tcb.rcv_nxt() + at * len;
+        segment.ack = rig.tcb.snd_una() + rig.tcb.flight_size();
+        segment.wnd = wnd;
+        stamped(segment, clock, clock)
+    };
+    (0..count).map(next).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_text_of_a_train_is_taken_as_its_segments(
+        agreed in agreed(),
+        keepalive in any::<bool>(),
+        steps in proptest::collection::vec((step(), 0..5_u32, 1..1_400_u32, 0..3_u16), 1..40),
+    ) {
+        let [mut one, mut twin] = [Rig::new(&agreed), Rig::new(&agreed)];
+        for rig in [&mut one, &mut twin] {
+            if keepalive {
+                rig.tcb.set_keepalive(rig.now, Duration::from_secs(2));
+            }
+        }
+        let mut ms = 0;
+        for (step, count, len, wnd) in steps {
+            if let Step::Wait(more) = step {
+                ms += more;
+            }
+            prop_assert_eq!(act(&mut one, &step, ms, false), act(&mut twin, &step, ms, true));
+            let segments = train(&one, ms, count, len, wnd * 20_000);
+            let mut leads = false;
+            for segment in &segments {
+                leads &= one.tcb.takes_more(segment.payload.len());
+                if leads {
+                    let now = one.now;
+                    one.tcb.input_more(now, segment.payload.clone());
+                } else {
+                    leads = one.tcb.leads(segment);
+                    one.input(segment);
+                }
+                twin.input(&Segment {
+                    flags: segment.flags.with(Flags::URG),
+                    ..segment.clone()
+                });
+            }
+            prop_assert_eq!(format!("{:?}", one.tcb), format!("{:?}", twin.tcb), "{} of {}", count, len);
+            prop_assert_eq!(format!("{:?}", one.drain()), format!("{:?}", twin.drain()));
         }
     }
 }

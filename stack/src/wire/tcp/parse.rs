@@ -66,12 +66,37 @@ pub(crate) fn parse_of<B: PacketBuf>(
     let bytes = l4.bytes();
     let fixed: [u8; HEADER_MIN] = *bytes.first_chunk().ok_or(ParseError::Malformed)?;
     let header_len = usize::from(fixed[12] >> 4) * 4;
-    let header = bytes.get(..header_len).ok_or(ParseError::Malformed)?;
-    let option_bytes = header.get(HEADER_MIN..).ok_or(ParseError::Malformed)?;
+    let option_bytes = bytes
+        .get(HEADER_MIN..header_len)
+        .ok_or(ParseError::Malformed)?;
     let mut options = Options::default();
     if !option_bytes.is_empty() {
         read_options(option_bytes, &mut options).ok_or(ParseError::Malformed)?;
     }
+    let payload = text_of(l4, header_len, pseudo, checksum)?;
+    let u32_at = |at: usize| be32([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+    Ok(Segment {
+        tuple,
+        seq: SeqNum(u32_at(4)),
+        ack: SeqNum(u32_at(8)),
+        flags: Flags(fixed[13]),
+        wnd: u16::from_be_bytes([fixed[14], fixed[15]]),
+        options,
+        payload,
+        tos,
+    })
+}
+
+/// The text of a segment whose header is of `header_len` octets, with its sum: derived from the header's or computed.
+#[inline(always)]
+pub(crate) fn text_of<B: PacketBuf>(
+    l4: Slice<B>,
+    header_len: usize,
+    pseudo: Sum,
+    checksum: RxChecksum,
+) -> Result<Slice<B>, ParseError> {
+    let bytes = l4.bytes();
+    let header = bytes.get(..header_len).ok_or(ParseError::Malformed)?;
     let head = Sum::of_header_behind(pseudo, bytes.len(), header);
     let mut payload = l4.narrow(header_len..usize::MAX);
     match checksum {
@@ -85,17 +110,7 @@ pub(crate) fn parse_of<B: PacketBuf>(
         },
         RxChecksum::Bad => return Err(ParseError::Checksum),
     }
-    let u32_at = |at: usize| be32([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
-    Ok(Segment {
-        tuple,
-        seq: SeqNum(u32_at(4)),
-        ack: SeqNum(u32_at(8)),
-        flags: Flags(fixed[13]),
-        wnd: u16::from_be_bytes([fixed[14], fixed[15]]),
-        options,
-        payload,
-        tos,
-    })
+    Ok(payload)
 }
 
 /// The sum of a payload whose segment is intact: what is missing from all ones.
@@ -121,6 +136,14 @@ pub fn parse_options(octets: &[u8]) -> Option<Options> {
 }
 
 fn read_options(mut rest: &[u8], options: &mut Options) -> Option<()> {
+    // As nearly every segment begins that has timestamps (RFC 7323 appendix A).
+    if let [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10, behind @ ..] = rest
+        && let Some((body, behind)) = behind.split_first_chunk::<8>()
+    {
+        let (val, ecr) = (u32_of(body), u32_of(&body[4..]));
+        options.ts = Some(Timestamps { val, ecr });
+        rest = behind;
+    }
     loop {
         let (kind, len) = match *rest {
             [] | [kind::END, ..] => return Some(()),
