@@ -7,7 +7,6 @@ use mptcp::crypto::dss_checksum;
 use mptcp::option::{Dss, Mapping, MpOption};
 use mptcp::{Counter, DataSeq, Key, Mode, SubflowId, Version};
 use proptest::prelude::*;
-use stack::buf::Chain;
 use stack::checksum::Sum;
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, Options, OutSegment};

@@ -116,7 +116,7 @@ pub(crate) fn write(segment: &OutSegment<MemBuf>, tuple: &Tuple, tos: u8) -> Vec
     let mut header = Header::default();
     emit(segment, tuple, &mut header);
     let mut tcp = header.bytes().to_vec();
-    for slice in &segment.payload {
+    if let Some(slice) = &segment.payload {
         tcp.extend_from_slice(slice.bytes());
     }
     let tos = tos & !3 | if segment.ect { 2 } else { 0 };

@@ -198,7 +198,7 @@ fn emitted(segment: &OutSegment<Buf>, src: IpAddr, dst: IpAddr) -> Vec<u8> {
     emit(segment, &tuple, &mut header);
     assert_eq!(header.len(), HEADER_MIN + options_len(&segment.options));
     let mut bytes = header.bytes().to_vec();
-    for part in &segment.payload {
+    if let Some(part) = &segment.payload {
         bytes.extend_from_slice(part.bytes());
     }
     bytes
