@@ -81,7 +81,7 @@ pub(super) struct Carried {
 }
 
 /// What leaves one after another by one port, entered once for all of it.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Leaving {
     port: Option<PortId>,
     carried: Carried,
