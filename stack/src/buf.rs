@@ -177,7 +177,18 @@ impl Default for Header {
     }
 }
 
+/// Octets of the longest link and IP header, rounded up to be copied in a few moves: Ethernet 14, two VLAN tags 8, IPv6 40.
+pub(crate) const FRONT_MAX: usize = 64;
+
 impl Header {
+    /// Headers of which the first `len` octets of `front` are written; the others are zero.
+    #[inline]
+    pub(crate) fn begun(front: &[u8; FRONT_MAX], len: u8) -> Self {
+        let mut bytes = [0; HEADER_MAX];
+        bytes[..FRONT_MAX].copy_from_slice(front);
+        Self { bytes, len }
+    }
+
     /// Appends `bytes`. Panics past [`HEADER_MAX`]: callers know the sizes of the headers they build.
     pub fn push(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len()).copy_from_slice(bytes);

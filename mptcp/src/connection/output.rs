@@ -143,6 +143,7 @@ fn has_data_ack(options: &OptBytes) -> bool {
 }
 
 /// Writes the present DATA_ACK into a DSS that was made when its data was queued.
+#[inline]
 fn renew_data_ack(option: &mut OptBytes, data_ack: [u8; 8]) {
     const DSS: u8 = 2 << 4;
     const ACK_OF_8: u8 = 0x03;

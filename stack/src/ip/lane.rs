@@ -2,7 +2,7 @@
 
 use super::output::{Hop, Way, ip_len, write_ip};
 use super::packet::IpOut;
-use crate::buf::{Chain, Frame, Header, PacketBuf, PortId};
+use crate::buf::{Chain, FRONT_MAX, Frame, Header, PacketBuf, PortId};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::time::Instant;
@@ -23,10 +23,11 @@ pub(super) struct Lane {
     mtu: usize,
     /// The next hop, while its neighbor is being asked.
     asked: Option<Hop>,
-    /// Link header and IP header, the latter as if it carried nothing.
-    header: Header,
-    /// Where in `header` that of IP begins.
+    /// Link header and IP header, the latter as if it carried nothing, and zeros behind them.
+    front: [u8; FRONT_MAX],
+    /// Where in `front` that of IP begins, and where it ends.
     l3: usize,
+    l4: u8,
     common: tcp::Common,
 }
 
@@ -48,8 +49,9 @@ impl Lane {
             port: PortId(0),
             mtu: 0,
             asked: None,
-            header: Header::default(),
+            front: [0; FRONT_MAX],
             l3: 0,
+            l4: 0,
             common: tcp::Common::of(&tuple),
         }
     }
@@ -62,6 +64,8 @@ impl Lane {
         let ip = IpOut { tos: 0, ttl };
         let bytes = header.reserve(ip_len(tuple.dst));
         write_ip(bytes, (tuple.src, tuple.dst), TCP, 0, ip, 0);
+        let mut front = [0; FRONT_MAX];
+        front[..header.len()].copy_from_slice(header.bytes());
         Self {
             tuple: *tuple,
             ttl,
@@ -70,8 +74,9 @@ impl Lane {
             port: way.port(),
             mtu: way.mtu(),
             asked: way.asked(),
-            header,
+            front,
             l3,
+            l4: u8::try_from(header.len()).unwrap_or(0),
             common: tcp::Common::of(tuple),
         }
     }
@@ -98,16 +103,15 @@ impl Lane {
         // The frame is built where it will lie.
         out.push(Frame {
             port: self.port,
-            header: self.header.clone(),
+            header: Header::begun(&self.front, self.l4),
             payload: Chain::new(),
         });
         let Some(frame) = out.last_mut() else {
             return false;
         };
         let header = &mut frame.header;
-        let l4 = header.len();
         let l4_len = tcp::emit_common(segment, &self.common, header);
-        let len = l4 - self.l3 + l4_len;
+        let len = usize::from(self.l4) - self.l3 + l4_len;
         if len > self.mtu {
             out.pop();
             return false;
