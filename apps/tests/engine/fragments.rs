@@ -155,7 +155,7 @@ fn bug20_each_fragment_has_one_fate() {
     let overlapping = fragment(&frame(ACCESS1, &host), 160, 480);
     let spoilt = [parts[0].clone(), overlapping, parts[2].clone()];
     assert_eq!(fates(&spoilt, 0), ([0, 3, 0, 0], 0), "two overlap");
-    let mut damaged = parts.clone();
+    let mut damaged = parts;
     *damaged[1].last_mut().unwrap() ^= 1;
     assert_eq!(fates(&damaged, 0), ([0, 0, 3, 0], 0), "the sum is wrong");
     host.src_port += 1;
