@@ -2,10 +2,11 @@
 
 use crate::Cx;
 use crate::connection::{Connection, Outcome, Output, ResetReason, SubflowId};
+use stack::ip::IcmpKind;
 use stack::tcp::time_wait::TimeWait;
-use stack::tcp::{State, Tcb, Verdict};
+use stack::tcp::{Resting, State, Tcb, Verdict};
 use stack::wire::tcp::{OutSegment, Segment};
-use stack::{Instant, PacketBuf, Slice, Tuple};
+use stack::{Instant, PacketBuf, SeqNum, Slice, Step, Tuple};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,12 @@ impl<B: PacketBuf> Plain<B> {
         }
     }
 
+    /// What is left of it at rest, if it is.
+    pub fn rest(&self) -> Option<Resting> {
+        let is_open = self.fate.is_none() && self.parting.is_none();
+        is_open.then(|| self.tcb.rest()).flatten()
+    }
+
     fn input(&mut self, cx: &mut Cx<'_>, segment: &Segment<B>) -> bool {
         match self.tcb.input(&mut cx.stack(), segment) {
             Verdict::Accepted { .. } => true,
@@ -68,11 +75,31 @@ impl<B: PacketBuf> Plain<B> {
         }
     }
 
-    fn output(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
-        if self.parting.is_some() {
-            return self.parting.take().map(|segment| *segment);
+    /// Whether the end of the stream has left: it takes the sequence number after the last octet.
+    fn fin_sent(&self) -> bool {
+        self.tcb.snd_nxt() > self.tcb.push_seq()
+    }
+
+    /// Acts on an ICMP error about a segment numbered `seq` if it is in flight (RFC 5927 4). What says that packets are
+    /// too big lowers the segment size; all else is soft once a connection is established (RFC 5461 4).
+    fn on_icmp_error(&mut self, seq: SeqNum, kind: IcmpKind) -> bool {
+        let in_flight = in_flight(&self.tcb, seq);
+        if let (true, IcmpKind::TooBig { mtu }) = (in_flight, kind)
+            && let Some(smss) = smss_of(mtu, &self.tuple)
+        {
+            self.tcb.set_smss(smss);
         }
-        self.tcb.output(&mut cx.stack(), 0)
+        in_flight
+    }
+
+    /// Writes the next segment to send to `segment`, as [`Tcb::output_into`] does; whether there is one.
+    pub fn output_into(&mut self, cx: &mut Cx<'_>, segment: &mut OutSegment<B>) -> bool {
+        cx.ledger.enter(Step::TcpOut);
+        if let Some(parting) = self.parting.take() {
+            *segment = *parting;
+            return true;
+        }
+        self.tcb.output_into(&mut cx.stack(), 0, segment)
     }
 }
 
@@ -98,8 +125,12 @@ impl<B: PacketBuf> Stream<B> {
     /// far as that is known.
     pub fn input(&mut self, cx: &mut Cx<'_>, id: SubflowId, segment: &Segment<B>) -> bool {
         match self {
-            Self::Plain(plain) => plain.input(cx, segment),
+            Self::Plain(plain) => {
+                cx.ledger.enter(Step::TcpIn);
+                plain.input(cx, segment)
+            },
             Self::Multipath(connection) => {
+                cx.ledger.enter(Step::MptcpIn);
                 connection.input(cx, id, segment);
                 true
             },
@@ -154,6 +185,40 @@ impl<B: PacketBuf> Stream<B> {
         }
     }
 
+    /// Whether the end of the stream towards the peer has left at least once.
+    pub fn fin_sent(&self) -> bool {
+        match self {
+            Self::Plain(plain) => plain.fin_sent(),
+            Self::Multipath(connection) => connection.fin_sent(),
+        }
+    }
+
+    /// Octets that came and were not taken, most of them beyond a gap.
+    pub fn waiting(&self) -> usize {
+        match self {
+            Self::Plain(plain) => plain.tcb.readable() + plain.tcb.out_of_order(),
+            Self::Multipath(connection) => connection.held(),
+        }
+    }
+
+    /// Slices of payload that make up [`Self::waiting`].
+    pub fn waiting_pieces(&self) -> usize {
+        match self {
+            Self::Plain(plain) => plain.tcb.pieces_in(),
+            Self::Multipath(connection) => connection.pieces_held(),
+        }
+    }
+
+    /// Whether what begins at `seq` on subflow `id` leaves no gap there.
+    pub fn is_next(&self, id: SubflowId, seq: SeqNum) -> bool {
+        match self {
+            Self::Plain(plain) => seq <= plain.tcb.rcv_nxt(),
+            Self::Multipath(connection) => connection
+                .subflow(id)
+                .is_none_or(|subflow| seq <= subflow.tcb().rcv_nxt()),
+        }
+    }
+
     /// Octets that the peer has not acknowledged, sent or not.
     pub fn queued(&self) -> usize {
         match self {
@@ -162,14 +227,26 @@ impl<B: PacketBuf> Stream<B> {
         }
     }
 
+    /// Slices of payload that make up [`Self::queued`].
+    pub fn pieces(&self) -> usize {
+        match self {
+            Self::Plain(plain) => plain.tcb.pieces(),
+            Self::Multipath(connection) => connection.pieces(),
+        }
+    }
+
     /// The next segment to send; call until `None`.
     pub fn output(&mut self, cx: &mut Cx<'_>) -> Option<Output<B>> {
         match self {
-            Self::Plain(plain) => plain.output(cx).map(|segment| Output {
-                subflow: SubflowId::INITIAL,
-                tuple: plain.tuple,
-                segment,
-            }),
+            Self::Plain(plain) => {
+                let mut segment = OutSegment::default();
+                let leaves = plain.output_into(cx, &mut segment);
+                leaves.then_some(Output {
+                    subflow: SubflowId::INITIAL,
+                    tuple: plain.tuple,
+                    segment,
+                })
+            },
             Self::Multipath(connection) => connection.output(cx),
         }
     }
@@ -220,6 +297,28 @@ impl<B: PacketBuf> Stream<B> {
         }
     }
 
+    /// Acts on an ICMP error that quotes `tuple` and `seq`; whether that segment is in flight.
+    pub fn on_icmp_error(&mut self, (tuple, seq): (Tuple, SeqNum), kind: IcmpKind) -> bool {
+        match self {
+            Self::Plain(plain) => plain.on_icmp_error(seq, kind),
+            Self::Multipath(connection) => {
+                let subflow = connection
+                    .subflows()
+                    .find(|s| s.tuple() == tuple.reversed());
+                let Some(subflow) = subflow.filter(|s| in_flight(s.tcb(), seq)) else {
+                    return false;
+                };
+                let id = subflow.id();
+                if let IcmpKind::TooBig { mtu } = kind
+                    && let Some(smss) = smss_of(mtu, &tuple)
+                {
+                    connection.path_mtu(id, smss);
+                }
+                true
+            },
+        }
+    }
+
     /// What is left of it in TIME-WAIT, with the tuple of the segments that we send.
     pub fn time_wait(&self, now: Instant) -> Option<(Tuple, TimeWait)> {
         match self {
@@ -241,6 +340,52 @@ impl<B: PacketBuf> Stream<B> {
         match self {
             Self::Plain(_) => None,
             Self::Multipath(connection) => Some(connection),
+        }
+    }
+}
+
+/// The segment size for a path whose next hop takes packets of `mtu` octets. An IPv4 router that names no MTU, or one
+/// below 576, is believed down to that (RFC 1191 5); there is no such IPv6 link, and who says so is not believed at all
+/// (RFC 8201 4).
+fn smss_of(mtu: u16, tuple: &Tuple) -> Option<u16> {
+    if tuple.dst.is_ipv4() {
+        Some(mtu.max(576) - 40)
+    } else {
+        (mtu >= 1280).then(|| mtu - 60)
+    }
+}
+
+fn in_flight<B: PacketBuf>(tcb: &Tcb<B>, seq: SeqNum) -> bool {
+    seq.within(tcb.snd_una(), tcb.snd_nxt() - tcb.snd_una())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::smss_of;
+    use stack::Tuple;
+
+    #[test]
+    fn t15_a_path_is_believed_to_be_as_narrow_as_its_family_allows() {
+        let rows = [
+            ("10.9.0.2", 1400, Some(1360)),
+            ("10.9.0.2", 576, Some(536)),
+            ("10.9.0.2", 68, Some(536)),
+            ("10.9.0.2", 0, Some(536)),
+            ("10.9.0.2", u16::MAX, Some(65_495)),
+            ("fd00:9::2", 1400, Some(1340)),
+            ("fd00:9::2", 1280, Some(1220)),
+            ("fd00:9::2", 1279, None),
+            ("fd00:9::2", 0, None),
+        ];
+        for (dst, mtu, smss) in rows {
+            let dst = dst.parse().unwrap();
+            let tuple = Tuple {
+                src: dst,
+                dst,
+                src_port: 1,
+                dst_port: 2,
+            };
+            assert_eq!(smss_of(mtu, &tuple), smss, "{dst} {mtu}");
         }
     }
 }

@@ -5,8 +5,8 @@ use super::metering::Leaving;
 use super::subscribers::Usage;
 use super::{Engine, FlowRef, Remains, Timeouts, Timer};
 use crate::Counter;
-use crate::relay::{Leg, Relay, Room, Which};
-use mptcp::connection::{Event, SubflowId};
+use crate::relay::{LEGS, Leg, Relay, Room};
+use mptcp::connection::Event;
 use stack::ip::IpOut;
 use stack::slab::Handle;
 use stack::tcp::time_wait::TimeWait;
@@ -28,12 +28,6 @@ pub(super) const SHORT_PERMILLE: u32 = 750;
 
 /// The same, past which payload is refused where more than a few slices are held.
 pub(super) const LAST_PERMILLE: u32 = 900;
-
-/// Both legs of a relay.
-const LEGS: [Which; 2] = [
-    Which::Server(SubflowId::INITIAL),
-    Which::Client(SubflowId::INITIAL),
-];
 
 impl<B: PacketBuf> Engine<B> {
     pub(super) fn run_timers(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {

@@ -8,8 +8,7 @@
 use super::Engine;
 use super::drive::{LAST_PERMILLE, ROOM_MIN, SHORT_PERMILLE};
 use crate::Counter;
-use crate::relay::Which;
-use mptcp::connection::SubflowId;
+use crate::relay::{LEGS, leave_pool};
 use stack::time::Duration;
 use stack::{Instant, PacketBuf};
 
@@ -21,12 +20,6 @@ const COPIES: usize = 256;
 
 /// Nothing moved through a relay for so long: its reader stalls.
 const STALLED: Duration = Duration::from_millis(100);
-
-/// Both legs, by any of their subflows.
-const LEGS: [Which; 2] = [
-    Which::Server(SubflowId::INITIAL),
-    Which::Client(SubflowId::INITIAL),
-];
 
 /// Where it goes on, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,7 +58,7 @@ impl<B: PacketBuf> Engine<B> {
                 let stalls = last || relay.ran + STALLED <= now;
                 let spared = if stalls { 0 } else { ROOM_MIN as usize };
                 for which in LEGS {
-                    let freed = relay.leg(which).leave_pool(spared, copies);
+                    let freed = leave_pool(relay.leg(which), spared, copies);
                     looks = looks.saturating_sub(freed.looked_at);
                     copies -= freed.slices;
                     octets += freed.octets;

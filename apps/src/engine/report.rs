@@ -152,7 +152,9 @@ impl<B: PacketBuf> Engine<B> {
             (Leg::Plain(_), Leg::Multipath(_)) => (&relay.server, "server"),
             (client, _) => (client, "client"),
         };
-        leg.subflows(&mut |info| subflows.push(self.show_subflow(&info, name)));
+        SubflowInfo::each(leg, &mut |info| {
+            subflows.push(self.show_subflow(&info, name));
+        });
         Connection {
             id: relay.id,
             client: socket(relay.ends.inner.src, relay.ends.inner.src_port),

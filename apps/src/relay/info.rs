@@ -1,5 +1,6 @@
 //! What an operator is shown of a TCP connection of a leg.
 
+use super::Leg;
 use stack::tcp::Tcb;
 use stack::{PacketBuf, Tuple};
 
@@ -27,8 +28,20 @@ pub(crate) struct SubflowInfo {
 }
 
 impl SubflowInfo {
+    /// Gives `told` every TCP connection of `leg`.
+    pub(crate) fn each<B: PacketBuf>(leg: &Leg<B>, told: &mut dyn FnMut(Self)) {
+        match leg {
+            Leg::Plain(leg) => told(Self::of(0, leg.tuple, false, &leg.tcb)),
+            Leg::Multipath(leg) => leg.subflows().for_each(|subflow| {
+                let id = u32::from(subflow.id().0);
+                let tuple = subflow.tuple().reversed();
+                told(Self::of(id, tuple, subflow.backup(), subflow.tcb()));
+            }),
+        }
+    }
+
     /// What `tcb` tells of itself.
-    pub(crate) fn of<B: PacketBuf>(id: u32, tuple: Tuple, backup: bool, tcb: &Tcb<B>) -> Self {
+    fn of<B: PacketBuf>(id: u32, tuple: Tuple, backup: bool, tcb: &Tcb<B>) -> Self {
         let micros = |rtt: stack::time::Duration| u64::try_from(rtt.as_micros()).unwrap_or(0);
         Self {
             id,

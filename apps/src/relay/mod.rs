@@ -1,22 +1,24 @@
 //! A relay: two legs, and what moves between them.
 
 mod info;
-mod leg;
 mod paths;
 mod pending;
+mod pool;
 mod pump;
 mod relays;
 mod rest;
 
 pub(crate) use info::SubflowInfo;
-pub(crate) use leg::{End, Leg, Plain};
 pub(crate) use paths::{By, Path, Paths, Remote, State};
 pub(crate) use pending::{Answered, Ends, Kind, Offering, Pending};
 
 use crate::Counter;
 use crate::engine::{Capped, Timeouts};
 use mptcp::connection::{Connection, SubflowId};
+use mptcp::stream::Fate;
+pub(crate) use mptcp::stream::{Plain, Stream as Leg};
 use mptcp::{Cx, Token};
+pub(crate) use pool::leave_pool;
 pub(crate) use pump::Room;
 use pump::{Pump, held, move_data, waiting};
 pub(crate) use relays::Relays;
@@ -34,6 +36,12 @@ pub(crate) enum Which {
     /// Towards the Internet, on this subflow.
     Server(SubflowId),
 }
+
+/// Both legs, by any of their subflows.
+pub(crate) const LEGS: [Which; 2] = [
+    Which::Server(SubflowId::INITIAL),
+    Which::Client(SubflowId::INITIAL),
+];
 
 /// Two legs bound to one another.
 pub(crate) struct Relay<B> {
@@ -241,13 +249,13 @@ impl<B: PacketBuf> Relay<B> {
     /// A leg that was reset or lost takes the other with it.
     fn cross_ends(&mut self, cx: &mut Cx<'_>) {
         let multipath = |leg: &Leg<B>| leg.multipath().is_some();
-        let why = match (self.client.end(), self.server.end()) {
-            (_, Some(End::Lost)) if multipath(&self.server) => Counter::ClosedAllPathsLost,
-            (Some(End::Lost), _) if multipath(&self.client) => Counter::ClosedAllPathsLost,
-            (_, Some(End::Reset)) => Counter::ClosedServerReset,
-            (_, Some(End::Lost)) => Counter::ClosedServerLost,
-            (Some(End::Reset), _) => Counter::ClosedClientReset,
-            (Some(End::Lost), _) => Counter::ClosedClientLost,
+        let why = match (self.client.fate(), self.server.fate()) {
+            (_, Some(Fate::Lost)) if multipath(&self.server) => Counter::ClosedAllPathsLost,
+            (Some(Fate::Lost), _) if multipath(&self.client) => Counter::ClosedAllPathsLost,
+            (_, Some(Fate::Reset)) => Counter::ClosedServerReset,
+            (_, Some(Fate::Lost)) => Counter::ClosedServerLost,
+            (Some(Fate::Reset), _) => Counter::ClosedClientReset,
+            (Some(Fate::Lost), _) => Counter::ClosedClientLost,
             _ => return,
         };
         self.reset(cx, why);
@@ -269,7 +277,7 @@ impl<B: PacketBuf> Relay<B> {
 
     /// Why the relay is over, once both legs have ended. To be asked when all output was sent.
     pub(crate) fn is_over(&self) -> Option<Counter> {
-        self.client.end().and_then(|_| self.server.end())?;
+        self.client.fate().and_then(|_| self.server.fate())?;
         Some(self.ending.unwrap_or(Counter::ClosedClean))
     }
 

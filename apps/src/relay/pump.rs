@@ -6,7 +6,7 @@
 //! window once offered cannot be taken back. For that reason, too, a direction begins with little and gets more as
 //! the reader takes what came: connections that nobody reads were never offered much, however many they are.
 
-use super::leg::Leg;
+use super::Leg;
 use stack::PacketBuf;
 
 /// Octets that a slice counts as at least.

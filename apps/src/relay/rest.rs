@@ -1,10 +1,9 @@
 //! A relay at rest: what is left of one through which nothing moves. It is a fraction of a [`Relay`], and most relays of a
 //! box are at rest at any time.
 
-use super::leg::{Leg, Plain};
 use super::paths::Paths;
 use super::pump::Pump;
-use super::{Ends, Relay, Which};
+use super::{Ends, Leg, Plain, Relay, Which};
 use mptcp::SubflowId;
 use mptcp::connection::{Limits, Resting as RestingConnection};
 use stack::slab::Handle;
