@@ -202,15 +202,7 @@ impl<B: PacketBuf> Engine<B> {
         relay.starved = short || over;
         let moved = relay.run(&mut self.tools.leg(now), room, &self.config.timeouts);
         self.tools.apps.add(Counter::RelayedOctets, moved);
-        loop {
-            self.emit(now, handle, out);
-            let Some(relay) = self.relays.get_mut(handle) else {
-                return;
-            };
-            if !relay.settle_ends() {
-                break;
-            }
-        }
+        while self.emit(now, handle, out) {}
         self.take_events(now, handle);
         self.run_joins(now, handle, out);
         self.settle(now, handle);
@@ -241,8 +233,9 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// Sends all that both legs have to send.
-    fn emit(&mut self, now: Instant, handle: Handle, frames: &mut Vec<Frame<B>>) {
+    /// Sends all that both legs have to send: first the one that has an end of stream to send on, so that what the other one
+    /// sends acknowledges it. Whether that left the first one something to send.
+    fn emit(&mut self, now: Instant, handle: Handle, frames: &mut Vec<Frame<B>>) -> bool {
         let Self {
             relays,
             net,
@@ -252,47 +245,51 @@ impl<B: PacketBuf> Engine<B> {
             ..
         } = self;
         let Some(relay) = relays.get_mut(handle) else {
-            return;
+            return false;
         };
         relay.grant(now, caps);
         let capped = core::mem::take(&mut relay.capped);
-        let mut segment = OutSegment::default();
-        for which in LEGS {
+        let (mut segment, mut again) = (OutSegment::default(), false);
+        for which in relay.order() {
             let ip = IpOut {
                 tos: relay.tos(which),
                 ..IpOut::default()
             };
             let account = relay.account;
-            let leg = match relay.leg(which) {
+            match relay.leg(which) {
                 Leg::Plain(leg) => {
                     while leg.output_into(&mut tools.leg(now), &mut segment) {
                         tools.ledger.enter(Step::IpOut);
                         net.send_tcp(&mut tools.cx(now), &leg.tuple, ip, &mut segment, frames);
                     }
-                    continue;
                 },
-                Leg::Multipath(leg) => leg,
-            };
-            tools.ledger.enter(Step::MptcpOut);
-            let mut leaving = Leaving::default();
-            while let Some((subflow, tuple)) = leg.output_into(&mut tools.leg(now), &mut segment) {
-                let before = frames.len();
-                tools.ledger.enter(Step::IpOut);
-                net.send_tcp(&mut tools.cx(now), &tuple, ip, &mut segment, frames);
-                tools.ledger.enter(Step::MptcpOut);
-                let sent = frames.get(before..).unwrap_or_default();
-                if !capped.is_empty() {
-                    charge((&mut *caps, &capped), now, subflow, sent);
-                }
-                if let Some(frame) = sent.last() {
-                    metering.leaves(now, account, frame, &mut leaving);
-                }
+                Leg::Multipath(leg) => {
+                    tools.ledger.enter(Step::MptcpOut);
+                    let mut leaving = Leaving::default();
+                    while let Some((subflow, tuple)) =
+                        leg.output_into(&mut tools.leg(now), &mut segment)
+                    {
+                        let before = frames.len();
+                        tools.ledger.enter(Step::IpOut);
+                        net.send_tcp(&mut tools.cx(now), &tuple, ip, &mut segment, frames);
+                        tools.ledger.enter(Step::MptcpOut);
+                        let sent = frames.get(before..).unwrap_or_default();
+                        if !capped.is_empty() {
+                            charge((&mut *caps, &capped), now, subflow, sent);
+                        }
+                        if let Some(frame) = sent.last() {
+                            metering.leaves(now, account, frame, &mut leaving);
+                        }
+                    }
+                    metering.left(now, account, leaving);
+                },
             }
-            metering.left(now, account, leaving);
+            again = relay.settle_ends();
         }
         tools.ledger.enter(Step::Relay);
         relay.capped = capped;
         relay.await_caps(now, caps);
+        again
     }
 
     /// After a run: counts what is held, frees a relay that is over, or sets its timer.

@@ -268,6 +268,16 @@ impl<B: PacketBuf> Relay<B> {
         self.server.abort(cx);
     }
 
+    /// The legs in the order in which they send.
+    pub(crate) const fn order(&self) -> [Which; 2] {
+        let [server, client] = LEGS;
+        if self.down.has_end() && !self.up.has_end() {
+            [client, server]
+        } else {
+            [server, client]
+        }
+    }
+
     /// Acknowledges the ends of stream that have been sent on; whether there was one, so that output is due again.
     pub(crate) fn settle_ends(&mut self) -> bool {
         let up = self.up.settle_end(&mut self.client, &self.server);

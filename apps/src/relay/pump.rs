@@ -47,10 +47,15 @@ impl Pump {
         self.finishing
     }
 
+    /// Whether an end of stream is still to be sent on.
+    pub(crate) const fn has_end(self) -> bool {
+        self.finishing && !self.finished
+    }
+
     /// Acknowledges the sender's end of stream once `to` has sent it on: a FIN that got an answer was delivered, and if
     /// this box dies before, both ends see a reset, never a clean end of a cut stream. Whether it did so now.
     pub(crate) fn settle_end<B: PacketBuf>(&mut self, from: &mut Leg<B>, to: &Leg<B>) -> bool {
-        let now = self.finishing && !self.finished && to.fin_sent();
+        let now = self.has_end() && to.fin_sent();
         if now {
             from.accept_fin();
             self.finished = true;

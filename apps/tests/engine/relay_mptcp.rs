@@ -3,7 +3,7 @@
 use crate::common::raw::{RST, Tcp};
 use crate::common::{
     ACCESS1, ACCESS2, CLIENT, CORE, Either, H, HAG2, MpHost, S, S6, SERVER, Sim, Way, assert_empty,
-    bonded_sim, config, counter, pattern,
+    bonded_sim, config, counter, link, pattern, server, sim_of,
 };
 use apps::control::{Command, ConnectionState, Reply};
 use smoltcp::iface::SocketHandle;
@@ -264,6 +264,30 @@ fn t4_m16_half_close_crosses_as_data_fin_both_ways() {
     sim.idle(Duration::from_secs(600));
     exchange(&mut sim, socket, 0, 500_000, Duration::from_secs(60));
     assert_empty(&mut sim);
+}
+
+#[test]
+fn m16_a_data_fin_on_two_subflows_at_once_is_acknowledged_once_on_each() {
+    let hosts = vec![
+        Either::Mptcp(Box::new(MpHost::new(1))),
+        Either::Tcp(server()),
+    ];
+    // Lines alike: both come in one turn of the box.
+    let links = [(CLIENT, 0), (CLIENT, 1), (SERVER, 0)].map(|(host, nic)| link(host, nic, 10));
+    let mut sim = sim_of(config(), hosts, links.into(), 1);
+    let socket = connect(&mut sim, S);
+    await_subflows(&mut sim, 2);
+    let since = sim.now;
+    client(&mut sim).finish = true;
+    let closed = sim.run(Duration::from_secs(5), |sim| {
+        sim.hosts[SERVER].tcp().tcp(socket).state() == State::CloseWait
+    });
+    assert!(closed);
+    sim.idle(Duration::from_millis(500));
+    for port in [ACCESS1, ACCESS2] {
+        let count = |way| sim.on(port, way).filter(|seen| seen.at >= since).count();
+        assert_eq!((count(Way::ToBox), count(Way::FromBox)), (1, 1), "{port}");
+    }
 }
 
 #[test]
