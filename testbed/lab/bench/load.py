@@ -89,6 +89,9 @@ STORMS = 5
 STUCK_S = 20.0
 """What is left then is stuck: longer than any timer of a connection that ends."""
 
+PENDING_S = 120.0
+"""How long a flow in set-up is kept whose client says nothing more: hag's timeouts.pending, unless a file says otherwise."""
+
 
 def overload(work: Path, progress) -> list[Row]:  # noqa: ANN001
     """B9: the highest rate of set-ups, then what is answered at twice that rate."""
@@ -98,35 +101,48 @@ def overload(work: Path, progress) -> list[Row]:  # noqa: ANN001
     highest = found.report["search"]["rate"]
     if not highest:
         raise LabError("no rate of set-ups is kept, not even 500 per second")
-    kept, recovery, control, stuck, more = [], [], [], [], {"highest_per_s": highest, "box_busy_at_highest": f"{found.cpu_s / found.seconds:.0%}"}
+    kept, recovery, control, stuck, silent, more = [], [], [], [], [], {"highest_per_s": highest, "box_busy_at_highest": f"{found.cpu_s / found.seconds:.0%}"}
     for n in range(STORMS):
         progress(f"twice {highest}/s for {STORM_S:.0f} s, {n + 1} of {STORMS}")
-        storm: Run = measured(work / "storm", "mptcp", short | {"rate": 2 * highest, "timeout": "5s"}, seconds=STORM_S, subflows=2, after=_recovered)
+        storm: Run = measured(work / "storm", "mptcp", short | {"rate": 2 * highest, "timeout": "5s"}, seconds=STORM_S, subflows=2, after=_recovered if n + 1 < STORMS else _emptied)
         kept.append(100 * storm.client["requests"]["per_second"] / highest)
         recovery.append(storm.counters["recovery_s"])
         control.append(storm.counters["answer_s"])
         stuck.append(storm.counters["stuck"])
+        silent.append(storm.counters["pending"])
         more[f"storm_{n + 1}"] = {"answered_per_s": round(storm.client["requests"]["per_second"]), "box_busy": f"{storm.cpu_s / storm.seconds:.0%}", **storm.client["connections"]}
     return [
         Row("B9", "connections answered at twice the highest rate of set-ups, of that rate", kept, "%", "the same box at its highest rate", ">= 95", more=more),
-        Row("B9.recovery", "from the end of the storm until nothing of it is left in the box", recovery, "s", goal="<= 1"),
-        Row("B9.stuck", f"relays and flows in set-up that are still there {STUCK_S:.0f} s after the storm", stuck, "connections", goal="<= 0"),
+        Row("B9.recovery", "from the end of the storm until no relay of it is left in the box", recovery, "s", goal="<= 1"),
+        Row("B9.stuck", f"relays that are still there {STUCK_S:.0f} s after the storm", stuck, "connections", goal="<= 0"),
+        Row("B9.pending", "flows in set-up then whose clients gave up without a word: they end after timeouts.pending, two minutes", silent, "flows"),
+        Row("B9.emptied", "from the end of the last storm until none of these is left either", [storm.counters["emptied_s"]], "s", goal=f"<= {PENDING_S + 1:.0f}"),
         Row("B9.control", "what `braidctl show status` takes right after it, its own start included", control, "s"),
     ]
 
 
+def _left(hag: Hag, what: str) -> int:
+    return hag.show("counters")["counters"][what]
+
+
 def _recovered(hag: Hag) -> dict[str, float]:
-    """How long the control socket takes to answer, and until no relay and nothing in set-up is left."""
+    """How long the control socket takes to answer, and until no relay is left; and what is still in set-up."""
     begun = time.monotonic()
     hag.show("status")
     answered = time.monotonic()
-
-    def left() -> int:
-        counters = hag.show("counters")["counters"]
-        return counters["relays"] + counters["pending"]
-
     try:
-        wait_until("nothing is left of the storm", lambda: left() == 0, STUCK_S, every=0.05)
+        wait_until("no relay of the storm is left", lambda: _left(hag, "relays") == 0, STUCK_S, every=0.05)
     except LabError:
         pass
-    return {"answer_s": answered - begun, "recovery_s": time.monotonic() - begun, "stuck": left()}
+    return {"answer_s": answered - begun, "recovery_s": time.monotonic() - begun, "stuck": _left(hag, "relays"), "pending": _left(hag, "pending")}
+
+
+def _emptied(hag: Hag) -> dict[str, float]:
+    """The same, and how long until nothing at all is left."""
+    begun = time.monotonic()
+    seen = _recovered(hag)
+    try:
+        wait_until("nothing is left of the storm", lambda: _left(hag, "relays") + _left(hag, "pending") == 0, PENDING_S + 20, every=0.25)
+    except LabError:
+        pass
+    return seen | {"emptied_s": time.monotonic() - begun}
