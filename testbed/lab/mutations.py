@@ -95,7 +95,8 @@ def _programs(tests: Iterable[str]) -> dict[str, tuple[str, Path]]:
     """Builds what `tests` stand in: each program and its folder, by prefix; `SystemExit` if that fails."""
     programs: dict[str, tuple[str, Path]] = {}
     for package in sorted({test.split("::")[0] for test in tests}):
-        files = {path.stem for path in (ROOT / package / "tests").glob("*.rs")}
+        folder = ROOT / package / "tests"
+        files = {path.stem for path in folder.glob("*.rs")} | {path.parent.name for path in folder.glob("*/main.rs")}
         mine = {test.split("::")[1] for test in tests if test.startswith(f"{package}::")}
         targets = [word for name in sorted(mine & files) for word in ("--test", name)]
         targets += ["--lib"] if mine - files else []
