@@ -78,6 +78,8 @@ pub struct Row {
     pub peer: String,
     /// Of the repeats.
     pub spread: Spread,
+    /// What each repeat gave, in their order.
+    pub each: Vec<f64>,
     /// What prints it.
     pub command: String,
 }
@@ -115,7 +117,7 @@ impl Rows {
         goal: Option<Goal>,
         peer: &str,
     ) {
-        let spread = Spread::of(values);
+        let spread = Spread::of(values.clone());
         let row = Row {
             id: id.to_owned(),
             what: what.to_owned(),
@@ -125,6 +127,7 @@ impl Rows {
             met: goal.map(|goal| goal.is_met(spread.median)),
             peer: peer.to_owned(),
             spread,
+            each: values,
             command: self.command.clone(),
         };
         show(&row);
