@@ -24,6 +24,9 @@ const OPPORTUNISTIC_MAX: usize = 16;
 /// Among so many of the oldest pieces: it is they that hold the window up.
 const OVERTAKEN_AMONG: usize = 64;
 
+#[cfg(test)]
+mod tests;
+
 impl<B: PacketBuf> Connection<B> {
     /// Gives data to subflows, a piece at a time, as long as one can send it at once.
     pub(super) fn schedule(&mut self, cx: &mut Cx<'_>) {
@@ -353,7 +356,8 @@ impl<B: PacketBuf> Connection<B> {
             .params
             .checksum
             .then(|| dss_checksum(dsn, ssn, len, payload.sum()));
-        let first = ssn == 1 && !subflow.joined;
+        // It stands for the connection's first octet, and a joined subflow may have carried that.
+        let first = ssn == 1 && !subflow.joined && dsn == self.first_out;
         if self.capable_due && first && self.params.version == Version::V1 {
             return MpOption::from(self.capable(CapableForm::Data {
                 sender: self.params.local.key,
