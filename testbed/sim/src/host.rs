@@ -162,9 +162,8 @@ impl Host {
         self.due = earlier(at, plans);
     }
 
-    /// smoltcp may lose the timer of what is not acknowledged, an end of stream, or data in flight when the window closed and
-    /// opened again, and then waits for ever: a fault of the host's. Acknowledgments that repeat themselves bring it back to
-    /// its senses, so it is made to ask for some.
+    /// smoltcp may lose the timer of an end of stream that is not acknowledged, and then waits for ever: a fault of the
+    /// host's. Acknowledgments that repeat themselves bring it back to its senses, so it is made to ask for some.
     fn nudge(&mut self) -> bool {
         let mut nudged = false;
         for end in &mut self.ends {
@@ -174,7 +173,7 @@ impl Host {
                 socket.state(),
                 tcp::State::FinWait1 | tcp::State::Closing | tcp::State::LastAck
             );
-            if (closing || socket.send_queue() > 0) && socket.keep_alive().is_none() {
+            if closing && socket.keep_alive().is_none() {
                 socket.set_keep_alive(Some(SmolDuration::from_secs(1)));
                 end.nudged = true;
                 nudged = true;
