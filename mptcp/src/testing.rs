@@ -1,6 +1,8 @@
 //! What the tests of this crate share.
 
+use crate::connection::{Limits, Params};
 use crate::crypto::Key;
+use crate::types::{Role, Version};
 use stack::wire::tcp::OptBytes;
 
 /// The octets that `text` writes in hexadecimal; spaces are ignored.
@@ -32,6 +34,30 @@ pub(crate) fn key(text: &str) -> Key {
 /// The octets of one option.
 pub(crate) fn encoded(option: impl Into<crate::MpOption>) -> OptBytes {
     OptBytes::from(option.into())
+}
+
+/// What a connection of version 1 without checksums agreed on, its keys drawn by nobody.
+pub(crate) fn params(role: Role) -> Params {
+    Params {
+        version: Version::V1,
+        role,
+        local: Key::new([1; 8]).derive(Version::V1),
+        remote_key: Key::new([2; 8]),
+        checksum: false,
+        peer_denies_initial_addr: false,
+        limits: Limits::default(),
+    }
+}
+
+/// Addresses and ports of what the peer sends from `src_port`.
+pub(crate) fn tuple(src_port: u16) -> stack::Tuple {
+    let [src, dst] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Into::into);
+    stack::Tuple {
+        src,
+        dst,
+        src_port,
+        dst_port: 80,
+    }
 }
 
 /// A received packet.

@@ -7,11 +7,11 @@ use stack::time::Duration;
 use stack::{Instant, PacketBuf};
 
 use crate::config::{Client, Config, Role};
-use crate::link::{WINDOW, has_room};
 use crate::pattern::{Pattern, SEEDS};
 use crate::report::{Found, Stats};
 use crate::search::Searching;
 use crate::server::Wrong;
+use crate::stream::{WINDOW, has_room};
 
 /// How long the last requests have, once no more are begun.
 const GRACE: Duration = Duration::from_secs(2);

@@ -7,8 +7,8 @@ use stack::PortId;
 use stack::ip::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig};
 use stack::time::Duration;
 
-use crate::link::WINDOW;
 use crate::pattern::{HEADER, PIECE, SEEDS};
+use crate::stream::WINDOW;
 
 /// Most addresses of a port.
 const HOSTS_MAX: u16 = 250;

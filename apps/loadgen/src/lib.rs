@@ -4,18 +4,18 @@
 //! Sans-IO like all below the worker: [`Flowgen`] is a [`dataplane::App`], so the very hosts that load a box over DPDK run
 //! in virtual time in tests. It reads in the order of a run: [`config`] says what is to be done, `end` are the hosts of one
 //! side of the box with their connections, `client` opens and asks, `server` answers, `pattern` is what both send and
-//! verify, `link` is what the ends ask of a connection, `search` looks for the highest rate, and [`report`] is what was measured.
+//! verify, `stream` is what the ends ask of a connection, `search` looks for the highest rate, and [`report`] is what was measured.
 #![forbid(unsafe_code)]
 
 mod app;
 mod client;
 pub mod config;
 mod end;
-mod link;
 mod pattern;
 pub mod report;
 mod search;
 mod server;
+mod stream;
 
 pub use app::{Flowgen, Snapshot};
 pub use config::Config;

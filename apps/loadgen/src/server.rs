@@ -4,9 +4,9 @@ use arrayvec::ArrayVec;
 use mptcp::Stream;
 use stack::PacketBuf;
 
-use crate::link::{WINDOW, has_room};
 use crate::pattern::{Ask, HEADER, Pattern};
 use crate::report::Stats;
+use crate::stream::{WINDOW, has_room};
 
 /// Octets arrived that should not have been there, or not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use stack::{Frame, Instant, PacketBuf};
 use super::setup::capable_of;
 use super::{Conn, End, Hosts, Stage, Work, key};
 use crate::client::Turn;
-use crate::link::subflows;
 use crate::report::Stats;
 use crate::server::Wrong;
+use crate::stream::subflows;
 use mptcp::stream::Fate;
 
 /// How often a SYN or SYN+ACK is sent before its connection counts as timed out.

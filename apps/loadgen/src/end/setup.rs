@@ -12,9 +12,9 @@ use stack::{Frame, Instant, PacketBuf, Tuple};
 use super::{Conn, End, FlowRef, Hosts, Stage, Work, key, tcb};
 use crate::client::Asking;
 use crate::config::Protocol;
-use crate::link::WINDOW;
 use crate::report::Stats;
 use crate::server::Serving;
+use crate::stream::WINDOW;
 use mptcp::Stream;
 
 /// How long a closed Multipath TCP connection repeats its last DATA_ACK. It counts as open meanwhile.

@@ -1,18 +1,18 @@
 //! What is predicted is taken as anything else would be: a connection and its twin get the same segments, the twin's with URG,
 //! which means nothing to us but keeps them from being predicted.
 
-use super::super::{Connection, Limits, Mode, Outcome, Params, SubflowId};
+use super::super::{Connection, Mode, Outcome, SubflowId};
+use crate::Cx;
 use crate::counters::Counter;
 use crate::option::{Dss, Mapping, MpOption, Prio};
 use crate::subflow::Subflow;
-use crate::testing::{Buf, slice};
-use crate::types::{Role, Version, WireSeq};
-use crate::{Cx, Key};
+use crate::testing::{Buf, params, slice, tuple};
+use crate::types::{Role, WireSeq};
 use proptest::prelude::*;
 use stack::tcp::{Agreed, Tcb, TsState};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes, Options, Segment, Timestamps};
-use stack::{Instant, Ledger, Rng, SeqNum, Tally, Tuple};
+use stack::{Instant, Ledger, Rng, SeqNum, Tally};
 
 /// A segment, as it lies towards what is expected.
 #[derive(Clone, Debug)]
@@ -100,22 +100,7 @@ impl Rig {
             }),
             ..Agreed::plain(SeqNum(0), SeqNum(500), 1_400)
         };
-        let params = Params {
-            version: Version::V1,
-            role: Role::Responder,
-            local: Key::new([1; 8]).derive(Version::V1),
-            remote_key: Key::new([2; 8]),
-            checksum: false,
-            peer_denies_initial_addr: false,
-            limits: Limits::default(),
-        };
-        let [src, dst] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Into::into);
-        let tuple = |src_port| Tuple {
-            src,
-            dst,
-            src_port,
-            dst_port: 80,
-        };
+        let params = params(Role::Responder);
         let mut rng = Rng::from_seed([3; 32]);
         let (mut tcp, mut mptcp) = (Tally::default(), Tally::default());
         let mut ledger = Ledger::default();

@@ -1,7 +1,6 @@
 //! What a generator's ends ask of their connections beside what any owner does.
 
 use mptcp::Stream;
-use mptcp::connection::Connection;
 use stack::PacketBuf;
 
 /// Octets that may wait for the peer's acknowledgment, and that may wait for us to read them.
@@ -20,7 +19,7 @@ pub(crate) fn has_room<B: PacketBuf>(stream: &Stream<B>) -> bool {
 
 /// Subflows that live; a TCP connection has one.
 pub(crate) fn subflows<B: PacketBuf>(stream: &Stream<B>) -> usize {
-    stream.multipath().map_or(1, |connection: &Connection<B>| {
-        connection.subflows().count()
-    })
+    stream
+        .multipath()
+        .map_or(1, |connection| connection.subflows().count())
 }
