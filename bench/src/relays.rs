@@ -273,7 +273,7 @@ impl Relays {
         });
         let mut relayed = Self {
             engine: engine.expect("the meter runs the work"),
-            checksum,
+            checksum: RxChecksum::Unknown,
             flows: Vec::with_capacity(flows),
             data: MemBuf::from(vec![0x55; SEGMENT]),
             now: Instant::from_millis(1),
@@ -296,6 +296,7 @@ impl Relays {
         for _ in 0..1_000 {
             relayed.engine.flush(relayed.now, &mut relayed.out);
         }
+        relayed.checksum = checksum;
         relayed
     }
 

@@ -156,6 +156,7 @@ impl App<MemBuf> for Wire {
             port: PortId(1 - port.0),
             header: Header::default(),
             payload: [received.frame].into_iter().collect(),
+            partial: None,
         }));
     }
 
@@ -216,9 +217,13 @@ impl Rig {
             ours.push(a);
             theirs.push(b);
         }
-        let macs: Vec<_> = (1..=ours.len()).map(|n| [2, 0, 0, 0, 7, n as u8]).collect();
+        let known = |n: usize| PortInfo {
+            mac: [2, 0, 0, 0, 7, n as u8],
+            ..PortInfo::default()
+        };
+        let known: Vec<_> = (1..=ours.len()).map(known).collect();
         let mut fill = |octets: &[u8]| Some(MemBuf::from(octets.to_vec()));
-        let generator = Flowgen::new(&config, &macs, &mut fill, [3; 32], Instant::ZERO);
+        let generator = Flowgen::new(&config, &known, &mut fill, [3; 32], Instant::ZERO);
         let device = match role {
             Role::Wire => Device::Wire(Worker::new(CoreId(0), theirs, Wire, mailbox(1).1)),
             _ => {

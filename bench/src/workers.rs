@@ -88,6 +88,7 @@ impl Replay {
                 device: "memory".into(),
                 mac: scene::port_mac(number),
                 mtu: 1500,
+                sums: false,
             },
             stats: PortStats::default(),
             injected: VecDeque::new(),

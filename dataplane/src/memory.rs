@@ -32,6 +32,15 @@ impl PacketBuf for MemBuf {
         let octets = self.0.get(range)?;
         Some(Self(Bytes::copy_from_slice(octets)))
     }
+
+    fn rewritten(self, at: usize, octets: [u8; 2]) -> Option<Self> {
+        let mut bytes = self.0.try_into_mut().ok()?;
+        bytes
+            .get_mut(at..)?
+            .first_chunk_mut()
+            .map(|place| *place = octets)?;
+        Some(Self(bytes.freeze()))
+    }
 }
 
 /// The buffers that a port receives into; without a size there are as many as it takes.
@@ -97,6 +106,9 @@ pub fn linear<B: PacketBuf>(frame: &Frame<B>) -> Vec<u8> {
     bytes.extend_from_slice(frame.header.bytes());
     for slice in &frame.payload {
         bytes.extend_from_slice(slice.bytes());
+    }
+    if let Some((field, checksum)) = frame.checksum() {
+        bytes[field].copy_from_slice(&checksum);
     }
     bytes
 }

@@ -54,6 +54,8 @@ pub struct PortInfo {
     pub mac: [u8; 6],
     /// Largest IP packet in octets.
     pub mtu: u16,
+    /// Whether TCP checksums are best left to the device.
+    pub sums: bool,
 }
 
 /// What a port has counted since it was opened.
@@ -75,6 +77,8 @@ pub struct PortStats {
     pub tx_dropped: u64,
     /// Octets of payload copied by the port, for devices that cannot send from several buffers.
     pub copied_at_port: u64,
+    /// Octets of segments that the port read to compute the checksum that was left to it, as the device cannot.
+    pub summed_at_port: u64,
     /// Octets of TCP payload that came to the port inside a frame's header instead of by reference.
     pub copied_in_stack: u64,
 }

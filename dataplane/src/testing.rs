@@ -43,6 +43,7 @@ pub(crate) fn port_info(name: &str) -> PortInfo {
         device: format!("memory,{name}"),
         mac: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
+        sums: false,
     }
 }
 
@@ -51,6 +52,7 @@ pub(crate) fn frame(port: u8, header: &[u8], received: Option<Received<MemBuf>>)
         port: PortId(port),
         header: Header::default(),
         payload: Chain::new(),
+        partial: None,
     };
     frame.header.push(header);
     if let Some(received) = received {

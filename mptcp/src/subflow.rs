@@ -70,10 +70,11 @@ impl<B: PacketBuf> Held<B> {
         Some((start, slice))
     }
 
-    /// Sums what is held of a mapping of `len` octets that begins at the front; the sum once all of it is there.
-    pub(crate) fn sum_front(&mut self, len: usize) -> Option<Sum> {
+    /// Sums what is held of a mapping of `len` octets that begins at the front; the sum once all of it is there. Octets that are read
+    /// for that are added to `read`.
+    pub(crate) fn sum_front(&mut self, len: usize, read: &mut usize) -> Option<Sum> {
         while self.summed_len < len {
-            let slice = self.slices.get(self.summed)?;
+            let slice = self.slices.get_mut(self.summed)?;
             let room = len - self.summed_len;
             if slice.len() > room {
                 let (head, tail) = (slice.slice(0..room), slice.slice(room..slice.len()));
@@ -81,7 +82,9 @@ impl<B: PacketBuf> Held<B> {
                 self.slices.insert(self.summed + 1, tail);
                 continue;
             }
-            self.sum = self.sum.then(slice.sum());
+            let (sum, octets) = slice.sum_once();
+            *read += octets;
+            self.sum = self.sum.then(sum);
             self.summed_len += slice.len();
             self.summed += 1;
         }

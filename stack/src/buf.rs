@@ -19,6 +19,12 @@ pub trait PacketBuf: Clone {
     fn out_of_pool(&self, _range: Range<usize>) -> Option<Self> {
         None
     }
+
+    /// This buffer with `octets` in the place of those from `at` on: `None` if nobody may write it, as somebody else refers to it,
+    /// or if they do not lie within it.
+    fn rewritten(self, _at: usize, _octets: [u8; 2]) -> Option<Self> {
+        None
+    }
 }
 
 /// What a device says of the checksums of a received frame.
@@ -28,6 +34,9 @@ pub enum RxChecksum {
     Good,
     /// Not verified: whoever needs them sums the octets.
     Unknown,
+    /// The octets are intact, as the device vouches, but the checksum of TCP or UDP is yet to be computed: its field holds the
+    /// sum of the pseudo header. So frames come that never were on a wire.
+    Partial,
     /// Found wrong: the frame is to be dropped and counted.
     Bad,
 }
@@ -122,6 +131,20 @@ impl<B: PacketBuf> Slice<B> {
         true
     }
 
+    /// These octets with two others in the place of those from `at` on; `None` if nobody may write them, see
+    /// [`PacketBuf::rewritten`].
+    #[must_use]
+    pub fn rewritten(self, at: usize, octets: [u8; 2]) -> Option<Self> {
+        let (start, end) = (self.start, self.end);
+        let buf = self.buf.rewritten(usize::from(start) + at, octets)?;
+        Some(Self {
+            buf,
+            start,
+            end,
+            sum: None,
+        })
+    }
+
     /// Records the sum of the octets where it follows from a verified checksum.
     pub const fn set_sum(&mut self, sum: Sum) {
         self.sum = Some(sum);
@@ -131,6 +154,14 @@ impl<B: PacketBuf> Slice<B> {
     #[must_use]
     pub fn sum(&self) -> Sum {
         self.sum.unwrap_or_else(|| Sum::of(self.bytes()))
+    }
+
+    /// The same, remembered from now on; and how many octets were read for it.
+    pub fn sum_once(&mut self) -> (Sum, usize) {
+        let read = if self.sum.is_none() { self.len() } else { 0 };
+        let sum = self.sum();
+        self.set_sum(sum);
+        (sum, read)
     }
 
     /// The sum if it is already known.
@@ -239,6 +270,31 @@ impl fmt::Debug for Header {
     }
 }
 
+/// What the port still has to do to a frame of TCP: its checksum. The field holds the sum of the pseudo header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// Where in the frame the IP header begins.
+    pub l3: u16,
+    /// Where the TCP header begins.
+    pub l4: u16,
+}
+
+impl Partial {
+    /// With the IP header at `l3`, and the TCP header at `l4`.
+    #[must_use]
+    pub fn at(l3: usize, l4: usize) -> Option<Self> {
+        let (l3, l4) = (u16::try_from(l3).ok()?, u16::try_from(l4).ok()?);
+        Some(Self { l3, l4 })
+    }
+
+    /// Where in the frame the field of the checksum is.
+    #[must_use]
+    pub fn field(self) -> Range<usize> {
+        let start = usize::from(self.l4) + 16;
+        start..start + 2
+    }
+}
+
 /// One frame on its way to a port.
 #[derive(Clone, Debug)]
 pub struct Frame<B> {
@@ -248,9 +304,24 @@ pub struct Frame<B> {
     pub header: Header,
     /// The payload, by reference.
     pub payload: Chain<B>,
+    /// What the port still has to do.
+    pub partial: Option<Partial>,
 }
 
 impl<B: PacketBuf> Frame<B> {
+    /// The checksum that the port still has to compute, if it has to: where in the frame it belongs, and what to write there.
+    /// Reads the payload.
+    #[must_use]
+    pub fn checksum(&self) -> Option<(Range<usize>, [u8; 2])> {
+        let partial = self.partial?;
+        // Where the TCP header is not of our making, it lies in the payload, and all before it in `header`.
+        let own = self.header.bytes().get(usize::from(partial.l4)..)?;
+        let payload = self.payload.iter().map(Slice::sum);
+        let sum = payload.fold(Sum::of(own), Sum::then);
+        let field = Some(partial.field()).filter(|field| field.end <= self.len());
+        Some((field?, sum.checksum().to_be_bytes()))
+    }
+
     /// Octets on the wire, without preamble and frame check sequence.
     #[must_use]
     pub fn len(&self) -> usize {

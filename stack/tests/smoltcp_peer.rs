@@ -391,6 +391,9 @@ fn linear(frame: &Frame<Buf>) -> Vec<u8> {
     for part in &frame.payload {
         bytes.extend_from_slice(part.bytes());
     }
+    if let Some((field, checksum)) = frame.checksum() {
+        bytes[field].copy_from_slice(&checksum);
+    }
     bytes
 }
 

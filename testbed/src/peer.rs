@@ -146,6 +146,7 @@ impl Peer {
             port: self.port,
             header,
             payload: segment.payload.into_iter().collect(),
+            partial: None,
         })
     }
 }

@@ -115,10 +115,10 @@ fn generate(config: &Config, output: Option<&Path>, quiet: bool) -> anyhow::Resu
             .context("signals cannot be handled")?;
     }
     let ports = open(config)?;
-    let macs: Vec<_> = ports.iter().map(|port| port.info().mac).collect();
+    let known: Vec<_> = ports.iter().map(|port| port.info().clone()).collect();
     let clock = Clock::start();
     let mut fill = |octets: &[u8]| -> Option<Mbuf> { ports.first()?.filled(octets) };
-    let app = Flowgen::new(config, &macs, &mut fill, seed()?, clock.now())?;
+    let app = Flowgen::new(config, &known, &mut fill, seed()?, clock.now())?;
     let (_nobody, inbox) = mailbox(1);
     let mut worker = Worker::new(CoreId(0), ports, app, inbox);
     let idle = if config.worker.spin {

@@ -1,6 +1,6 @@
 //! Both ends as one app of a worker.
 
-use dataplane::{App, CoreId, Owner, Received};
+use dataplane::{App, CoreId, Owner, PortInfo, Received};
 use stack::ip::NetError;
 use stack::time::earlier;
 use stack::{Frame, Instant, PacketBuf, PortId, Rng};
@@ -44,14 +44,14 @@ pub struct Snapshot {
 }
 
 impl<B: PacketBuf> Flowgen<B> {
-    /// What `config` asks for. `macs` are the Ethernet addresses of the ports in their order, `fill` makes a buffer of the
+    /// What `config` asks for. `ports` are what its ports are, in their order, `fill` makes a buffer of the
     /// port's kind with given octets, `seed` is the operating system's randomness, or fixed in tests.
     ///
     /// # Errors
     /// The addresses make no network, or `fill` has no buffers.
     pub fn new(
         config: &Config,
-        macs: &[[u8; 6]],
+        ports: &[PortInfo],
         fill: &mut dyn FnMut(&[u8]) -> Option<B>,
         seed: [u8; 32],
         now: Instant,
@@ -66,7 +66,7 @@ impl<B: PacketBuf> Flowgen<B> {
         let mut end = |role, hosts, most| -> Result<End<B>, NetError> {
             let mut seed = [0; 32];
             rng.fill(&mut seed);
-            let net = config.net(role, macs);
+            let net = config.net(role, ports);
             End::new(
                 net,
                 hosts,

@@ -1,6 +1,7 @@
 //! What is to be done: the YAML file, read and checked.
 
 use core::net::IpAddr;
+use dataplane::PortInfo;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 use stack::PortId;
@@ -301,16 +302,18 @@ impl Config {
         None
     }
 
-    /// The network of one end's hosts. `macs` are the Ethernet addresses of all ports, in their order.
-    pub(crate) fn net(&self, role: Role, macs: &[[u8; 6]]) -> NetConfig {
+    /// The network of one end's hosts. `known` is what all ports are, in their order.
+    pub(crate) fn net(&self, role: Role, known: &[PortInfo]) -> NetConfig {
         let mut net = NetConfig::default();
         for (n, (id, port)) in self.ports_of(role).enumerate() {
-            let mac = macs.get(usize::from(id.0)).copied().unwrap_or_default();
+            let known = known.get(usize::from(id.0));
+            net.summing
+                .extend(known.filter(|known| known.sums).map(|_| id));
             let first = port.addresses.iter();
             let hosts = first.flat_map(|&first| (0..port.hosts).map(move |n| nth(first, n)));
             net.interfaces.push(InterfaceConfig {
                 port: id,
-                mac,
+                mac: known.map_or_else(Default::default, |known| known.mac),
                 mtu: port.mtu,
                 addresses: hosts.collect(),
             });
@@ -411,7 +414,11 @@ mod tests {
     #[test]
     fn every_host_has_an_address_and_the_gateway_is_the_way_out() {
         let config = read(CLIENT).unwrap();
-        let net = config.net(Role::Client, &[[2, 0, 0, 0, 0, 1]]);
+        let known = PortInfo {
+            mac: [2, 0, 0, 0, 0, 1],
+            ..PortInfo::default()
+        };
+        let net = config.net(Role::Client, &[known]);
         let addresses: Vec<_> = net.interfaces[0]
             .addresses
             .iter()

@@ -217,7 +217,7 @@ impl<B: PacketBuf> Engine<B> {
     ) -> Ended {
         if flow.is_none() && self.is_routed(head, &frame) {
             let cx = &mut self.tools.cx(now);
-            return self.net.forward_head(cx, head, frame, out);
+            return self.net.forward_head(cx, head, (frame, checksum), out);
         }
         self.take_whole(now, (head, flow), (frame, checksum), out)
     }

@@ -42,7 +42,8 @@ impl<B: PacketBuf> Engine<B> {
             relayed: self.tools.apps.get(Counter::RelayedOctets),
             copied_in_stack: ports(|port| port.stats.copied_in_stack),
             copied_at_port: ports(|port| port.stats.copied_at_port),
-            summed: self.tools.stack.get(stack::Counter::PayloadSummed),
+            summed: self.tools.stack.get(stack::Counter::PayloadSummed)
+                + ports(|port| port.stats.summed_at_port),
         }
     }
 }

@@ -34,6 +34,7 @@ fn memory_port(config: &Config, n: u8) -> (MemPort, MemWire) {
         device: port.device.as_str().to_owned(),
         mac: [2, 0, 0, 0, 0, n],
         mtu: port.mtu,
+        sums: false,
     })
 }
 

@@ -53,6 +53,12 @@ struct rte_mempool *braid_pool_create(const char *name, unsigned int n, unsigned
 	return pool;
 }
 
+void braid_ask_checksum(struct rte_mbuf *mbuf, const uint16_t lens[3], bool ipv6)
+{
+	mbuf->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM | (ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4);
+	mbuf->tx_offload = rte_mbuf_tx_offload(lens[0], lens[1], lens[2], 0, 0, 0, 0);
+}
+
 int braid_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int n)
 {
 	return rte_pktmbuf_alloc_bulk(pool, mbufs, n);

@@ -1,10 +1,12 @@
 /* What Rust needs of DPDK: the declarations below are bound by bindgen, the functions of this file are in shim.c.
  *
  * DPDK's fast path is static inline, so it cannot be linked to. Each function here is one call a burst, except
- * braid_attach and braid_free, which are one call a segment.
+ * braid_attach, braid_ask_checksum and braid_free, which are one call a segment.
  */
 #ifndef BRAID_SHIM_H
 #define BRAID_SHIM_H
+
+#include <stdbool.h>
 
 #include <rte_config.h>
 #include <rte_dev.h>
@@ -20,6 +22,7 @@
 static const uint64_t BRAID_RX_OFFLOAD_CKSUM =
 	RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
 static const uint64_t BRAID_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+static const uint64_t BRAID_TX_OFFLOAD_TCP_CKSUM = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
 static const uint64_t BRAID_RSS_FLOWS = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
 static const uint32_t BRAID_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;
 static const uint64_t BRAID_RX_IP_CKSUM_MASK = RTE_MBUF_F_RX_IP_CKSUM_MASK;
@@ -27,6 +30,7 @@ static const uint64_t BRAID_RX_IP_CKSUM_BAD = RTE_MBUF_F_RX_IP_CKSUM_BAD;
 static const uint64_t BRAID_RX_IP_CKSUM_GOOD = RTE_MBUF_F_RX_IP_CKSUM_GOOD;
 static const uint64_t BRAID_RX_L4_CKSUM_MASK = RTE_MBUF_F_RX_L4_CKSUM_MASK;
 static const uint64_t BRAID_RX_L4_CKSUM_GOOD = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+static const uint64_t BRAID_RX_L4_CKSUM_NONE = RTE_MBUF_F_RX_L4_CKSUM_NONE;
 static const uint64_t BRAID_MBUF_NOT_DIRECT = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
 
 /* rte_errno of the calling thread. */
@@ -44,6 +48,10 @@ uint16_t braid_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, 
 /* As rte_pktmbuf_pool_create without private data. Without hugepages mbufs may cross pages: else each one that is larger
  * than half a page would take a whole one. Null on failure, with rte_errno set. */
 struct rte_mempool *braid_pool_create(const char *name, unsigned int n, unsigned int cache, uint16_t room, int socket);
+
+/* Has the device compute the TCP checksum of a frame whose field holds the sum of the pseudo header, and whose first segment holds
+ * all headers: `lens` are the octets of those of the link, of IP and of TCP. */
+void braid_ask_checksum(struct rte_mbuf *mbuf, const uint16_t lens[3], bool ipv6);
 
 /* Takes n reset mbufs out of a pool: all and 0, or none and a negative errno. */
 int braid_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int n);

@@ -10,7 +10,7 @@ use core::slice;
 use core::sync::atomic::{AtomicU16, Ordering};
 use dpdk_sys::rte_mbuf;
 use stack::PacketBuf;
-use stack::buf::RxChecksum;
+use stack::buf::{Partial, RxChecksum};
 use std::alloc::{self, Layout};
 
 /// One reference to a received frame. Cloning takes one more, dropping gives it back; the last one frees the buffer.
@@ -163,6 +163,11 @@ impl PacketBuf for Mbuf {
         }
         Self::ordinary(self.bytes().get(range)?)
     }
+
+    fn rewritten(self, at: usize, octets: [u8; 2]) -> Option<Self> {
+        let mut raw = self.into_sole().ok()?;
+        raw.overwrite(at, octets).then(|| Self::new(raw))
+    }
 }
 
 impl core::fmt::Debug for Mbuf {
@@ -222,6 +227,8 @@ impl RawMbuf {
             && (ipv6 || ip == dpdk_sys::BRAID_RX_IP_CKSUM_GOOD)
         {
             RxChecksum::Good
+        } else if l4 == dpdk_sys::BRAID_RX_L4_CKSUM_NONE {
+            RxChecksum::Partial
         } else {
             // Also where the device calls TCP's or UDP's wrong: some do so for datagrams that carry none. Summing decides.
             RxChecksum::Unknown
@@ -266,6 +273,32 @@ impl RawMbuf {
             next = following;
         }
         true
+    }
+
+    /// Writes `octets` over those from `at` on in the first segment; `false` if they do not lie within it. Only for a direct mbuf.
+    pub(crate) fn overwrite(&mut self, at: usize, octets: [u8; 2]) -> bool {
+        // SAFETY: the mbuf is ours alone; what is written lies within its data, which is checked first.
+        unsafe {
+            let mbuf = self.as_ptr();
+            if at + octets.len() > usize::from((*mbuf).data_len) {
+                return false;
+            }
+            let start = usize::from((*mbuf).data_off) + at;
+            let to = (*mbuf).buf_addr.cast::<u8>().add(start);
+            core::ptr::copy_nonoverlapping(octets.as_ptr(), to, octets.len());
+        }
+        true
+    }
+
+    /// Has the device compute the checksum that is left to it. The first segment must hold all headers.
+    pub(crate) fn ask_checksum(&mut self, partial: Partial) {
+        let (l3, l4) = (usize::from(partial.l3), usize::from(partial.l4));
+        let headers = self.first();
+        let ipv6 = headers.get(l3).is_some_and(|octet| octet >> 4 == 6);
+        let tcp = headers.get(l4 + 12).map_or(0, |octet| octet >> 4);
+        let lens = [partial.l3, partial.l4 - partial.l3, u16::from(tcp) * 4];
+        // SAFETY: the mbuf is ours alone; the lengths are three.
+        unsafe { dpdk_sys::braid_ask_checksum(self.as_ptr(), lens.as_ptr(), ipv6) };
     }
 
     /// Links `segment` (one segment) after `tail`, the last one of this chain, and returns the new last one.

@@ -196,6 +196,7 @@ impl DpdkPort {
             device: config.device.clone(),
             mac: mac(id)?,
             mtu: config.mtu,
+            sums: sums(&about),
         };
         let started = Arc::new(started);
         let lane = |(queue, rx): (u16, &Arc<Mempool>)| {
@@ -411,7 +412,8 @@ fn sender(
         None
     };
     let max_segments = usize::from(about.tx_desc_lim.nb_mtu_seg_max);
-    Ok(Sender::new((id, queue), frames, links, max_segments))
+    let abilities = (max_segments, sums(about));
+    Ok(Sender::new((id, queue), frames, links, abilities))
 }
 
 impl Drop for Started {
@@ -561,10 +563,11 @@ fn configure(
         spread::ask(&mut wanted, about, &mut key);
     }
     wanted.rxmode.mtu = u32::from(mtu);
-    if !is_virtio(about) {
-        wanted.rxmode.offloads = about.rx_offload_capa & dpdk_sys::BRAID_RX_OFFLOAD_CKSUM;
-    }
+    wanted.rxmode.offloads = about.rx_offload_capa & dpdk_sys::BRAID_RX_OFFLOAD_CKSUM;
     wanted.txmode.offloads = about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_MULTI_SEGS;
+    if sums(about) {
+        wanted.txmode.offloads |= dpdk_sys::BRAID_TX_OFFLOAD_TCP_CKSUM;
+    }
     // SAFETY: the port exists and is stopped; the struct is copied, and so is the key that it points to.
     let returned =
         unsafe { dpdk_sys::rte_eth_dev_configure(id, queues, queues, &raw const wanted) };
@@ -585,14 +588,18 @@ fn configure(
     Ok((rx, tx))
 }
 
-/// virtio hands over frames of neighbors on the same machine with half a checksum, if it may: it may not.
-fn is_virtio(about: &rte_eth_dev_info) -> bool {
+/// Whether TCP checksums are left to the device: to one that hands frames to a neighbor in the same memory, who then takes them as
+/// intact, without reading them. A network card would compute what is known already.
+fn sums(about: &rte_eth_dev_info) -> bool {
     if about.driver_name.is_null() {
         return false;
     }
     // SAFETY: the driver's name is a NUL-terminated string that lives as long as the driver.
     let name = unsafe { core::ffi::CStr::from_ptr(about.driver_name) };
-    name.to_bytes().starts_with(b"net_virtio") || name.to_bytes().starts_with(b"virtio_user")
+    let name = name.to_bytes();
+    let shares = [&b"net_virtio"[..], b"virtio_user", b"net_vhost"];
+    about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_TCP_CKSUM != 0
+        && shares.iter().any(|driver| name.starts_with(driver))
 }
 
 fn set_up_queues(id: u16, (rx, tx): (u16, u16), pools: &[Arc<Mempool>]) -> Result<(), Failure> {

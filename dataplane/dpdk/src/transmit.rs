@@ -1,5 +1,7 @@
 //! From [`Frame`]s to what a device takes.
 //!
+//! A checksum that is left to the port is the device's business, if it can compute one; else it is computed here.
+//!
 //! Three ways, in this order: the header is written before the payload where that lies, if nobody else refers to it; a
 //! chain of a header mbuf and references to the payload, if the device sends chains and the payload is in packet memory; else
 //! one mbuf that all is copied into.
@@ -26,6 +28,8 @@ pub(crate) struct Sender {
     /// Mbufs without memory of their own, if the device sends chains.
     links: Option<Stash>,
     max_segments: usize,
+    /// Whether the device computes TCP checksums.
+    sums: bool,
     burst: Vec<*mut rte_mbuf>,
 }
 
@@ -33,12 +37,12 @@ pub(crate) struct Sender {
 unsafe impl Send for Sender {}
 
 impl Sender {
-    /// `max_segments` is the longest chain that the device takes, 0 if it names none.
+    /// `max_segments` is the longest chain that the device takes, 0 if it names none; `sums` whether it computes TCP checksums.
     pub(crate) fn new(
         (port, queue): (u16, u16),
         frames: Stash,
         links: Option<Stash>,
-        max_segments: usize,
+        (max_segments, sums): (usize, bool),
     ) -> Self {
         Self {
             port,
@@ -50,6 +54,7 @@ impl Sender {
             } else {
                 max_segments
             },
+            sums,
             burst: Vec::with_capacity(TX_BURST),
         }
     }
@@ -77,7 +82,34 @@ impl Sender {
         self.send(counts);
     }
 
-    fn build(&mut self, frame: Frame<Mbuf>, counts: &mut PortStats) -> Option<RawMbuf> {
+    fn build(&mut self, mut frame: Frame<Mbuf>, counts: &mut PortStats) -> Option<RawMbuf> {
+        let Some(partial) = frame.partial else {
+            return self.assemble(frame, true, counts);
+        };
+        // What is on its way through has its TCP header in the payload, where it is changed only in one piece.
+        let own = frame.header.len() > usize::from(partial.l4);
+        if self.sums {
+            let mut mbuf = self.assemble(frame, own, counts)?;
+            mbuf.ask_checksum(partial);
+            return Some(mbuf);
+        }
+        let (field, checksum) = frame.checksum()?;
+        counts.summed_at_port += (frame.len() - usize::from(partial.l4)) as u64;
+        if let Some(place) = frame.header.bytes_mut().get_mut(field.clone()) {
+            place.copy_from_slice(&checksum);
+            return self.assemble(frame, true, counts);
+        }
+        let mut mbuf = self.assemble(frame, own, counts)?;
+        mbuf.overwrite(field.start, checksum).then_some(mbuf)
+    }
+
+    /// The frame as the device takes it, in one piece unless it `may_chain`.
+    fn assemble(
+        &mut self,
+        frame: Frame<Mbuf>,
+        may_chain: bool,
+        counts: &mut PortStats,
+    ) -> Option<RawMbuf> {
         let header = frame.header;
         let payload = match in_place(header.bytes(), frame.payload) {
             Ok(mbuf) => return Some(mbuf),
@@ -86,7 +118,8 @@ impl Sender {
         let mut first = self.frames.take()?;
         first.append([header.bytes()]).then_some(())?;
         let mut buffers = payload.iter().map(Slice::buffer);
-        let chained = payload.len() < self.max_segments && !buffers.any(Mbuf::is_ordinary);
+        let fits = may_chain && payload.len() < self.max_segments;
+        let chained = fits && !buffers.any(Mbuf::is_ordinary);
         if let Some(links) = self.links.as_mut().filter(|_| chained) {
             return chain(first, links, &payload);
         }

@@ -4,7 +4,9 @@ mod support;
 
 use dataplane::Port;
 use dataplane::memory::linear;
-use dpdk::{DpdkPort, Eal, EalConfig, EalError};
+use dpdk::{DpdkPort, Eal, EalConfig, EalError, Mbuf};
+use stack::buf::Partial;
+use stack::{Frame, Slice};
 use support::{alone, config, eal, frame, header, receive};
 
 #[test]
@@ -71,6 +73,45 @@ fn payload_in_ordinary_memory_frees_its_buffer_and_is_sent_as_a_copy() {
         assert_eq!(back[1].frame.bytes()[60..], header(round, 120)[50..120]);
     }
     assert_eq!(port.stats().copied_at_port, 200 * (70 + 6 + 70));
+    assert_eq!(port.missing_buffers(), (0, 0));
+}
+
+/// A frame of TCP of which `headers` octets are header, whose checksum is left to the port.
+fn unfinished(whole: &Slice<Mbuf>, headers: usize) -> Frame<Mbuf> {
+    let bytes = whole.bytes();
+    let mut frame = frame(&bytes[..headers], [whole.slice(headers..bytes.len())]);
+    frame.partial = Partial::at(14, 34);
+    frame
+}
+
+#[test]
+fn a_checksum_that_is_left_to_the_port_is_computed_where_the_device_cannot() {
+    if !alone("a_checksum_that_is_left_to_the_port_is_computed_where_the_device_cannot") {
+        return;
+    }
+    let mut port = DpdkPort::open(eal(), &config("loop", "net_ring0")).unwrap();
+    assert!(!port.info().sums);
+    for round in 0..200 {
+        // Of our making, with the header before shared payload; and on its way through, with all of TCP in the payload.
+        for headers in [54, 34] {
+            for held in [true, false] {
+                port.transmit(&mut vec![frame(&header(round, 120), [])]);
+                let whole = receive(&mut port, 1).remove(0).frame;
+                let sent = unfinished(&whole, headers);
+                let expected = linear(&sent);
+                assert_ne!(expected, whole.bytes(), "a checksum is written");
+                let before = whole.bytes().to_vec();
+                let holder = held.then_some(whole);
+                port.transmit(&mut vec![sent]);
+                let back = receive(&mut port, 1).remove(0).frame;
+                assert_eq!(back.bytes(), expected, "{headers} {held}");
+                assert!(holder.is_none_or(|whole| whole.bytes() == before));
+            }
+        }
+    }
+    let stats = port.stats();
+    assert_eq!(stats.summed_at_port, 200 * 4 * (120 - 34));
+    assert_eq!(stats.tx_dropped, 0);
     assert_eq!(port.missing_buffers(), (0, 0));
 }
 

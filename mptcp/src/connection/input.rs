@@ -170,7 +170,13 @@ impl<B: PacketBuf> Connection<B> {
                     return;
                 }
                 let summed = subflow.held.summed_len;
-                let Some(sum) = subflow.held.sum_front(mapping.len as usize) else {
+                let mut read = 0;
+                let sum = subflow.held.sum_front(mapping.len as usize, &mut read);
+                cx.tcp.add(
+                    stack::Counter::PayloadSummed,
+                    u64::try_from(read).unwrap_or(0),
+                );
+                let Some(sum) = sum else {
                     if subflow.held.summed_len > summed {
                         self.await_rest(cx, at);
                     }

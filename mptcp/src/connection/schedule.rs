@@ -150,7 +150,7 @@ impl<B: PacketBuf> Connection<B> {
                 self.send.copied(dsn, slot);
                 cx.mptcp.count(Counter::SentRedundantly);
                 let id = subflow.id;
-                self.push_cut(cx.now, id, dsn, &payload);
+                self.push_cut(cx, id, dsn, &payload);
                 return true;
             }
         }
@@ -159,13 +159,13 @@ impl<B: PacketBuf> Connection<B> {
 
     fn give_again_on(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, payload: &Slice<B>) {
         cx.mptcp.count(Counter::Reinjected);
-        self.push_cut(cx.now, self.subflows[at].id, dsn, payload);
+        self.push_cut(cx, self.subflows[at].id, dsn, payload);
         let slot = self.subflows[at].id.0;
         self.send.sent_again(slot, cx.now);
     }
 
     /// Queues a piece that was cut for another subflow, in as many parts as this one's segments need.
-    fn push_cut(&mut self, now: Instant, id: SubflowId, dsn: DataSeq, payload: &Slice<B>) {
+    fn push_cut(&mut self, cx: &mut Cx<'_>, id: SubflowId, dsn: DataSeq, payload: &Slice<B>) {
         let Some(at) = self.index(id) else {
             return;
         };
@@ -173,7 +173,7 @@ impl<B: PacketBuf> Connection<B> {
         let mut sent = 0;
         while sent < payload.len() {
             let end = (sent + max).min(payload.len());
-            self.push(now, at, dsn::plus(dsn, sent), payload.slice(sent..end));
+            self.push(cx, at, dsn::plus(dsn, sent), payload.slice(sent..end));
             sent = end;
         }
     }
@@ -239,7 +239,7 @@ impl<B: PacketBuf> Connection<B> {
         let Some((dsn, payload)) = self.send.send_head(len, slot, cx.now) else {
             return false;
         };
-        self.push(cx.now, at, dsn, payload);
+        self.push(cx, at, dsn, payload);
         true
     }
 
@@ -329,13 +329,20 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Queues one piece on a subflow, with its mapping.
     #[inline(always)]
-    fn push(&mut self, now: Instant, at: usize, dsn: DataSeq, payload: Slice<B>) {
+    fn push(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, mut payload: Slice<B>) {
+        if self.params.checksum {
+            let (_, read) = payload.sum_once();
+            cx.tcp.add(
+                stack::Counter::PayloadSummed,
+                u64::try_from(read).unwrap_or(0),
+            );
+        }
         let psh = self.send.all_sent();
         let upper = self.data_option(at, dsn, &payload);
         let len = payload.len();
         let subflow = &mut self.subflows[at];
         if subflow.tcb.queued() == 0 {
-            subflow.busy_since = now;
+            subflow.busy_since = cx.now;
         }
         subflow.carry(dsn, len);
         subflow.spend(len, upper.len());

@@ -527,6 +527,7 @@ pub fn cross(segment: &OutSegment<Buf>, tuple: Tuple) -> Segment<Buf> {
         port: PortId(0),
         header,
         payload: segment.payload.clone().into_iter().collect(),
+        partial: None,
     };
     let mut octets = frame.header.bytes().to_vec();
     for piece in &frame.payload {

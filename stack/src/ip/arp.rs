@@ -108,5 +108,6 @@ fn arp<B: PacketBuf>(
         port: interface.port,
         header,
         payload: crate::buf::Chain::new(),
+        partial: None,
     })
 }

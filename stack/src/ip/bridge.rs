@@ -146,6 +146,7 @@ impl<B: PacketBuf> Net<B> {
             port: other,
             header,
             payload: chain_of(frame.slice(ETHERNET..frame.len())),
+            partial: None,
         });
         cx.counters.end(Counter::Bridged)
     }

@@ -49,6 +49,8 @@ pub struct NetConfig {
     pub private: Vec<IpNet>,
     /// Ports whose frames are tagged.
     pub vlans: Vec<VlanConfig>,
+    /// Ports whose devices compute TCP checksums: they are left to them.
+    pub summing: Vec<PortId>,
 }
 
 /// The virtual network that a port is on.

@@ -86,6 +86,7 @@ impl<B: PacketBuf> Net<B> {
             port: hop.port,
             header,
             payload: chain_of(quote),
+            partial: None,
         };
         cx.counters.count(Counter::IcmpSent);
         self.transmit(cx, &hop, frame, out);

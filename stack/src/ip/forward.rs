@@ -75,6 +75,7 @@ impl<B: PacketBuf> Net<B> {
             port: hop.port,
             header,
             payload: chain_of(data.narrow(rest)),
+            partial: None,
         };
         self.transmit_on(cx, &hop, frame, (packet, Counter::Forwarded), out)
     }
@@ -158,6 +159,7 @@ impl<B: PacketBuf> Net<B> {
                 port: hop.port,
                 header,
                 payload: chain_of(part.narrow(rest)),
+                partial: None,
             };
             // The packet's fate is that of its first fragment, and one complaint is made of it if the neighbor stays silent.
             if ended.is_none() {

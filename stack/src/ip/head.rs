@@ -5,11 +5,12 @@
 
 use super::address::is_link_scoped;
 use super::forward::decrement_ttl;
-use super::input::Whose;
+use super::input::{Whose, drop_as};
 use super::output::{CACHE_LEN, bits_of};
 use super::packet::Packet;
+use super::partial::completed;
 use super::{Ingress, Net, RxChecksum};
-use crate::buf::{Chain, Frame, Header, PacketBuf, PortId, Slice};
+use crate::buf::{Chain, Frame, Header, PacketBuf, Partial, PortId, Slice};
 use crate::checksum::Sum;
 use crate::flow::{FlowKey, Side, Tuple};
 use crate::tally::Ended;
@@ -395,29 +396,37 @@ impl<B: PacketBuf> Net<B> {
         frame: Slice<B>,
         checksum: RxChecksum,
     ) -> Ingress<B> {
+        let Some((frame, checksum)) = completed(cx, frame, checksum) else {
+            return drop_as(cx, Counter::DropChecksum);
+        };
         Self::input_tcp(cx, head.packet(frame), checksum, head.local)
     }
 
-    /// Routes the packet in `frame`, whose head is `head`, on as [`Net::forward`] does.
+    /// Routes the packet in `frame`, whose head is `head`, on as [`Net::forward`] does. A checksum that is yet to be computed is
+    /// left to the port by which it leaves.
     #[inline]
     pub fn forward_head(
         &mut self,
         cx: &mut Cx<'_>,
         head: &Head,
-        frame: Slice<B>,
+        (frame, checksum): (Slice<B>, RxChecksum),
         out: &mut Vec<Frame<B>>,
     ) -> Ended {
         let Tuple { src, dst, .. } = head.key.tuple;
         let len = usize::from(head.end - head.l3);
         let known = self.known_way(cx.now, src, dst);
         let Some(way) = known.filter(|way| head.routed && head.ttl > 1 && len <= way.mtu()) else {
-            return self.forward(cx, head.packet(frame), out);
+            return match completed(cx, frame, checksum) {
+                Some((frame, _)) => self.forward(cx, head.packet(frame), out),
+                None => cx.counters.end(Counter::DropChecksum),
+            };
         };
         let ended = cx.counters.end(Counter::Forwarded);
         out.push(Frame {
             port: way.port(),
             header: Header::default(),
             payload: Chain::new(),
+            partial: None,
         });
         let Some(onward) = out.last_mut() else {
             return ended;
@@ -434,6 +443,10 @@ impl<B: PacketBuf> Net<B> {
             let mut ip = *ip;
             decrement_ttl(&mut ip);
             onward.header.push(&ip);
+        }
+        if checksum == RxChecksum::Partial {
+            let l3 = onward.header.len() - (l4 - l3);
+            onward.partial = Partial::at(l3, onward.header.len());
         }
         onward.payload.push(frame.narrow(l4..usize::from(head.end)));
         ended

@@ -107,6 +107,7 @@ impl<B: PacketBuf> Net<B> {
             port: hop.port,
             header,
             payload: chain_of(data),
+            partial: None,
         };
         cx.counters.count(Counter::IcmpSent);
         self.transmit(cx, &hop, frame, out);

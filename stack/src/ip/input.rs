@@ -3,6 +3,7 @@
 use super::address::{is_group, is_host, is_routed_group};
 use super::link::{Tags, link_len};
 use super::packet::{Ingress, Opaque, Packet, TcpArrival};
+use super::partial::completed;
 use super::sight::{Sight, sight};
 use super::{Net, RxChecksum};
 use crate::buf::{Frame, PacketBuf, PortId, Slice};
@@ -33,6 +34,9 @@ impl<B: PacketBuf> Net<B> {
         checksum: RxChecksum,
         out: &mut Vec<Frame<B>>,
     ) -> Ingress<B> {
+        let Some((frame, checksum)) = completed(cx, frame, checksum) else {
+            return drop_as(cx, Counter::DropChecksum);
+        };
         let Some(interface) = self.interface(port) else {
             return drop_as(cx, Counter::DropNotOurs);
         };

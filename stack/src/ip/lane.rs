@@ -2,7 +2,7 @@
 
 use super::output::{Hop, Way, ip_len, write_ip};
 use super::packet::IpOut;
-use crate::buf::{Chain, FRONT_MAX, Frame, Header, PacketBuf, PortId};
+use crate::buf::{Chain, FRONT_MAX, Frame, Header, PacketBuf, Partial, PortId};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::time::Instant;
@@ -28,6 +28,10 @@ pub(super) struct Lane {
     /// Where in `front` that of IP begins, and where it ends.
     l3: usize,
     l4: u8,
+    /// The same for the port, which adds up what nobody has.
+    partial: Option<Partial>,
+    /// Whether its device adds up everything.
+    sums: bool,
     common: tcp::Common,
 }
 
@@ -52,12 +56,20 @@ impl Lane {
             front: [0; FRONT_MAX],
             l3: 0,
             l4: 0,
+            partial: None,
+            sums: false,
             common: tcp::Common::of(&tuple),
         }
     }
 
-    /// That of segments with `tuple` by `way`, which is known `until` and as long as the neighbor cache is in `epoch`.
-    pub(super) fn new(way: &Way, tuple: &Tuple, ttl: u8, (epoch, until): (u32, Instant)) -> Self {
+    /// That of segments with `tuple` by `way`, which is known `until` and as long as the neighbor cache is in `epoch`. Whether the
+    /// device at its beginning `sums`.
+    pub(super) fn new(
+        (way, sums): (&Way, bool),
+        tuple: &Tuple,
+        ttl: u8,
+        (epoch, until): (u32, Instant),
+    ) -> Self {
         let mut header = Header::default();
         way.push_link(&mut header);
         let l3 = header.len();
@@ -66,6 +78,7 @@ impl Lane {
         write_ip(bytes, (tuple.src, tuple.dst), TCP, 0, ip, 0);
         let mut front = [0; FRONT_MAX];
         front[..header.len()].copy_from_slice(header.bytes());
+        let l4 = u8::try_from(header.len()).unwrap_or(0);
         Self {
             tuple: *tuple,
             ttl,
@@ -76,7 +89,9 @@ impl Lane {
             asked: way.asked(),
             front,
             l3,
-            l4: u8::try_from(header.len()).unwrap_or(0),
+            l4,
+            partial: Partial::at(l3, l4.into()),
+            sums,
             common: tcp::Common::of(tuple),
         }
     }
@@ -101,16 +116,22 @@ impl Lane {
         out: &mut Vec<Frame<B>>,
     ) -> bool {
         // The frame is built where it will lie.
+        let sum = match &segment.payload {
+            Some(_) if self.sums => None,
+            Some(payload) => payload.known_sum(),
+            None => Some(Sum::ZERO),
+        };
         out.push(Frame {
             port: self.port,
             header: Header::begun(&self.front, self.l4),
             payload: Chain::new(),
+            partial: self.partial.filter(|_| sum.is_none()),
         });
         let Some(frame) = out.last_mut() else {
             return false;
         };
         let header = &mut frame.header;
-        let l4_len = tcp::emit_common(segment, &self.common, header);
+        let l4_len = tcp::emit_common(segment, sum, &self.common, header);
         let len = usize::from(self.l4) - self.l3 + l4_len;
         if len > self.mtu {
             out.pop();

@@ -23,6 +23,7 @@ mod ndp;
 mod neighbor;
 mod output;
 mod packet;
+mod partial;
 mod reassembly;
 mod route;
 mod sight;
@@ -77,6 +78,8 @@ pub struct Net<B> {
     groups: Vec<(PortId, PortId)>,
     /// The broadcast address of every network that we are on.
     broadcasts: AddressSet,
+    /// Ports whose devices compute TCP checksums.
+    summing: Vec<PortId>,
     /// Of all packets but those from isolated ports' addresses.
     routes: Routes,
     isolated: Vec<Isolated>,
@@ -104,6 +107,7 @@ impl<B: PacketBuf> Net<B> {
             private: config.private,
             groups: config.groups,
             broadcasts: AddressSet::default(),
+            summing: config.summing,
             routes: Routes::default(),
             isolated: Vec::new(),
             bridge: None,

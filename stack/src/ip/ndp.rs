@@ -271,5 +271,6 @@ fn emit<B: PacketBuf>(
         port: interface.port,
         header,
         payload: Chain::new(),
+        partial: None,
     }
 }

@@ -163,10 +163,6 @@ impl<B: PacketBuf> Net<B> {
         }
         // The identification is of use to IPv4 alone, and to skip one does no harm.
         self.next_id = self.next_id.wrapping_add(1);
-        if let Some(unread) = segment.payload.as_ref().filter(|s| s.known_sum().is_none()) {
-            let read = u64::try_from(unread.len()).unwrap_or(u64::MAX);
-            cx.counters.add(Counter::PayloadSummed, read);
-        }
         let tos = ip.tos | if segment.ect { ECT0 } else { 0 };
         if !self.lane.push(segment, (tos, self.next_id), out) {
             cx.counters.count(Counter::SendTooBig);
@@ -189,16 +185,21 @@ impl<B: PacketBuf> Net<B> {
             None => self.known(cx.now, tuple.src, tuple.dst),
             Some(_) => None,
         };
+        let sums = |way: &Way| self.summing.contains(&way.port());
         self.lane = match known {
-            Some(cached) => Lane::new(&cached.way, tuple, ttl, (cached.epoch, cached.until)),
+            Some(cached) => {
+                let way = (&cached.way, sums(&cached.way));
+                Lane::new(way, tuple, ttl, (cached.epoch, cached.until))
+            },
             None => {
                 let learned = self.learned_hop(tuple);
                 let Some(hop) = learned.or_else(|| self.hop(cx, tuple.src, tuple.dst, out)) else {
                     return false;
                 };
                 // For this segment alone: what a bridge learns next is another way.
-                let way = Way::new(hop, tuple.dst);
-                Lane::new(&way, tuple, ttl, (self.neighbors.epoch(), Instant::ZERO))
+                let way = &Way::new(hop, tuple.dst);
+                let way = (way, self.summing.contains(&way.port()));
+                Lane::new(way, tuple, ttl, (self.neighbors.epoch(), Instant::ZERO))
             },
         };
         true

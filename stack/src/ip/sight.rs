@@ -40,7 +40,7 @@ pub struct Seen<'a> {
 
 /// A frame that is only looked at.
 #[derive(Clone, Copy)]
-struct Borrowed<'a>(&'a [u8]);
+pub(super) struct Borrowed<'a>(pub(super) &'a [u8]);
 
 impl PacketBuf for Borrowed<'_> {
     fn bytes(&self) -> &[u8] {

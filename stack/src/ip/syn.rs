@@ -77,6 +77,7 @@ impl<B: PacketBuf> Net<B> {
             port: hop.port,
             header,
             payload: chain_of(payload.clone()),
+            partial: None,
         };
         let original = (packet.clone(), Counter::Forwarded);
         self.transmit_on(cx, &hop, frame, original, out)

@@ -33,6 +33,7 @@ fuzz_target!(|data: &[u8]| {
         port: PortId(0),
         header,
         payload: out.payload.into_iter().collect(),
+        partial: None,
     });
     let again = Slice::new(MemBuf::from(written));
     let read = tcp::parse(again, src, dst, 0, RxChecksum::Unknown).expect("we wrote it");

@@ -50,6 +50,7 @@ pub(crate) fn scene(settings: &Settings) -> Result<Scene, String> {
                 device: "memory".into(),
                 mac: interface.mac,
                 mtu: 1500,
+                sums: false,
             })
         })
         .unzip();

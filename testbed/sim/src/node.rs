@@ -3,8 +3,8 @@
 use crate::app::Endpoint;
 use crate::host::Host;
 use crate::native::Native;
-use crate::port::{Far, SimBuf, SimPort};
-use crate::seed::{self, Draw};
+use crate::port::{Checksums, Far, SimBuf, SimPort};
+use crate::seed;
 use crate::watch::Watch;
 use apps::control::{Command, Reply};
 use apps::engine::{Engine, EngineConfig, Limits, Occupancy};
@@ -100,11 +100,16 @@ impl Machine {
                     device: "sim".into(),
                     mac: config.net.interfaces[port].mac,
                     mtu: 1500,
+                    sums: false,
                 };
-                let verifies = rng.percent(50);
+                let checksums = match rng.below(100) {
+                    0..35 => Checksums::Verifies,
+                    35..50 => Checksums::Shares,
+                    _ => Checksums::Leaves,
+                };
                 let queues = (count, workers.spread);
                 let rng = Rng::from_u64(rng.u64());
-                let (ports, far) = SimPort::new(&info, pool, verifies, queues, rng);
+                let (ports, far) = SimPort::new(&info, pool, checksums, queues, rng);
                 held.iter_mut()
                     .zip(ports)
                     .for_each(|(of, port)| of.push(port));

@@ -3,7 +3,7 @@
 
 use crate::packet;
 use crate::seed::Draw;
-use dataplane::memory::MemBuf;
+use dataplane::memory::{MemBuf, linear};
 use dataplane::port::tcp_payload_in_header;
 use dataplane::{BURST, BufferUse, Port, PortInfo, PortStats, Received, RxChecksum};
 use stack::ip::{Sight, sight};
@@ -47,6 +47,24 @@ impl PacketBuf for SimBuf {
         let frame = self.bytes().get(range)?.to_vec().into();
         Some(Self(Rc::new(Held { frame, used: None })))
     }
+
+    fn rewritten(mut self, at: usize, octets: [u8; 2]) -> Option<Self> {
+        let held = Rc::get_mut(&mut self.0)?;
+        let frame = std::mem::replace(&mut held.frame, Vec::new().into());
+        held.frame = frame.rewritten(at, octets)?;
+        Some(self)
+    }
+}
+
+/// What a device does about the checksums of what it receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksums {
+    /// It verifies them.
+    Verifies,
+    /// It hands over what a neighbor on the same machine leaves unfinished.
+    Shares,
+    /// Nothing.
+    Leaves,
 }
 
 /// What is wrong with a device for some time.
@@ -83,7 +101,7 @@ pub struct Ring {
     stats: PortStats,
     spells: Vec<Spell>,
     rng: Rng,
-    verifies: bool,
+    checksums: Checksums,
     pool: u32,
     used: Rc<Cell<u32>>,
 }
@@ -183,13 +201,13 @@ pub struct SimPort {
 }
 
 impl SimPort {
-    /// A device with `pool` buffers, which `verifies` checksums or leaves that to the box, as each of `workers` workers holds
+    /// A device with `pool` buffers, which does about `checksums` what it does, as each of `workers` workers holds
     /// it; whether it `spreads` flows over their queues.
     #[must_use]
     pub fn new(
         info: &PortInfo,
         pool: u32,
-        verifies: bool,
+        checksums: Checksums,
         (workers, spreads): (u8, bool),
         rng: Rng,
     ) -> (Vec<Self>, Far) {
@@ -201,7 +219,7 @@ impl SimPort {
             stats: PortStats::default(),
             spells: Vec::new(),
             rng,
-            verifies,
+            checksums,
             pool,
             used: Rc::default(),
         }));
@@ -231,10 +249,15 @@ impl Port for SimPort {
                 ring.stats.rx_nobuf += 1;
                 continue;
             }
-            let checksum = match packet::is_intact(&frame) {
-                Some(true) if ring.verifies => RxChecksum::Good,
-                Some(false) if ring.verifies => RxChecksum::Bad,
-                _ => RxChecksum::Unknown,
+            let intact = packet::is_intact(&frame);
+            let (frame, checksum) = match (ring.checksums, intact) {
+                (Checksums::Verifies, Some(true)) => (frame, RxChecksum::Good),
+                (Checksums::Verifies, Some(false)) => (frame, RxChecksum::Bad),
+                (Checksums::Shares, Some(true)) => (
+                    packet::unfinished(&frame).unwrap_or(frame),
+                    RxChecksum::Partial,
+                ),
+                _ => (frame, RxChecksum::Unknown),
             };
             ring.stats.rx_packets += 1;
             ring.stats.rx_bytes += frame.len() as u64;
@@ -264,11 +287,7 @@ impl Port for SimPort {
         }
         for (n, frame) in frames.drain(..).enumerate() {
             ring.stats.copied_in_stack += tcp_payload_in_header(frame.header.bytes()) as u64;
-            let mut whole = Vec::with_capacity(frame.len());
-            whole.extend_from_slice(frame.header.bytes());
-            for slice in &frame.payload {
-                whole.extend_from_slice(slice.bytes());
-            }
+            let whole = linear(&frame);
             if n < taken {
                 ring.stats.tx_packets += 1;
                 ring.stats.tx_bytes += whole.len() as u64;

@@ -13,16 +13,20 @@ pub(crate) fn info(name: &str) -> PortInfo {
     }
 }
 
-/// The Ethernet addresses of the generator's ports.
-pub(crate) fn macs(count: u8) -> Vec<[u8; 6]> {
-    (1..=count).map(|n| [2, 0, 0, 0, 7, n]).collect()
+/// What the generator is told of its ports.
+pub(crate) fn known(count: u8) -> Vec<PortInfo> {
+    let port = |n| PortInfo {
+        mac: [2, 0, 0, 0, 7, n],
+        ..PortInfo::default()
+    };
+    (1..=count).map(port).collect()
 }
 
 pub(crate) fn generator(yaml: &str, ports: Vec<MemPort>) -> Worker<MemPort, Flowgen<MemBuf>> {
     let config = Config::read(yaml).unwrap();
     let mut fill = |octets: &[u8]| Some(MemBuf::from(octets.to_vec()));
-    let macs = macs(u8::try_from(ports.len()).unwrap());
-    let app = Flowgen::new(&config, &macs, &mut fill, [5; 32], Instant::ZERO).unwrap();
+    let known = known(u8::try_from(ports.len()).unwrap());
+    let app = Flowgen::new(&config, &known, &mut fill, [5; 32], Instant::ZERO).unwrap();
     let (_, inbox) = mailbox(1);
     Worker::new(CoreId(0), ports, app, inbox)
 }

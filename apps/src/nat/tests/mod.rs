@@ -73,6 +73,7 @@ impl Bed {
             isolated: Vec::new(),
             private: vec![],
             groups: Vec::new(),
+            summing: Vec::new(),
         };
         let nat = NatSettings {
             inside: vec!["192.168.1.0/24".parse().unwrap()],

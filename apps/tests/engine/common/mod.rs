@@ -125,6 +125,7 @@ pub fn workers_of(config: &EngineConfig) -> Vec<BoxWorker> {
         device: "memory".into(),
         mac: config.net.interfaces[port].mac,
         mtu: 1500,
+        sums: false,
     };
     let made = (0..config.cores).zip(siblings(config.cores.into()));
     let made = made.map(|(core, siblings)| {

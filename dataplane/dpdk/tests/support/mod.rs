@@ -59,6 +59,7 @@ pub(crate) fn frame(header: &[u8], payload: impl IntoIterator<Item = Slice<Mbuf>
         port: PortId(0),
         header: Header::default(),
         payload: Chain::new(),
+        partial: None,
     };
     frame.header.push(header);
     frame.payload.extend(payload);

@@ -46,8 +46,13 @@ fn what_differs_from_segment_to_segment_is_right_in_each() {
         (33, 0xfc, true),
         (0, 0xff, false),
     ];
-    for (src, dst) in [("198.51.100.7", "10.1.0.2"), ("2001:db8::7", "fd00:1::2")] {
+    let ends = [("198.51.100.7", "10.1.0.2"), ("2001:db8::7", "fd00:1::2")];
+    for (at, (src, dst)) in ends.into_iter().cycle().take(4).enumerate() {
         let mut bed = Bed::acquainted();
+        if at >= 2 {
+            // The device completes them; here who looks at them does.
+            bed.net.summing.push(ACCESS);
+        }
         let mut ids = Vec::new();
         for (at, (len, tos, ect)) in rows.into_iter().cycle().take(200).enumerate() {
             // From time to time another connection comes in between.

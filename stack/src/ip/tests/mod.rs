@@ -7,6 +7,7 @@ mod icmp;
 mod isolated;
 mod lane;
 mod neighbor;
+mod partial;
 mod syn;
 mod transit;
 mod translate;
@@ -30,6 +31,12 @@ pub(super) struct Buf(bytes::Bytes);
 impl PacketBuf for Buf {
     fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    fn rewritten(self, at: usize, octets: [u8; 2]) -> Option<Self> {
+        let mut bytes = self.0.try_into_mut().ok()?;
+        bytes.get_mut(at..at + 2)?.copy_from_slice(&octets);
+        Some(Self(bytes.freeze()))
     }
 }
 
@@ -207,6 +214,9 @@ pub(super) fn linear(frame: &Frame<Buf>) -> Vec<u8> {
         bytes.len(),
         frame.header.bytes().len() + chain_len(&frame.payload)
     );
+    if let Some((field, checksum)) = frame.checksum() {
+        bytes[field].copy_from_slice(&checksum);
+    }
     bytes
 }
 

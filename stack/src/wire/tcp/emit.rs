@@ -19,14 +19,15 @@ pub fn options_len(options: &Options) -> usize {
     }
 }
 
-/// Appends the TCP header of `segment` with options and checksum; octets of the whole segment. Does not read the payload where
-/// its sum is known.
+/// Appends the TCP header of `segment` with options and checksum; octets of the whole segment. Reads the payload where its sum is
+/// not known.
 ///
 /// Options are padded with NOPs to multiples of four as everybody does; where they do not fit so, they stand
 /// unpadded (timestamps 10 + ADD_ADDR with an IPv6 address and port 30 = 40). Those that do not fit even so are left
 /// out: callers ask [`options_len`] before.
 pub fn emit<B: PacketBuf>(segment: &OutSegment<B>, tuple: &Tuple, header: &mut Header) -> usize {
-    emit_common(segment, &Common::of(tuple), header)
+    let payload = segment.payload.as_ref().map_or(Sum::ZERO, Slice::sum);
+    emit_common(segment, Some(payload), &Common::of(tuple), header)
 }
 
 /// What all segments between two ports have in common.
@@ -48,10 +49,12 @@ impl Common {
     }
 }
 
-/// As [`emit`] does.
+/// As [`emit`] does, with a payload whose sum is `payload`. Without it the checksum is left to the port: see
+/// [`Partial`](crate::buf::Partial).
 #[inline]
 pub(crate) fn emit_common<B: PacketBuf>(
     segment: &OutSegment<B>,
+    payload: Option<Sum>,
     common: &Common,
     header: &mut Header,
 ) -> usize {
@@ -71,13 +74,16 @@ pub(crate) fn emit_common<B: PacketBuf>(
     let own = [segment.seq.0, segment.ack.0, flags | u32::from(segment.wnd)];
     put_words(fixed, [common.ports]);
     let words = put_words(&mut fixed[4..], own);
-    let length = u16::try_from(total).unwrap_or(u16::MAX);
-    let payload = segment.payload.as_ref().map_or(Sum::ZERO, Slice::sum);
-    // All that stands before the payload is of even length, so that what it adds up to is added as it is.
-    let parts = [length, options_sum.folded(), payload.folded()];
-    let parts: u64 = parts.into_iter().map(u64::from).sum();
-    let sum = Sum::of_words(common.words + words + parts);
-    [fixed[16], fixed[17]] = sum.checksum().to_be_bytes();
+    let ends = common.words + u64::from(u16::try_from(total).unwrap_or(u16::MAX));
+    let field = match payload {
+        Some(payload) => {
+            // All that stands before the payload is of even length, so that what it adds up to is added as it is.
+            let parts = u64::from(options_sum.folded()) + u64::from(payload.folded());
+            Sum::of_words(ends + words + parts).checksum()
+        },
+        None => Sum::of_words(ends - u64::from(common.ports)).folded(),
+    };
+    [fixed[16], fixed[17]] = field.to_be_bytes();
     header.reserve(len);
     total
 }

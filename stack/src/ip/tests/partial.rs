@@ -1,0 +1,115 @@
+//! Frames that come with their checksum yet to be computed.
+
+use super::*;
+use crate::checksum::Sum;
+use crate::flow::{Side, Tuple};
+use crate::wire::ip::{TCP, UDP, pseudo_header};
+
+const V4: (&str, &str) = ("10.1.0.2", "198.51.100.7");
+const V6: (&str, &str) = ("fd00:1::2", "2001:db8::7");
+const FROM_CLIENT: (PortId, [u8; 6]) = (ACCESS, CLIENT_MAC);
+
+/// Where the field is in a transport's header.
+const fn field(protocol: u8) -> usize {
+    if protocol == TCP { 16 } else { 6 }
+}
+
+fn pseudo((src, dst): (&str, &str), protocol: u8, len: usize) -> Sum {
+    pseudo_header(ip(src), ip(dst), protocol, len)
+}
+
+/// A segment or a datagram in whose field the sum of the pseudo header stands.
+fn unfinished(addrs: (&str, &str), protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut l4 = if protocol == TCP {
+        tcp_segment(addrs, 0x10, &[1, 1, 1, 0], payload)
+    } else {
+        let len = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
+        [&[1, 2, 3, 4, len[0], len[1], 0, 0], payload].concat()
+    };
+    let sum = pseudo(addrs, protocol, l4.len()).folded();
+    l4[field(protocol)..][..2].copy_from_slice(&sum.to_be_bytes());
+    packet(FROM_CLIENT, addrs, protocol, 64, &l4)
+}
+
+fn is_whole(frame: &[u8], addrs: (&str, &str), protocol: u8) -> bool {
+    let (.., l4) = l4_of(frame);
+    pseudo(addrs, protocol, l4.len())
+        .then(Sum::of(&l4))
+        .is_intact()
+}
+
+#[test]
+fn what_is_routed_on_is_complete() {
+    for addrs in [V4, V6] {
+        for protocol in [TCP, UDP] {
+            // An odd number of octets, an even one, and none.
+            for payload in [&b"hello"[..], &[0xff; 1_000], b""] {
+                let mut bed = Bed::acquainted();
+                let frame = unfinished(addrs, protocol, payload);
+                assert!(!is_whole(&frame, addrs, protocol));
+                let packet = match bed.input_as(ACCESS, frame, RxChecksum::Partial) {
+                    Ingress::Tcp(arrival) => arrival.packet,
+                    Ingress::Transit(packet) => packet,
+                    other => panic!("{other:?}"),
+                };
+                _ = bed.with(|net, cx, out| net.forward(cx, packet, out));
+                let (_, sent) = bed.sent_one();
+                assert!(
+                    is_whole(&sent, addrs, protocol),
+                    "{addrs:?} {protocol}: {sent:02x?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_goes_the_short_way_is_not_read_and_left_to_the_next_port() {
+    for addrs in [V4, V6] {
+        let mut bed = Bed::acquainted();
+        // The way is known from then on.
+        bed.route(ACCESS, packet(FROM_CLIENT, addrs, UDP, 64, b"first"));
+        bed.sent_one();
+        let frame = Slice::new(Buf(unfinished(addrs, TCP, b"hello").into()));
+        let side = |_: &Tuple| Side::Access;
+        let mut head = Head::default();
+        let seen = (&frame, RxChecksum::Partial);
+        bed.net.head(ACCESS, seen, side, &mut head).unwrap();
+        let read = (frame.clone(), RxChecksum::Partial);
+        let segment = bed.with(|_, cx, _| Net::segment(cx, &head, read.0, read.1));
+        assert_eq!(segment.unwrap().payload.known_sum(), None);
+        let passed = (frame, RxChecksum::Partial);
+        _ = bed.with(|net, cx, out| net.forward_head(cx, &head, passed, out));
+        assert_eq!(bed.count(Counter::PayloadSummed), 0);
+        let partial = bed.out[0].partial.unwrap();
+        let ip_len = if addrs == V4 { 20 } else { 40 };
+        assert_eq!((partial.l3, partial.l4), (14, 14 + ip_len));
+        let (_, sent) = bed.sent_one();
+        assert!(is_whole(&sent, addrs, TCP), "{sent:02x?}");
+    }
+}
+
+#[test]
+fn a_datagram_whose_sum_is_zero_keeps_a_checksum() {
+    // RFC 768: zero would say that there is none.
+    let mut frame = unfinished(V4, UDP, &[0, 0]);
+    let end = frame.len();
+    let sum = Sum::of(&frame[34..]).checksum();
+    frame[end - 2..].copy_from_slice(&sum.to_be_bytes());
+    let mut bed = Bed::acquainted();
+    let Ingress::Transit(packet) = bed.input_as(ACCESS, frame, RxChecksum::Partial) else {
+        panic!("it is for another host");
+    };
+    assert_eq!(packet.l4_bytes()[6..8], [0xff, 0xff]);
+}
+
+#[test]
+fn what_somebody_holds_is_not_written() {
+    let mut bed = Bed::acquainted();
+    let frame = Slice::new(Buf(unfinished(V4, UDP, b"held").into()));
+    let before = frame.bytes().to_vec();
+    let lent = frame.clone();
+    bed.with(|net, cx, out| net.input(cx, ACCESS, lent, RxChecksum::Partial, out));
+    assert_eq!(frame.bytes(), before);
+    assert_eq!(bed.count(Counter::DropChecksum), 1);
+}
