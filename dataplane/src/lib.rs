@@ -16,6 +16,7 @@ pub mod port;
 pub mod siblings;
 #[cfg(test)]
 mod testing;
+pub mod train;
 pub mod worker;
 
 pub use app::{App, CoreId, Owner};

@@ -65,10 +65,12 @@ pub struct PortStats {
     pub rx_packets: u64,
     /// Octets in them.
     pub rx_bytes: u64,
-    /// Frames that the device took to send.
+    /// Frames that the device took to send, those that it cuts from a [`train`](crate::train) with them.
     pub tx_packets: u64,
     /// Octets in them.
     pub tx_bytes: u64,
+    /// Trains that the device was given to cut into frames.
+    pub tx_trains: u64,
     /// Frames that the device dropped as nobody fetched them in time.
     pub rx_missed: u64,
     /// Frames that the device dropped as there was no buffer to receive into.
@@ -127,10 +129,23 @@ const PROTOCOL_TCP: u8 = 6;
 /// Payload is referenced, never copied, so a relay keeps this at 0; every port sums it up as `copied_in_stack`.
 #[must_use]
 pub fn tcp_payload_in_header(header: &[u8]) -> usize {
-    tcp_payload_start(header).map_or(0, |start| header.len().saturating_sub(start))
+    headers(header).map_or(0, |headers| header.len().saturating_sub(headers.end))
 }
 
-fn tcp_payload_start(header: &[u8]) -> Option<usize> {
+/// Where in a frame of TCP its headers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// That of IP begins.
+    pub l3: usize,
+    /// That of TCP begins.
+    pub l4: usize,
+    /// It ends, with its options.
+    pub end: usize,
+}
+
+/// Where they are in a frame that begins with `header`; `None` if it is not TCP, or ends within the fixed part of its header.
+#[must_use]
+pub fn headers(header: &[u8]) -> Option<Headers> {
     let byte = |at: usize| header.get(at).copied();
     let word = |at: usize| Some(u16::from_be_bytes([byte(at)?, byte(at + 1)?]));
     let mut l3 = 14;
@@ -144,7 +159,8 @@ fn tcp_payload_start(header: &[u8]) -> Option<usize> {
         ETHERTYPE_IPV6 if byte(l3 + 6)? == PROTOCOL_TCP => l3 + 40,
         _ => return None,
     };
-    Some(l4 + usize::from(byte(l4 + 12)? >> 4) * 4)
+    let end = l4 + usize::from(byte(l4 + 12)? >> 4) * 4;
+    Some(Headers { l3, l4, end })
 }
 
 #[cfg(test)]

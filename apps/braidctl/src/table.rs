@@ -93,6 +93,7 @@ pub(crate) fn ports(answer: &Ports) -> String {
         ("RX", Right),
         ("TX FRAMES", Right),
         ("TX", Right),
+        ("TRAINS", Right),
         ("RX MISSED", Right),
         ("NO BUFFER", Right),
         ("TX DROPPED", Right),
@@ -109,6 +110,7 @@ pub(crate) fn ports(answer: &Ports) -> String {
             octets(port.rx_bytes),
             port.tx_packets.to_string(),
             octets(port.tx_bytes),
+            port.tx_trains.to_string(),
             port.rx_missed.to_string(),
             port.rx_nobuf.to_string(),
             port.tx_dropped.to_string(),
@@ -445,9 +447,9 @@ mod tests {
         assert_eq!(
             text,
             "\
-PORT     ROLE    MAC                 MTU  RX FRAMES         RX  TX FRAMES   TX  RX MISSED  NO BUFFER  TX DROPPED  COPIED  DEVICE
-access1  access  02:00:00:00:00:01  1500          7     7000 B          0  0 B          0          0           0     0 B  net_null0
-a        access  02:00:00:00:00:01  1500     123456  117.7 MiB          0  0 B          0          0           0     0 B  net_null0
+PORT     ROLE    MAC                 MTU  RX FRAMES         RX  TX FRAMES   TX  TRAINS  RX MISSED  NO BUFFER  TX DROPPED  COPIED  DEVICE
+access1  access  02:00:00:00:00:01  1500          7     7000 B          0  0 B       0          0          0           0     0 B  net_null0
+a        access  02:00:00:00:00:01  1500     123456  117.7 MiB          0  0 B       0          0          0           0     0 B  net_null0
 "
         );
     }

@@ -60,6 +60,7 @@ fn ports(mut one: Ports, other: &Ports) -> Ports {
         port.rx_bytes += more.rx_bytes;
         port.tx_packets += more.tx_packets;
         port.tx_bytes += more.tx_bytes;
+        port.tx_trains += more.tx_trains;
         port.rx_missed += more.rx_missed;
         port.rx_nobuf += more.rx_nobuf;
         port.tx_dropped += more.tx_dropped;
@@ -196,6 +197,7 @@ mod tests {
                     name: "x".into(),
                     rx_packets: 5,
                     copied_at_port: 7,
+                    tx_trains: 2,
                     ..Port::default()
                 }],
             })
@@ -205,6 +207,7 @@ mod tests {
         };
         assert_eq!((all.ports.len(), all.ports[0].rx_packets), (1, 10));
         assert_eq!(all.ports[0].copied_at_port, 14);
+        assert_eq!(all.ports[0].tx_trains, 4);
         let rules = |flows| {
             Reply::Rules(Rules {
                 rules: vec![Rule {

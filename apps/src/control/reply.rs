@@ -55,6 +55,9 @@ pub struct Port {
     pub tx_packets: u64,
     /// Octets sent.
     pub tx_bytes: u64,
+    /// Trains of segments that the device was given to cut into frames.
+    #[serde(default)]
+    pub tx_trains: u64,
     /// Frames that the device dropped because we did not fetch them in time.
     pub rx_missed: u64,
     /// Frames that the device dropped because there was no buffer to receive into.

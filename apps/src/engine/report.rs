@@ -88,6 +88,7 @@ impl<B: PacketBuf> Engine<B> {
                 rx_bytes: stats.rx_bytes,
                 tx_packets: stats.tx_packets,
                 tx_bytes: stats.tx_bytes,
+                tx_trains: stats.tx_trains,
                 rx_missed: stats.rx_missed,
                 rx_nobuf: stats.rx_nobuf,
                 tx_dropped: stats.tx_dropped,

@@ -59,6 +59,15 @@ void braid_ask_checksum(struct rte_mbuf *mbuf, const uint16_t lens[3], bool ipv6
 	mbuf->tx_offload = rte_mbuf_tx_offload(lens[0], lens[1], lens[2], 0, 0, 0, 0);
 }
 
+bool braid_ask_cut(uint16_t port, uint16_t queue, struct rte_mbuf *mbuf, const uint16_t lens[3], uint16_t segment, bool ipv6,
+		   bool sums_ip)
+{
+	braid_ask_checksum(mbuf, lens, ipv6);
+	mbuf->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | (sums_ip && !ipv6 ? RTE_MBUF_F_TX_IP_CKSUM : 0);
+	mbuf->tso_segsz = segment;
+	return rte_eth_tx_prepare(port, queue, &mbuf, 1) == 1;
+}
+
 int braid_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int n)
 {
 	return rte_pktmbuf_alloc_bulk(pool, mbufs, n);

@@ -23,6 +23,8 @@ static const uint64_t BRAID_RX_OFFLOAD_CKSUM =
 	RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
 static const uint64_t BRAID_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t BRAID_TX_OFFLOAD_TCP_CKSUM = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+static const uint64_t BRAID_TX_OFFLOAD_TCP_TSO = RTE_ETH_TX_OFFLOAD_TCP_TSO;
+static const uint64_t BRAID_TX_OFFLOAD_IPV4_CKSUM = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
 static const uint64_t BRAID_RSS_FLOWS = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
 static const uint32_t BRAID_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;
 static const uint64_t BRAID_RX_IP_CKSUM_MASK = RTE_MBUF_F_RX_IP_CKSUM_MASK;
@@ -52,6 +54,11 @@ struct rte_mempool *braid_pool_create(const char *name, unsigned int n, unsigned
 /* Has the device compute the TCP checksum of a frame whose field holds the sum of the pseudo header, and whose first segment holds
  * all headers: `lens` are the octets of those of the link, of IP and of TCP. */
 void braid_ask_checksum(struct rte_mbuf *mbuf, const uint16_t lens[3], bool ipv6);
+
+/* The same for a frame that the device behind a queue cuts into segments of `segment` octets of payload, whatever its field holds;
+ * `sums_ip` if it writes the checksums of IPv4, too. False if it does not take such a frame. */
+bool braid_ask_cut(uint16_t port, uint16_t queue, struct rte_mbuf *mbuf, const uint16_t lens[3], uint16_t segment, bool ipv6,
+		   bool sums_ip);
 
 /* Takes n reset mbufs out of a pool: all and 0, or none and a negative errno. */
 int braid_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int n);

@@ -13,6 +13,7 @@
 mod device;
 mod eal;
 mod interface;
+mod long;
 mod mbuf;
 mod mempool;
 mod port;

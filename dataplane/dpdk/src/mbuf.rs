@@ -235,8 +235,55 @@ impl RawMbuf {
         }
     }
 
+    /// The octets of each segment.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        let mut next = self.as_ptr();
+        core::iter::from_fn(move || {
+            // SAFETY: the segments of a chain live as long as its head, which self holds, and nobody writes them meanwhile.
+            let (octets, following) = unsafe { (segment(next.as_mut()?), (*next).next) };
+            next = following;
+            Some(octets)
+        })
+    }
+
+    /// Whether each segment stands on memory of its own that nobody else refers to, with room for `octets` before its data.
+    pub(crate) fn has_room_in_each(&self, octets: usize) -> bool {
+        let mut next = self.as_ptr();
+        // SAFETY: as in `segments`.
+        while let Some(mbuf) = unsafe { next.as_mut() } {
+            // SAFETY: the field lives as long as the segment, is aligned, and who else holds a reference changes it atomically.
+            let count = unsafe { AtomicU16::from_ptr(&raw mut mbuf.refcnt) };
+            let direct = mbuf.ol_flags & dpdk_sys::BRAID_MBUF_NOT_DIRECT == 0;
+            let first = core::ptr::eq(next, self.as_ptr());
+            let room = first || usize::from(mbuf.data_off) >= octets;
+            if !direct || !room || count.load(Ordering::Acquire) != 1 {
+                return false;
+            }
+            next = mbuf.next;
+        }
+        true
+    }
+
+    /// The first segment, and the chain of all others, if there are any.
+    pub(crate) fn split_first(self) -> (Self, Option<Self>) {
+        // SAFETY: the chain is ours alone. Its first segment becomes a frame of its own; the second one becomes the head of the
+        // others, whose number and octets are what is left.
+        unsafe {
+            let mbuf = self.as_ptr();
+            let others = NonNull::new((*mbuf).next).map(|head| {
+                (*head.as_ptr()).nb_segs = (*mbuf).nb_segs - 1;
+                (*head.as_ptr()).pkt_len = (*mbuf).pkt_len - u32::from((*mbuf).data_len);
+                Self::new(head)
+            });
+            (*mbuf).next = core::ptr::null_mut();
+            (*mbuf).nb_segs = 1;
+            (*mbuf).pkt_len = u32::from((*mbuf).data_len);
+            (self, others)
+        }
+    }
+
     /// The octets of the first segment.
-    fn first(&self) -> &[u8] {
+    pub(crate) fn first(&self) -> &[u8] {
         // SAFETY: live and ours; data_off and data_len lie within the segment's memory.
         unsafe { segment(self.as_ptr()) }
     }
@@ -292,13 +339,33 @@ impl RawMbuf {
 
     /// Has the device compute the checksum that is left to it. The first segment must hold all headers.
     pub(crate) fn ask_checksum(&mut self, partial: Partial) {
+        let (lens, ipv6) = self.headers(partial);
+        // SAFETY: the mbuf is ours alone; the lengths are three.
+        unsafe { dpdk_sys::braid_ask_checksum(self.as_ptr(), lens.as_ptr(), ipv6) };
+    }
+
+    /// Has the device behind the queue of a port cut it into segments of `segment` octets; whether it does. `sums_ip` if it writes
+    /// checksums of IPv4. The first segment must hold all headers.
+    pub(crate) fn ask_cut(
+        &mut self,
+        (port, queue): (u16, u16),
+        (partial, segment): (Partial, u16),
+        sums_ip: bool,
+    ) -> bool {
+        let (lens, ipv6) = self.headers(partial);
+        let (mbuf, lens) = (self.as_ptr(), lens.as_ptr());
+        // SAFETY: the port is open; the mbuf is ours alone, and stays ours; the lengths are three.
+        unsafe { dpdk_sys::braid_ask_cut(port, queue, mbuf, lens, segment, ipv6, sums_ip) }
+    }
+
+    /// Octets of its link, IP and TCP headers, and whether it is IPv6.
+    fn headers(&self, partial: Partial) -> ([u16; 3], bool) {
         let (l3, l4) = (usize::from(partial.l3), usize::from(partial.l4));
         let headers = self.first();
         let ipv6 = headers.get(l3).is_some_and(|octet| octet >> 4 == 6);
         let tcp = headers.get(l4 + 12).map_or(0, |octet| octet >> 4);
         let lens = [partial.l3, partial.l4 - partial.l3, u16::from(tcp) * 4];
-        // SAFETY: the mbuf is ours alone; the lengths are three.
-        unsafe { dpdk_sys::braid_ask_checksum(self.as_ptr(), lens.as_ptr(), ipv6) };
+        (lens, ipv6)
     }
 
     /// Links `segment` (one segment) after `tail`, the last one of this chain, and returns the new last one.

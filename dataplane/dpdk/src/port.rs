@@ -3,10 +3,11 @@
 use crate::device::Device;
 use crate::eal::Eal;
 use crate::interface;
+use crate::long;
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::{HEADROOM, Mempool, OVERHEAD, Stash};
 use crate::spread;
-use crate::transmit::Sender;
+use crate::transmit::{Abilities, Sender};
 use core::ffi::c_int;
 use core::net::IpAddr;
 use core::ptr::NonNull;
@@ -28,6 +29,8 @@ const LEAST_DATA: u32 = 2048;
 const FRAME_OVERHEAD: u32 = 14 + 8 + 4;
 /// Octets of tags that a port may ask room for.
 const TAGS_MAX: u16 = 8;
+/// The longest chain of a train: enough for 64 KiB of packets of usual length.
+const CHAIN_MAX: usize = 64;
 /// How long opening waits for the link, and how often it looks.
 const LINK_WAIT: (u32, Duration) = (100, Duration::from_millis(20));
 /// The negative errno of "operation not supported".
@@ -304,7 +307,7 @@ impl DpdkPort {
 }
 
 impl Lane {
-    /// The frame in one segment. Chains are rare: a device delivers them if frames exceed its buffers.
+    /// The frame in one segment. Other chains than those of long segments are rare.
     fn linear(&self, mbuf: RawMbuf) -> Option<(RawMbuf, usize)> {
         if mbuf.is_linear() {
             return Some((mbuf, 0));
@@ -339,6 +342,19 @@ impl Port for DpdkPort {
             // SAFETY: the device hands over the only reference.
             let mbuf = unsafe { RawMbuf::new(mbuf) };
             let checksum = mbuf.checksum();
+            let mbuf = if mbuf.is_linear() {
+                mbuf
+            } else {
+                let (len, before) = (mbuf.len(), into.len());
+                match long::cut(mbuf, checksum, into) {
+                    Ok(()) => {
+                        self.counts.rx_packets += (into.len() - before) as u64;
+                        self.counts.rx_bytes += len as u64;
+                        continue;
+                    },
+                    Err(chain) => chain,
+                }
+            };
             let Some((mbuf, copied)) = lane.linear(mbuf) else {
                 self.counts.rx_nobuf += 1;
                 continue;
@@ -411,8 +427,21 @@ fn sender(
     } else {
         None
     };
-    let max_segments = usize::from(about.tx_desc_lim.nb_mtu_seg_max);
-    let abilities = (max_segments, sums(about));
+    let longest = |named: u16| if named == 0 { usize::MAX } else { named.into() };
+    let offers = |ability: u64| about.tx_offload_capa & ability != 0;
+    let abilities = Abilities {
+        max_segments: longest(about.tx_desc_lim.nb_mtu_seg_max),
+        sums: sums(about),
+        cuts: if cuts(about) {
+            // The header is one of them.
+            longest(about.tx_desc_lim.nb_seg_max).min(CHAIN_MAX) - 1
+        } else {
+            0
+        },
+        // DPDK's own library of cutting, on which net_tap stands, knows IPv4 alone, and passes on as they are what it does not know.
+        cuts_ipv6: !is_of(about, &[b"net_tap"]),
+        sums_ip: offers(dpdk_sys::BRAID_TX_OFFLOAD_IPV4_CKSUM),
+    };
     Ok(Sender::new((id, queue), frames, links, abilities))
 }
 
@@ -568,6 +597,10 @@ fn configure(
     if sums(about) {
         wanted.txmode.offloads |= dpdk_sys::BRAID_TX_OFFLOAD_TCP_CKSUM;
     }
+    if cuts(about) {
+        let sums = about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_IPV4_CKSUM;
+        wanted.txmode.offloads |= CUTTING | sums;
+    }
     // SAFETY: the port exists and is stopped; the struct is copied, and so is the key that it points to.
     let returned =
         unsafe { dpdk_sys::rte_eth_dev_configure(id, queues, queues, &raw const wanted) };
@@ -588,18 +621,31 @@ fn configure(
     Ok((rx, tx))
 }
 
+/// What a device must do to be given trains of segments.
+const CUTTING: u64 = dpdk_sys::BRAID_TX_OFFLOAD_MULTI_SEGS
+    | dpdk_sys::BRAID_TX_OFFLOAD_TCP_CKSUM
+    | dpdk_sys::BRAID_TX_OFFLOAD_TCP_TSO;
+
+/// Whether the device cuts trains into segments.
+fn cuts(about: &rte_eth_dev_info) -> bool {
+    about.tx_offload_capa & CUTTING == CUTTING && about.tx_desc_lim.nb_seg_max != 1
+}
+
 /// Whether TCP checksums are left to the device: to one that hands frames to a neighbor in the same memory, who then takes them as
 /// intact, without reading them. A network card would compute what is known already.
 fn sums(about: &rte_eth_dev_info) -> bool {
+    let shares: [&[u8]; 3] = [b"net_virtio", b"virtio_user", b"net_vhost"];
+    about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_TCP_CKSUM != 0 && is_of(about, &shares)
+}
+
+/// Whether its driver's name begins with one of `names`.
+fn is_of(about: &rte_eth_dev_info, names: &[&[u8]]) -> bool {
     if about.driver_name.is_null() {
         return false;
     }
     // SAFETY: the driver's name is a NUL-terminated string that lives as long as the driver.
     let name = unsafe { core::ffi::CStr::from_ptr(about.driver_name) };
-    let name = name.to_bytes();
-    let shares = [&b"net_virtio"[..], b"virtio_user", b"net_vhost"];
-    about.tx_offload_capa & dpdk_sys::BRAID_TX_OFFLOAD_TCP_CKSUM != 0
-        && shares.iter().any(|driver| name.starts_with(driver))
+    names.iter().any(|known| name.to_bytes().starts_with(known))
 }
 
 fn set_up_queues(id: u16, (rx, tx): (u16, u16), pools: &[Arc<Mempool>]) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! From [`Frame`]s to what a device takes.
 //!
-//! A checksum that is left to the port is the device's business, if it can compute one; else it is computed here.
+//! A checksum that is left to the port is the device's business, if it can compute one; else it is computed here. Segments of a flow
+//! that go out one after another are one frame to a device that cuts frames apart.
 //!
 //! Three ways, in this order: the header is written before the payload where that lies, if nobody else refers to it; a
 //! chain of a header mbuf and references to the payload, if the device sends chains and the payload is in packet memory; else
@@ -10,6 +11,7 @@ use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::Stash;
 use dataplane::PortStats;
 use dataplane::port::tcp_payload_in_header;
+use dataplane::train::{self, Coupled};
 use dpdk_sys::rte_mbuf;
 use stack::buf::{Chain, chain_len};
 use stack::{Frame, PacketBuf, Slice};
@@ -27,35 +29,46 @@ pub(crate) struct Sender {
     frames: Stash,
     /// Mbufs without memory of their own, if the device sends chains.
     links: Option<Stash>,
-    max_segments: usize,
-    /// Whether the device computes TCP checksums.
-    sums: bool,
+    abilities: Abilities,
     burst: Vec<*mut rte_mbuf>,
+    /// How many frames each of `burst` is.
+    frames_in: Vec<u64>,
+}
+
+/// What a device does for who sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Abilities {
+    /// The longest chain of one segment.
+    pub(crate) max_segments: usize,
+    /// It computes TCP checksums that are left to it.
+    pub(crate) sums: bool,
+    /// The longest chain of a frame that it cuts into segments; 0 if it cuts none.
+    pub(crate) cuts: usize,
+    /// It cuts those of IPv6, too.
+    pub(crate) cuts_ipv6: bool,
+    /// It writes checksums of IPv4.
+    pub(crate) sums_ip: bool,
 }
 
 // SAFETY: `burst` is empty between calls; the rest is Send.
 unsafe impl Send for Sender {}
 
 impl Sender {
-    /// `max_segments` is the longest chain that the device takes, 0 if it names none; `sums` whether it computes TCP checksums.
+    /// `links` are mbufs without memory of their own, if the device sends chains.
     pub(crate) fn new(
         (port, queue): (u16, u16),
         frames: Stash,
         links: Option<Stash>,
-        (max_segments, sums): (usize, bool),
+        abilities: Abilities,
     ) -> Self {
         Self {
             port,
             queue,
             frames,
             links,
-            max_segments: if max_segments == 0 {
-                usize::MAX
-            } else {
-                max_segments
-            },
-            sums,
+            abilities,
             burst: Vec::with_capacity(TX_BURST),
+            frames_in: Vec::with_capacity(TX_BURST),
         }
     }
 
@@ -69,11 +82,26 @@ impl Sender {
 
     /// Sends all of `frames` in order and leaves it empty.
     pub(crate) fn transmit(&mut self, frames: &mut Vec<Frame<Mbuf>>, counts: &mut PortStats) {
-        for frame in frames.drain(..) {
-            counts.copied_in_stack += tcp_payload_in_header(frame.header.bytes()) as u64;
-            match self.build(frame, counts) {
-                Some(mbuf) => self.burst.push(mbuf.into_ptr()),
-                None => counts.tx_dropped += 1,
+        let mut frames = frames.drain(..);
+        while let [first, ..] = frames.as_slice() {
+            counts.copied_in_stack += tcp_payload_in_header(first.header.bytes()) as u64;
+            let train = self.train(frames.as_slice());
+            let (n, built) = if let Some((train, of)) = train {
+                let built = self.build_train(&train, of);
+                counts.tx_trains += u64::from(built.is_some());
+                let n = of.len();
+                frames.by_ref().take(n).for_each(drop);
+                (n, built)
+            } else {
+                let first = frames.next();
+                (1, first.and_then(|frame| self.build(frame, counts)))
+            };
+            match built {
+                Some(mbuf) => {
+                    self.burst.push(mbuf.into_ptr());
+                    self.frames_in.push(n as u64);
+                },
+                None => counts.tx_dropped += n as u64,
             }
             if self.burst.len() == TX_BURST {
                 self.send(counts);
@@ -82,13 +110,38 @@ impl Sender {
         self.send(counts);
     }
 
+    /// Those of `frames` that the device gets as one, and what that is.
+    fn train<'a>(&self, frames: &'a [Frame<Mbuf>]) -> Option<(Coupled, &'a [Frame<Mbuf>])> {
+        if self.abilities.cuts == 0 {
+            return None;
+        }
+        let frames = frames.get(..train::len(frames, self.abilities.cuts))?;
+        let mut slices = frames.iter().flat_map(|frame| &frame.payload);
+        if frames.len() < 2 || slices.any(|slice| slice.buffer().is_ordinary()) {
+            return None;
+        }
+        let train = train::coupled(frames)?;
+        (self.abilities.cuts_ipv6 || !train.is_ipv6).then_some((train, frames))
+    }
+
+    /// All of `frames` as one that the device cuts.
+    fn build_train(&mut self, train: &Coupled, frames: &[Frame<Mbuf>]) -> Option<RawMbuf> {
+        let mut first = self.frames.take()?;
+        first.append([train.header.bytes()]).then_some(())?;
+        let payload = frames.iter().flat_map(|frame| &frame.payload);
+        let mut whole = chain(first, self.links.as_mut()?, payload)?;
+        let told = (train.partial, train.segment);
+        let cut = whole.ask_cut((self.port, self.queue), told, self.abilities.sums_ip);
+        cut.then_some(whole)
+    }
+
     fn build(&mut self, mut frame: Frame<Mbuf>, counts: &mut PortStats) -> Option<RawMbuf> {
         let Some(partial) = frame.partial else {
             return self.assemble(frame, true, counts);
         };
         // What is on its way through has its TCP header in the payload, where it is changed only in one piece.
         let own = frame.header.len() > usize::from(partial.l4);
-        if self.sums {
+        if self.abilities.sums {
             let mut mbuf = self.assemble(frame, own, counts)?;
             mbuf.ask_checksum(partial);
             return Some(mbuf);
@@ -118,7 +171,7 @@ impl Sender {
         let mut first = self.frames.take()?;
         first.append([header.bytes()]).then_some(())?;
         let mut buffers = payload.iter().map(Slice::buffer);
-        let fits = may_chain && payload.len() < self.max_segments;
+        let fits = may_chain && payload.len() < self.abilities.max_segments;
         let chained = fits && !buffers.any(Mbuf::is_ordinary);
         if let Some(links) = self.links.as_mut().filter(|_| chained) {
             return chain(first, links, &payload);
@@ -146,12 +199,13 @@ impl Sender {
             // that it does not take stay ours.
             let taken =
                 unsafe { dpdk_sys::braid_tx_burst(self.port, self.queue, left.as_mut_ptr(), n) };
-            left = left.split_at_mut(usize::from(taken).min(left.len())).1;
-            counts.tx_packets += u64::from(taken);
+            let taken = usize::from(taken).min(left.len());
+            left = left.split_at_mut(taken).1;
+            counts.tx_packets += self.frames_in.drain(..taken).sum::<u64>();
             counts.tx_bytes += offered - octets(left);
             retries += u32::from(taken == 0);
         }
-        counts.tx_dropped += left.len() as u64;
+        counts.tx_dropped += self.frames_in.drain(..).sum::<u64>();
         for &mut mbuf in left {
             // SAFETY: the device did not take it, so it is ours to free.
             unsafe { dpdk_sys::braid_free(mbuf) };
@@ -188,9 +242,13 @@ fn in_place(header: &[u8], mut payload: Chain<Mbuf>) -> Result<RawMbuf, Chain<Mb
 }
 
 /// Links references to `payload` behind the header.
-fn chain(mut first: RawMbuf, links: &mut Stash, payload: &[Slice<Mbuf>]) -> Option<RawMbuf> {
+fn chain<'a>(
+    mut first: RawMbuf,
+    links: &mut Stash,
+    payload: impl IntoIterator<Item = &'a Slice<Mbuf>>,
+) -> Option<RawMbuf> {
     let mut tail = first.as_ptr();
-    for slice in payload.iter().filter(|slice| !slice.is_empty()) {
+    for slice in payload.into_iter().filter(|slice| !slice.is_empty()) {
         let mut link = links.take()?;
         let start = slice.bytes().as_ptr().addr() - slice.buffer().bytes().as_ptr().addr();
         slice

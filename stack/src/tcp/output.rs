@@ -253,7 +253,8 @@ impl<B: PacketBuf> Tcb<B> {
             },
             (whole, _) => whole.clone(),
         };
-        if entry.psh {
+        // RFC 9293 3.9.1.2: what is pushed in a row is one push, and receivers and devices that put segments together stop at each.
+        if entry.psh && self.snd.queue.entries() == index + 1 {
             flags = flags.with(Flags::PSH);
         }
         if fin {

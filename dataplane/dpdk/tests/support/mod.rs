@@ -1,5 +1,6 @@
 //! What the tests share. Each test runs in a process of its own, as EAL starts once a process, and in a network
 //! namespace of its own, which is gone with it.
+#![allow(dead_code, reason = "not every test needs all of it")]
 
 use dataplane::{Port, Received};
 use dpdk::{DpdkPort, Eal, EalConfig, Mbuf, PortConfig};
@@ -28,7 +29,6 @@ pub(crate) fn alone(name: &str) -> bool {
     false
 }
 
-#[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn eal() -> Eal {
     let config = EalConfig {
         hugepages: Some(false),
@@ -48,7 +48,6 @@ pub(crate) fn config(name: &str, device: &str) -> PortConfig {
     }
 }
 
-#[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn ip(args: &str) {
     let status = Command::new("ip").args(args.split(' ')).status();
     assert!(status.is_ok_and(|s| s.success()), "ip {args}");
