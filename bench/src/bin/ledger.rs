@@ -33,7 +33,7 @@ const TRANSFERS: [(&str, Flows, Direction, RxChecksum); 5] = {
     ]
 };
 
-/// Connections at a time where set-ups are counted.
+/// Connections at a time where set-ups are counted, unless told otherwise: `setup 40000 2000` has 2,000.
 const AT_A_TIME: u32 = 200;
 
 /// All of the box's work on the way of a connection: instruction counters look for this name.
@@ -43,8 +43,8 @@ fn through_the_box(work: &mut dyn FnMut()) {
 }
 
 /// Connections come and go: what was there before the first that counts is nearly what is left after the last.
-fn setups(connections: u64) {
-    let mut rig = Rig::new(Role::Multipath(2), &Load::short(AT_A_TIME));
+fn setups(connections: u64, at_a_time: u32) {
+    let mut rig = Rig::new(Role::Multipath(2), &Load::short(at_a_time));
     let warm = |_: &Rig, done: &Done| done.requests >= 2_000;
     rig.run(|work| work(), warm);
     let done = rig.run(through_the_box, |_, done| done.requests >= connections);
@@ -63,12 +63,15 @@ fn main() {
     let asked = args.next().unwrap_or_default();
     if asked == "setup" {
         let connections = args.next().and_then(|n| n.parse().ok());
-        return setups(connections.unwrap_or(4_000));
+        let at_a_time = args.next().and_then(|n| n.parse().ok());
+        return setups(connections.unwrap_or(4_000), at_a_time.unwrap_or(AT_A_TIME));
     }
     let Some((name, flows, direction, checksum)) = TRANSFERS.iter().find(|row| row.0 == asked)
     else {
         let known = TRANSFERS.map(|row| row.0).join(" | ");
-        eprintln!("usage: ledger {known} [SEGMENTS [CONNECTIONS]] | setup [CONNECTIONS]");
+        eprintln!(
+            "usage: ledger {known} [SEGMENTS [CONNECTIONS]] | setup [CONNECTIONS [AT_A_TIME]]"
+        );
         std::process::exit(2);
     };
     let segments: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(8_000);
