@@ -22,6 +22,7 @@ pub mod stream;
 mod subflow;
 #[cfg(test)]
 mod testing;
+pub mod time_wait;
 pub mod token;
 pub mod types;
 

@@ -2,8 +2,8 @@
 
 use crate::Cx;
 use crate::connection::{Connection, Outcome, Output, ResetReason, SubflowId};
+use crate::time_wait::TimeWait;
 use stack::ip::IcmpKind;
-use stack::tcp::time_wait::TimeWait;
 use stack::tcp::{Resting, State, Tcb, Verdict};
 use stack::wire::tcp::{OutSegment, Segment};
 use stack::{Instant, PacketBuf, SeqNum, Slice, Step, Tuple};
@@ -319,12 +319,25 @@ impl<B: PacketBuf> Stream<B> {
         }
     }
 
-    /// What is left of it in TIME-WAIT, with the tuple of the segments that we send.
-    pub fn time_wait(&self, now: Instant) -> Option<(Tuple, TimeWait)> {
+    /// Whether nothing is left of it but what [`Self::time_waits`] says.
+    pub fn is_past(&self) -> bool {
         match self {
-            Self::Plain(plain) => plain.tcb.time_wait(now).map(|state| (plain.tuple, state)),
-            Self::Multipath(_) => None,
+            Self::Plain(plain) => plain.fate().is_some(),
+            Self::Multipath(connection) => connection.is_past() || self.fate().is_some(),
         }
+    }
+
+    /// What is left of it in TIME-WAIT, each with the tuple of the segments that we send: of a TCP connection, or of each
+    /// subflow once the connection [is past](Connection::is_past).
+    pub fn time_waits(&self, now: Instant) -> impl Iterator<Item = (Tuple, TimeWait)> {
+        let (plain, subflows) = match self {
+            Self::Plain(plain) => {
+                let state = plain.tcb.time_wait(now);
+                (state.map(|tcp| (plain.tuple, TimeWait::plain(tcp))), None)
+            },
+            Self::Multipath(connection) => (None, Some(connection.time_waits(now))),
+        };
+        plain.into_iter().chain(subflows.into_iter().flatten())
     }
 
     /// The Multipath TCP connection, unless it is plain TCP.

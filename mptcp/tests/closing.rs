@@ -7,6 +7,8 @@ use mptcp::option::{Dss, parse};
 use mptcp::{Counter, Key, MpOption, Outcome, Version};
 use stack::time::Duration;
 use stack::wire::tcp::Flags;
+use std::cell::RefCell;
+use std::rc::Rc;
 use world::{A, B, Link, Setup, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -209,6 +211,76 @@ fn bug8_subflows_in_time_wait_alone_do_not_keep_a_connection() {
         world.ends[1 - who].send(20_000, false);
         let took = world.run(5 * MINUTE, |w| w.ends[who].conn.is_closed());
         assert!(took < Duration::from_secs(15), "{took:?}");
+    }
+}
+
+/// What A sends is kept: of each path the last segment with a DATA_FIN, the last FIN, and the last of all.
+#[test]
+fn what_is_left_of_subflows_acknowledges_both_ends_again() {
+    type Seen = [Option<stack::wire::tcp::Segment<world::Buf>>; 3];
+    let sent: Rc<RefCell<[Seen; 2]>> = Rc::default();
+    let mut world = two_paths(Setup::default());
+    let seen = Rc::clone(&sent);
+    world.middlebox = Some(Box::new(move |transit| {
+        if transit.from == A {
+            let kept = &mut seen.borrow_mut()[transit.path];
+            let fin = transit.segment.flags.has(Flags::FIN);
+            let data_fin = options(transit.segment).iter().any(is_data_fin);
+            for (at, is) in [data_fin, fin, true].into_iter().enumerate() {
+                if is {
+                    kept[at] = Some(transit.segment.clone());
+                }
+            }
+        }
+        true
+    }));
+    world.ends[A].send(1000, true);
+    world.ends[B].send(2000, true);
+    world.run(MINUTE, |w| w.ends[B].conn.is_past());
+    world.ends[B].assert_intact();
+    let now = world.now;
+    let mut left: Vec<_> = world.ends[B].conn.time_waits(now).collect();
+    assert_eq!(left.len(), 2, "both ends close at once");
+    let (end, later) = (now + Duration::from_millis(500), Duration::from_millis(100));
+    let mut counters = stack::Tally::default();
+    let mut cx = stack::Cx {
+        now: now + later,
+        rng: &mut world.rng,
+        counters: &mut counters,
+    };
+    let sent = sent.borrow();
+    let data_fin = sent.iter().find_map(|[data_fin, ..]| data_fin.as_ref());
+    for ((tuple, left), [_, fin, last]) in left.iter_mut().zip(&*sent) {
+        let (fin, last) = (fin.as_ref().unwrap(), last.as_ref().unwrap());
+        assert_eq!(*tuple, last.tuple.reversed());
+        assert_eq!(left.deadline(), end);
+        assert!(left.input(&mut cx, last).is_none(), "nothing to answer");
+        let again = stack::wire::tcp::Segment {
+            options: data_fin.unwrap().options.clone(),
+            ..last.clone()
+        };
+        for (segment, deadline) in [(&again, end), (fin, end + later)] {
+            let answer = left.input(&mut cx, segment).expect("an answer");
+            let told = parse(&answer.options.mptcp).flatten().next();
+            let mapping = options(&again).into_iter().find_map(|option| match option {
+                MpOption::Dss(dss) => dss.mapping,
+                _ => None,
+            });
+            let mapping = mapping.unwrap();
+            let mptcp::WireSeq::Full(dsn) = mapping.dsn else {
+                panic!("{again:?}");
+            };
+            let expected = Dss {
+                data_ack: Some(mptcp::WireSeq::Full(dsn + u64::from(mapping.len))),
+                mapping: None,
+            };
+            assert_eq!(told, Some(expected.into()));
+            assert_eq!((answer.seq, answer.ack), (last.ack, last.seq));
+            assert_eq!(left.deadline(), deadline, "a FIN restarts the wait");
+        }
+        let mut reset = fin.clone();
+        reset.flags = Flags::RST;
+        assert!(left.input(&mut cx, &reset).is_none(), "RFC 1337");
     }
 }
 

@@ -6,10 +6,11 @@ use super::subscribers::Usage;
 use super::{Engine, FlowRef, Remains, Timeouts, Timer};
 use crate::Counter;
 use crate::relay::{LEGS, Leg, Relay, Room};
-use mptcp::connection::Event;
+use arrayvec::ArrayVec;
+use mptcp::connection::{Event, SUBFLOWS_MAX};
+use mptcp::time_wait::TimeWait;
 use stack::ip::IpOut;
 use stack::slab::Handle;
-use stack::tcp::time_wait::TimeWait;
 use stack::wheel::{Alarm, Wheel};
 use stack::wire::tcp::OutSegment;
 use stack::{FlowKey, Frame, Instant, PacketBuf, Step, Tuple};
@@ -305,7 +306,9 @@ impl<B: PacketBuf> Engine<B> {
                 usage.held = usage.held.wrapping_add(holds).wrapping_sub(held);
             });
         }
-        match relay.is_over() {
+        // Without room for what is left of its subflows it waits for their end itself.
+        let kept = self.remains.len() + SUBFLOWS_MAX + 1 < self.remains.capacity();
+        match relay.is_over(kept) {
             Some(why) => self.close(now, handle, why),
             None => arm(&mut self.timers, relay, handle, &self.config.timeouts),
         }
@@ -326,19 +329,29 @@ impl<B: PacketBuf> Engine<B> {
         if let Some(token) = relay.token {
             self.tokens.remove(token);
         }
-        let kept = LEGS.map(|which| {
-            let (tuple, state) = relay.leg(which).time_wait(now)?;
-            self.keep_time_wait(handle, tuple, state)
-        });
+        let mut kept: ArrayVec<FlowKey, { SUBFLOWS_MAX + 1 }> = ArrayVec::new();
+        for which in LEGS {
+            let leg = relay.leg(which);
+            // TCP waits for a minute: it leaves half of the room to subflows, which wait for half a second.
+            if leg.multipath().is_none() && self.remains.len() >= self.remains.capacity() / 2 {
+                continue;
+            }
+            for (tuple, state) in leg.time_waits(now) {
+                let key = self.keep_time_wait(handle, tuple, state);
+                kept.extend(key.filter(|_| !kept.is_full()));
+            }
+        }
         for key in relay.ends.keys() {
-            if !kept.contains(&Some(key)) {
+            if !kept.contains(&key) {
                 self.leave_relay_flow(&key, handle);
             }
         }
         self.release(Some(now), &relay.ends);
         for (_, tuple) in &relay.joined {
             let key = self.key_of(tuple);
-            self.leave_relay_flow(&key, handle);
+            if !kept.contains(&key) {
+                self.leave_relay_flow(&key, handle);
+            }
         }
     }
 

@@ -53,6 +53,7 @@ use flows::{FlowRef, PLACES_MAX};
 use ipnet::IpNet;
 use metering::Metering;
 use mptcp::join::Joining;
+use mptcp::time_wait::TimeWait;
 use mptcp::{KeyPools, TokenTable};
 use offer::PlainPeers;
 use open_joins::Outbound;
@@ -63,7 +64,6 @@ use stack::ip::{Net, NetError, Reassembly};
 use stack::slab::{Handle, Slab};
 use stack::tally::Gathering;
 use stack::tcp::isn::IsnGenerator;
-use stack::tcp::time_wait::TimeWait;
 use stack::time::earlier;
 use stack::wheel::{Alarm, Wheel};
 use stack::{FlowIndex, Frame, Instant, Ledger, PacketBuf, PortId, Rng, Tuple};
@@ -104,7 +104,7 @@ struct HalfOpen {
     alarm: Alarm,
 }
 
-/// What is left of a leg in TIME-WAIT.
+/// What is left of a leg in TIME-WAIT, or of a subflow of one.
 struct Remains {
     state: TimeWait,
     /// Of the segments that we send.
@@ -219,7 +219,8 @@ impl<B: PacketBuf> Engine<B> {
                 core_bits(config.cores),
                 KEYS_READY,
             ),
-            remains: slab(time_waits),
+            // As many again of subflows, which wait for half a second alone.
+            remains: slab(time_waits * 2),
             isn: IsnGenerator::new(secret),
             tools: Tools::new(rng),
             subscribers: Subscribers::new(limits.relays + limits.pending),

@@ -285,10 +285,12 @@ impl<B: PacketBuf> Relay<B> {
         up || down
     }
 
-    /// Why the relay is over, once both legs have ended. To be asked when all output was sent.
-    pub(crate) fn is_over(&self) -> Option<Counter> {
-        self.client.fate().and_then(|_| self.server.fate())?;
-        Some(self.ending.unwrap_or(Counter::ClosedClean))
+    /// Why the relay is over, once both legs have ended, or are past where what is left of their subflows can be `kept`. To
+    /// be asked when all output was sent.
+    pub(crate) fn is_over(&self, kept: bool) -> Option<Counter> {
+        let ended = |leg: &Leg<B>| leg.fate().is_some() || kept && leg.is_past();
+        let over = ended(&self.client) && ended(&self.server);
+        over.then(|| self.ending.unwrap_or(Counter::ClosedClean))
     }
 
     /// Slices held for either end: each pins a packet buffer.

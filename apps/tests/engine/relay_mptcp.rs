@@ -1,6 +1,7 @@
 //! An MPTCP client with two access lines, the box, and a TCP server, in virtual time.
 
 use crate::common::raw::{RST, Tcp};
+use crate::common::script::{only, send};
 use crate::common::{
     ACCESS1, ACCESS2, CLIENT, CORE, Either, H, HAG2, MpHost, S, S6, SERVER, Sim, Way, assert_empty,
     bonded_sim, config, counter, link, pattern, server, sim_of,
@@ -288,6 +289,68 @@ fn m16_a_data_fin_on_two_subflows_at_once_is_acknowledged_once_on_each() {
         let count = |way| sim.on(port, way).filter(|seen| seen.at >= since).count();
         assert_eq!((count(Way::ToBox), count(Way::FromBox)), (1, 1), "{port}");
     }
+}
+
+#[test]
+fn ends_that_come_again_are_acknowledged_after_their_relay_is_gone() {
+    let mut sim = bonded_sim(config(), 1);
+    let socket = connect(&mut sim, S);
+    await_subflows(&mut sim, 2);
+    // Both close at once, so our subflows pass TIME-WAIT.
+    sim.hosts[SERVER].tcp().tcp(socket).close();
+    sim.idle(Duration::from_millis(200));
+    client(&mut sim).finish = true;
+    let gone = sim.run(Duration::from_secs(5), |sim| sim.occupancy().relays == 0);
+    assert!(gone && !client(&mut sim).connection.as_ref().unwrap().is_closed());
+    assert_eq!(counter(&mut sim, "relay_closed_clean"), 1);
+    assert_eq!(sim.occupancy().time_waits, 2);
+    sim.idle(Duration::from_millis(100));
+    // Bit F of a DSS: a DATA_FIN.
+    let ends = |tcp: &Tcp| {
+        tcp.option(30)
+            .is_some_and(|dss| dss[0] >> 4 == 2 && dss[1] & 0x10 != 0)
+    };
+    for port in [ACCESS1, ACCESS2] {
+        let from_client = sim
+            .on(port, Way::ToBox)
+            .filter_map(|s| Tcp::parse(&s.frame));
+        let from_client: Vec<_> = from_client.filter(|tcp| tcp.payload.is_empty()).collect();
+        let end = from_client.iter().rfind(|tcp| ends(tcp)).unwrap().clone();
+        // As late as it can be: after the subflow's own end, in its place.
+        let again = Tcp {
+            options: end.options.clone(),
+            ..from_client.last().unwrap().clone()
+        };
+        for segment in [end, again] {
+            let answers = send(&mut sim, port, &segment, port);
+            let answer = only(&answers);
+            assert!(
+                answer.option(30).is_some_and(|dss| dss[..2] == [2 << 4, 3]),
+                "{answer:?}"
+            );
+        }
+    }
+    assert_eq!(counter(&mut sim, "time_wait_taken"), 4);
+    sim.idle(Duration::from_secs(1));
+    assert_eq!(sim.occupancy().time_waits, 0);
+    assert_empty(&mut sim);
+}
+
+#[test]
+fn without_room_for_what_is_left_of_it_a_relay_waits_itself() {
+    let mut config = config();
+    config.limits.relays = 8;
+    let mut sim = bonded_sim(config, 1);
+    let socket = connect(&mut sim, S);
+    await_subflows(&mut sim, 2);
+    sim.hosts[SERVER].tcp().tcp(socket).close();
+    sim.idle(Duration::from_millis(200));
+    client(&mut sim).finish = true;
+    let closing = sim.now;
+    let gone = sim.run(Duration::from_secs(5), |sim| sim.occupancy().relays == 0);
+    assert!(gone && sim.now.since(closing) >= Duration::from_millis(500));
+    assert_eq!(sim.occupancy().time_waits, 0);
+    assert_empty(&mut sim);
 }
 
 #[test]

@@ -5,11 +5,12 @@ use crate::Cx;
 use crate::counters::Counter;
 use crate::option::{MpOption, ResetReason as RstReason, TcpRst, parse};
 use crate::subflow::Subflow;
+use crate::time_wait::TimeWait;
 use crate::types::Version;
 use stack::tcp::{State, Verdict};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes, OutSegment, Segment};
-use stack::{Instant, PacketBuf};
+use stack::{Instant, PacketBuf, Tuple};
 
 /// How often MP_FASTCLOSE is sent once more: RFC 8684 3.5 recommends three.
 const FASTCLOSES_AGAIN: u8 = 3;
@@ -405,6 +406,33 @@ impl<B: PacketBuf> Connection<B> {
                 self.end(Outcome::Closed);
             }
         }
+    }
+
+    /// Whether nothing is left but to answer what comes again: both ends of data are acknowledged, all subflows are in
+    /// TIME-WAIT, and all output was fetched. The owner may drop the connection before it ends by itself, and keep
+    /// [`Self::time_waits`].
+    #[must_use]
+    pub fn is_past(&self) -> bool {
+        self.closed_at.is_some()
+            && self.ended.is_none()
+            && self.fastclose.is_none()
+            && self.outbox.is_empty()
+            && self.joins_pending == 0
+            && self.is_complete()
+            && self.subflows.iter().all(Self::has_ended)
+    }
+
+    /// What is left of each subflow of a connection that [is past](Self::is_past), with the tuple of the segments that we
+    /// send: it answers for as long as the connection would, [`Limits::time_wait`](super::Limits::time_wait).
+    pub fn time_waits(&self, now: Instant) -> impl Iterator<Item = (Tuple, TimeWait)> {
+        let subflows = self.is_past().then_some(&self.subflows);
+        let (wait, wnd) = (self.params.limits.time_wait, self.window());
+        let data_ack = (self.mode != Mode::Fallback).then(|| self.recv.next());
+        subflows.into_iter().flatten().filter_map(move |subflow| {
+            let tcp = subflow.tcb.time_wait_of(now, wait, wnd)?;
+            let left = TimeWait::subflow(tcp, data_ack);
+            Some((subflow.tuple.reversed(), left))
+        })
     }
 
     /// Whether nothing ends: the peer's data goes on, and so does every subflow.

@@ -327,11 +327,17 @@ impl<B: PacketBuf> Tcb<B> {
     /// What is to be kept of a connection in TIME-WAIT, which its owner may then drop: a small value.
     #[must_use]
     pub fn time_wait(&self, now: Instant) -> Option<TimeWait> {
+        self.time_wait_of(now, TWO_MSL, self.rcv.wnd())
+    }
+
+    /// The same, for the time `wait` and with a window of `wnd` octets.
+    #[must_use]
+    pub fn time_wait_of(&self, now: Instant, wait: Duration, wnd: u32) -> Option<TimeWait> {
         (self.state == State::TimeWait).then(|| {
-            let wnd = u16::try_from(self.rcv.wnd() >> self.rcv.window.wscale());
+            let wnd = u16::try_from(wnd >> self.rcv.window.wscale());
             TimeWait::new(
                 now,
-                TWO_MSL,
+                wait,
                 (self.snd_nxt(), self.rcv_nxt()),
                 self.has_ts.then_some(self.ts),
                 wnd.unwrap_or(u16::MAX),

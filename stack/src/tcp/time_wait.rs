@@ -81,11 +81,21 @@ impl TimeWait {
         cx: &mut Cx<'_>,
         seg: &Segment<B>,
     ) -> Option<OutSegment<B>> {
+        self.input_asking(cx, seg, false)
+    }
+
+    /// The same of a segment that asks for an ACK in any case, if `asks`: to the layer above it means more.
+    pub fn input_asking<B: PacketBuf>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        seg: &Segment<B>,
+        asks: bool,
+    ) -> Option<OutSegment<B>> {
         if seg.flags.has(Flags::RST) {
             return None;
         }
         let in_place = seg.seq == self.rcv_nxt && seg.ack == self.snd_nxt;
-        if seg.seq_len() == 0 && in_place {
+        if seg.seq_len() == 0 && in_place && !asks {
             return None;
         }
         let fin = seg.flags.has(Flags::FIN) && !seg.flags.has(Flags::SYN);

@@ -164,7 +164,7 @@ impl<B: PacketBuf> End<B> {
             None => return false,
             Some(Fate::Clean) => {
                 self.stats.closed += 1;
-                let Some((_, remains)) = stream.time_wait(now) else {
+                let Some((_, remains)) = stream.time_waits(now).next() else {
                     self.remove(handle);
                     return true;
                 };
