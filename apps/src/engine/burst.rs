@@ -18,8 +18,8 @@ use stack::{
 };
 use std::vec::Drain;
 
-/// From so many relays on the caches do not hold those that the next burst needs.
-const RELAYS_MANY: usize = 2_048;
+/// From so many relays on the caches close to the core do not hold those that the next burst needs: each is five kibibytes.
+const RELAYS_MANY: usize = 512;
 
 /// Of a frame, what was read before any of its burst was taken.
 #[derive(Clone, Copy, Default)]
