@@ -3,8 +3,8 @@
 use crate::app::{App, CoreId, Owner};
 use crate::mailbox::Inbox;
 use crate::port::{BURST, BufferUse, Port, PortReport, Received};
-use crate::siblings::{HandOver, Handed, Siblings};
-use stack::{Frame, Instant, PortId, Step};
+use crate::siblings::{Handed, Shown, Siblings};
+use stack::{Frame, Instant, PacketBuf, PortId, Step, prefetch};
 
 /// Most ports of one worker: a [`PortId`] is one octet.
 pub const MAX_PORTS: usize = 256;
@@ -30,7 +30,11 @@ pub struct WorkerStats {
     pub drop_no_port: u64,
 }
 
-/// One core's loop body. Shares nothing with other workers; all time comes in as an argument.
+/// Octets of a frame that hold its headers nearly always.
+const HEADERS: usize = 128;
+
+/// One core's loop body. Shares nothing with other workers, and no cache line either; all time comes in as an argument.
+#[repr(align(128))]
 pub struct Worker<P: Port, A: App<P::Buf>> {
     core: CoreId,
     ports: Vec<P>,
@@ -44,6 +48,7 @@ pub struct Worker<P: Port, A: App<P::Buf>> {
     received: Vec<Received<P::Buf>>,
     /// Empty between turns, as the others are.
     own: Vec<Received<P::Buf>>,
+    owners: Vec<Owner>,
     out: Vec<Frame<P::Buf>>,
     per_port: Vec<Vec<Frame<P::Buf>>>,
 }
@@ -63,6 +68,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             moved: 0,
             received: Vec::new(),
             own: Vec::new(),
+            owners: Vec::new(),
             out: Vec::new(),
             per_port,
         }
@@ -179,12 +185,14 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
                 continue;
             }
             if !received.is_empty() && (port != by || received.len() == BURST) {
+                fetch_headers(received);
                 app.input(now, by, received, out);
             }
             by = port;
             received.push(frame);
         }
         if !received.is_empty() {
+            fetch_headers(received);
             app.input(now, by, received, out);
         }
         self.stats.taken_over += count;
@@ -201,37 +209,55 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             stats,
             received,
             own,
+            owners,
             ..
         } = self
         else {
             return;
         };
-        for received in received.drain(..) {
+        let mine = Owner::Core(*core);
+        owners.clear();
+        let mut before = None;
+        for received in &*received {
+            let frame = received.frame.bytes();
+            let owner = match before {
+                Some(before) => app.next_owner(port, frame, before),
+                None => app.owner(port, frame),
+            };
+            before = Some((frame, owner));
+            owners.push(owner);
+        }
+        if owners.iter().all(|owner| *owner == mine) {
+            return;
+        }
+        for (received, owner) in received.drain(..).zip(&*owners) {
             let handed = |received, copy| Handed {
                 port,
                 received,
                 copy,
             };
-            match app.owner(port, received.frame.bytes()) {
+            match *owner {
                 Owner::Core(owner) if owner != *core => {
-                    stats.count(siblings.hand_over(owner, handed(received, false)));
+                    let known = siblings.hand_over(owner, handed(received, false));
+                    stats.drop_no_core += u64::from(!known);
                     continue;
                 },
                 Owner::Core(_) => {},
                 Owner::Every => {
                     for other in siblings.others() {
-                        stats.tell(siblings.hand_over(other, handed(received.clone(), true)));
+                        siblings.hand_over(other, handed(received.clone(), true));
                     }
                 },
             }
             own.push(received);
         }
         core::mem::swap(received, own);
+        stats.count(siblings.show_received());
     }
 
     /// Hands over what the app found to be another core's.
     fn pass_on(&mut self) {
-        let Some(siblings) = &self.siblings else {
+        let Some(siblings) = &mut self.siblings else {
             return;
         };
         while let Some((core, port, received)) = self.app.hand_over() {
@@ -240,13 +266,15 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
                 received,
                 copy: false,
             };
-            self.stats.count(siblings.hand_over(core, handed));
+            let known = siblings.hand_over(core, handed);
+            self.stats.drop_no_core += u64::from(!known);
         }
+        self.stats.count(siblings.show_received());
     }
 
     /// Tells the other cores what they are to know, before anything of this turn leaves.
     fn tell(&mut self) {
-        let Some(siblings) = &self.siblings else {
+        let Some(siblings) = &mut self.siblings else {
             return;
         };
         while let Some(word) = self.app.tell() {
@@ -255,7 +283,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
     }
 
     fn transmit(&mut self) -> usize {
-        if let Some(siblings) = &self.siblings {
+        if let Some(siblings) = &mut self.siblings {
             self.out.extend(siblings.to_send(BURST));
         }
         let count = self.out.len();
@@ -286,11 +314,10 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             if frames.is_empty() {
                 continue;
             }
-            match (port.sent_by(), &siblings) {
-                (Some(core), Some(siblings)) => {
-                    for frame in frames.drain(..) {
-                        stats.tell(siblings.send_by(core, frame));
-                    }
+            match (port.sent_by(), &mut *siblings) {
+                (Some(core), Some(siblings)) => match siblings.send_by(core, frames) {
+                    Some(shown) => stats.count(shown),
+                    None => stats.drop_no_core += frames.drain(..).count() as u64,
                 },
                 _ => port.transmit(frames),
             }
@@ -335,21 +362,18 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
 }
 
 impl WorkerStats {
-    /// Counts what became of something that was no received frame on its way to its owner.
-    const fn tell(&mut self, what: HandOver) {
-        match what {
-            HandOver::Full => self.handover_missed += 1,
-            what => self.count(what),
-        }
+    const fn count(&mut self, shown: Shown) {
+        self.handed_over += shown.done;
+        self.handover_full += shown.full;
+        self.handover_missed += shown.missed;
     }
+}
 
-    /// The same of a received frame.
-    const fn count(&mut self, what: HandOver) {
-        match what {
-            HandOver::Done => self.handed_over += 1,
-            HandOver::Full => self.handover_full += 1,
-            HandOver::NoCore => self.drop_no_core += 1,
-        }
+/// Has the processor fetch the headers of frames that another core has looked at.
+fn fetch_headers<B: PacketBuf>(burst: &[Received<B>]) {
+    for received in burst {
+        let frame = received.frame.bytes();
+        prefetch(frame.get(..HEADERS).unwrap_or(frame));
     }
 }
 

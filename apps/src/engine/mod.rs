@@ -397,6 +397,13 @@ impl<B: PacketBuf> App<B> for Engine<B> {
         self.owner_of(frame)
     }
 
+    fn next_owner(&self, _: PortId, frame: &[u8], (before, owner): (&[u8], Owner)) -> Owner {
+        if stack::ip::goes_on(frame, before) {
+            return owner;
+        }
+        self.owner_of(frame)
+    }
+
     fn input(
         &mut self,
         now: Instant,

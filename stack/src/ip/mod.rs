@@ -40,7 +40,7 @@ pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
 };
 pub use reassembly::{Gathered, Reassembly};
-pub use sight::{Seen, Sight, sight};
+pub use sight::{Seen, Sight, goes_on, sight};
 pub use translate::{Endpoint, Translation};
 
 use crate::Cx;

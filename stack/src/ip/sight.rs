@@ -7,8 +7,9 @@ use super::packet::Packet;
 use crate::buf::{PacketBuf, PortId, Slice};
 use crate::flow::Tuple;
 use crate::wire::ip::{
-    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, IPV4_MIN, IPV6, TCP, UDP,
+    ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, IPV4_MIN, IPV6, TCP, UDP,
 };
+use crate::wire::tcp::{Flags, HEADER_MIN};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a frame shows.
@@ -94,6 +95,31 @@ fn plain(src: IpAddr, dst: IpAddr, protocol: u8, rest: &[u8]) -> Option<Seen<'_>
         quoted: false,
         segment: if protocol == TCP { rest } else { &[] },
     })
+}
+
+/// Whether `frame` holds a segment of the flow that `before` holds one of, each straight behind untagged headers, and neither
+/// is a SYN: but for the segment, [`sight`] shows the same of both.
+#[must_use]
+pub fn goes_on(frame: &[u8], before: &[u8]) -> bool {
+    let (Some(ends), Some(ends_before)) = (plain_ends(frame), plain_ends(before)) else {
+        return false;
+    };
+    ends == ends_before
+}
+
+/// Addresses and ports in a frame that holds such a segment.
+fn plain_ends(frame: &[u8]) -> Option<&[u8]> {
+    const SHORTEST: usize = ETHERNET + IPV4_MIN + HEADER_MIN;
+    let fixed = frame.first_chunk::<SHORTEST>()?;
+    // Ports follow the addresses.
+    let (protocol, ends, flags) = match (u16::from_be_bytes([fixed[12], fixed[13]]), fixed[14]) {
+        (ETHERTYPE_IPV4, 0x45) if fixed[20] & 0x3f == 0 && fixed[21] == 0 => {
+            (fixed[23], fixed.get(26..38)?, fixed[47])
+        },
+        (ETHERTYPE_IPV6, _) => (fixed[20], frame.get(22..58)?, *frame.get(67)?),
+        _ => return None,
+    };
+    (protocol == TCP && !Flags(flags).has(Flags::SYN)).then_some(ends)
 }
 
 /// Everything else that is IP.
@@ -235,6 +261,62 @@ mod tests {
         let frame = ethernet(&[], &ipv6(ICMPV6, &[128, 0, 0, 0, 0xbe, 0xef, 0, 1]));
         let query = seen(&frame).tuple;
         assert_eq!((query.src_port, query.dst_port), (0xbeef, 0xbeef));
+    }
+
+    #[test]
+    fn what_goes_on_shows_the_same_but_for_the_segment() {
+        let segment = |port: u8, flags: u8| {
+            let mut segment = SEGMENT;
+            (segment[1], segment[13]) = (port, flags);
+            segment
+        };
+        let (data, more, other) = (segment(1, 0x10), segment(1, 0x18), segment(2, 0x10));
+        let (syn, answer) = (segment(1, 2), segment(1, 0x12));
+        let tag = [0x81, 0, 0, 7];
+        // Of one flow each, and none goes on after another's; the first two of each may follow each other.
+        let flows = [
+            [&data, &more, &syn, &answer].map(|segment| ethernet(&[], &ipv4(TCP, 0x4000, segment))),
+            [&data, &more, &syn, &answer].map(|segment| ethernet(&[], &ipv6(TCP, segment))),
+        ];
+        let strangers = [
+            ethernet(&[], &ipv4(TCP, 0, &other)),
+            ethernet(&[], &ipv6(TCP, &other)),
+            ethernet(&[], &ipv4(UDP, 0, &data)),
+            ethernet(&[], &ipv6(UDP, &data)),
+            ethernet(&[], &ipv4(TCP, 0x2000, &data)),
+            ethernet(&[], &ipv4(TCP, 1, &data)),
+            ethernet(&tag, &ipv4(TCP, 0, &data)),
+            ethernet(&[], &ipv4(TCP, 0, &data))[..53].to_vec(),
+            ethernet(&[], &ipv6(TCP, &data))[..67].to_vec(),
+        ];
+        for flow in &flows {
+            for (frame, before) in [(0, 0), (0, 1), (1, 0)] {
+                assert!(goes_on(&flow[frame], &flow[before]));
+            }
+        }
+        let all: Vec<_> = flows.iter().flatten().chain(&strangers).collect();
+        let mut pairs = 0;
+        for before in &all {
+            for frame in &all {
+                if goes_on(frame, before) {
+                    let shown = [frame, before].map(|frame| {
+                        let Seen { segment, .. } = seen(frame);
+                        assert_eq!(segment[13] & 2, 0, "no SYN");
+                        Seen {
+                            segment: &[],
+                            ..seen(frame)
+                        }
+                    });
+                    assert_eq!(shown[0], shown[1]);
+                    pairs += 1;
+                }
+            }
+        }
+        assert_eq!(
+            pairs,
+            2 * 4 + 2,
+            "either stranger's segment goes on after itself alone"
+        );
     }
 
     #[test]
