@@ -76,7 +76,7 @@ pub enum Command {
 }
 
 /// What an engine shows among its counters and no table of counters declares.
-const BESIDE: [(&str, &str); 15] = [
+const BESIDE: [(&str, &str); 16] = [
     (
         "copied_at_port",
         "Octets of payload that ports copied, as their devices cannot send from several buffers.",
@@ -130,6 +130,10 @@ const BESIDE: [(&str, &str); 15] = [
         "Relays that wait now for the server or for the client's third ACK.",
     ),
     ("relays", "Relays that exist now, pending ones not counted."),
+    (
+        "summed_at_port",
+        "Octets of TCP segments that ports read for checksums that were left to them, as their devices compute none.",
+    ),
     (
         "taken_over",
         "Received frames taken out of the rings from other cores.",

@@ -54,7 +54,7 @@ pub struct Payload {
     pub copied_in_stack: u64,
     /// Copied by a port, as its device cannot send from several buffers.
     pub copied_at_port: u64,
-    /// Read to be summed: where the port does not verify TCP's checksum, and parts of segments that were cut. What is routed
-    /// on counts, too.
+    /// Read to be summed: where the port does not verify TCP's checksum; for the checksums of mappings; and by a port for what
+    /// leaves without a sum, as parts of segments that were cut. What is routed on counts, too.
     pub summed: u64,
 }

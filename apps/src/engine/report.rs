@@ -111,6 +111,7 @@ impl<B: PacketBuf> Engine<B> {
         let payload = self.payload();
         counters.insert("copied_in_stack".into(), payload.copied_in_stack);
         counters.insert("copied_at_port".into(), payload.copied_at_port);
+        counters.insert("summed_at_port".into(), self.summed_at_port());
         counters.insert("drop_no_core".into(), self.worker.drop_no_core);
         counters.insert("drop_no_port".into(), self.worker.drop_no_port);
         counters.insert("handed_over".into(), self.worker.handed_over);

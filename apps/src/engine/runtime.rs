@@ -36,14 +36,21 @@ impl<B: PacketBuf> Engine<B> {
         Runtime { cores: vec![core] }
     }
 
+    /// Octets of segments that ports read for checksums that were left to them.
+    pub(super) fn summed_at_port(&self) -> u64 {
+        self.ports
+            .iter()
+            .map(|port| port.stats.summed_at_port)
+            .sum()
+    }
+
     pub(super) fn payload(&self) -> Payload {
         let ports = |octets: fn(&PortReport) -> u64| self.ports.iter().map(octets).sum();
         Payload {
             relayed: self.tools.apps.get(Counter::RelayedOctets),
             copied_in_stack: ports(|port| port.stats.copied_in_stack),
             copied_at_port: ports(|port| port.stats.copied_at_port),
-            summed: self.tools.stack.get(stack::Counter::PayloadSummed)
-                + ports(|port| port.stats.summed_at_port),
+            summed: self.tools.stack.get(stack::Counter::PayloadSummed) + self.summed_at_port(),
         }
     }
 }
