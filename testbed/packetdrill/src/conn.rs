@@ -19,9 +19,9 @@ use mptcp::connection::SubflowId;
 use mptcp::handshake::capable::Answered;
 use mptcp::join::OpenJoin;
 use mptcp::stream::{Fate, Stream};
+use mptcp::time_wait::TimeWait;
 use mptcp::{Joining, Key, Versions};
 use stack::tcp::handshake::{Accepting, Opening};
-use stack::tcp::time_wait::TimeWait;
 use stack::wire::tcp::{Flags as Bits, OptBytes, OutSegment, Segment};
 use stack::{Instant, Tuple};
 use std::collections::VecDeque;
@@ -298,7 +298,7 @@ impl Conn {
         match stream.fate() {
             None => {},
             Some(Fate::Clean) => {
-                let rest = stream.time_wait(now);
+                let rest = stream.time_waits(now).next();
                 self.stage = rest.map_or(Stage::Over, |(_, rest)| Stage::TimeWait(rest));
             },
             Some(Fate::Reset | Fate::Aborted) => {
