@@ -66,7 +66,7 @@ impl<B: PacketBuf> Tcb<B> {
     /// Probes the peer whenever it was silent for `period`, and gives it up after [`KEEPALIVE_PROBES`] without an
     /// answer, each of them at most `period` and 75 s after the one before.
     pub fn set_keepalive(&mut self, now: Instant, period: Duration) {
-        self.rare.get_or_insert_default().keepalive = Some(Keepalive {
+        self.keepalive = Some(Keepalive {
             period: u32::try_from(period.as_millis()).unwrap_or(u32::MAX),
             heard: now,
             sent: 0,
@@ -80,20 +80,16 @@ impl<B: PacketBuf> Tcb<B> {
         self.rare.get_or_insert_default().probe = true;
     }
 
-    fn keepalive(&mut self) -> Option<&mut Keepalive> {
-        self.rare.as_mut()?.keepalive.as_mut()
-    }
-
     /// When [`Self::on_keepalive_timeout`] is due.
     pub(super) fn keepalive_at(&self) -> Option<Instant> {
         let over = matches!(self.state, State::Closed | State::TimeWait);
-        let keepalive = self.rare.as_ref()?.keepalive.as_ref();
-        keepalive.filter(|_| !over).map(|keepalive| keepalive.at)
+        let keepalive = self.keepalive.as_ref().filter(|_| !over);
+        keepalive.map(|keepalive| keepalive.at)
     }
 
     /// The peer is there.
     pub(super) fn note_heard(&mut self, now: Instant) {
-        if let Some(keepalive) = self.keepalive() {
+        if let Some(keepalive) = &mut self.keepalive {
             keepalive.heard = now;
             keepalive.sent = 0;
             keepalive.due = false;
@@ -104,7 +100,7 @@ impl<B: PacketBuf> Tcb<B> {
     pub(super) fn on_keepalive_timeout(&mut self, cx: &mut Cx<'_>) {
         // What waits for an acknowledgment, or for a window, is sent again by itself.
         let busy = self.snd.queue.flight() > 0 || self.snd.queue.unsent() > 0;
-        let Some(keepalive) = self.keepalive() else {
+        let Some(keepalive) = &mut self.keepalive else {
             return;
         };
         let period = Duration::from_millis(u64::from(keepalive.period));
@@ -127,9 +123,11 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// RFC 9293 3.8.4: a segment at SND.NXT - 1 without payload, which the peer must answer.
     pub(super) fn output_keepalive(&mut self, cx: &mut Cx<'_>) -> Option<OutSegment<B>> {
-        let rare = self.rare.as_mut()?;
-        let mut due = core::mem::take(&mut rare.probe);
-        if let Some(keepalive) = &mut rare.keepalive {
+        let mut due = false;
+        if let Some(rare) = &mut self.rare {
+            due = core::mem::take(&mut rare.probe);
+        }
+        if let Some(keepalive) = &mut self.keepalive {
             due |= core::mem::take(&mut keepalive.due);
         }
         if !due {

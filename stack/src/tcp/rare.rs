@@ -2,7 +2,6 @@
 
 use super::black_hole::Suspicion;
 use super::ecn::Ecn;
-use super::keepalive::Keepalive;
 use super::pacing::Pacing;
 
 #[derive(Clone, Debug, Default)]
@@ -11,8 +10,6 @@ pub(super) struct Rare {
     pub(super) ecn: Option<Ecn>,
     /// While segments are smaller than they were, on a suspicion.
     pub(super) suspicion: Option<Suspicion>,
-    /// Where the owner asked for probes.
-    pub(super) keepalive: Option<Keepalive>,
     /// Where what is sent is spread over time.
     pub(super) pacing: Option<Pacing>,
     /// The owner asked for one probe.

@@ -46,11 +46,10 @@ impl Resting {
         let rcv = self.rcv.wake();
         let rare = Rare {
             ecn: self.ecn.then(Ecn::default),
-            keepalive: self.keepalive.map(RestingKeepalive::wake),
             pacing: self.paced.then(Pacing::default),
             ..Rare::default()
         };
-        let is_used = rare.ecn.is_some() || rare.keepalive.is_some() || self.paced;
+        let is_used = self.ecn || self.paced;
         Tcb {
             state: State::Established,
             timed_out: false,
@@ -60,6 +59,7 @@ impl Resting {
             last_ack_sent: rcv.nxt(),
             challenges: ChallengeAcks::default(),
             rare: is_used.then(|| Box::new(rare)),
+            keepalive: self.keepalive.map(RestingKeepalive::wake),
             timers: Timers::default(),
             snd: self.snd.wake(rcv.nxt()),
             rcv,
@@ -81,6 +81,7 @@ impl<B: PacketBuf> Tcb<B> {
             last_ack_sent,
             challenges: _,
             rare,
+            keepalive,
             timers,
             snd,
             rcv,
@@ -92,7 +93,6 @@ impl<B: PacketBuf> Tcb<B> {
         let Rare {
             ecn,
             suspicion,
-            keepalive,
             pacing,
             probe,
         } = rare.as_deref().cloned().unwrap_or_default();

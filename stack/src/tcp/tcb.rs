@@ -3,6 +3,7 @@
 use super::State;
 use super::challenge_ack::ChallengeAcks;
 use super::congestion::{Algorithm, Congestion, CongestionControl, Share};
+use super::keepalive::Keepalive;
 use super::low32;
 use super::rare::Rare;
 use super::recv::Receiver;
@@ -115,6 +116,8 @@ pub struct Tcb<B> {
     /// Last.ACK.sent (RFC 7323 4.3).
     pub(super) last_ack_sent: SeqNum,
     pub(super) challenges: ChallengeAcks,
+    /// Where the owner asked for probes: every leg of a relay's first path.
+    pub(super) keepalive: Option<Keepalive>,
     /// `None` unless something of it is used.
     pub(super) rare: Option<Box<Rare>>,
     pub(super) timers: Timers,
@@ -138,6 +141,7 @@ impl<B: PacketBuf> Tcb<B> {
             ts_recent_age: seconds(now),
             last_ack_sent: rcv_nxt,
             challenges: ChallengeAcks::default(),
+            keepalive: None,
             rare: agreed.ecn.then(Rare::with_ecn),
             timers: Timers::default(),
             snd: Sender::new(agreed, now),

@@ -81,9 +81,9 @@ impl<B: PacketBuf> Tcb<B> {
     #[must_use]
     #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let mut next = self.timers.next();
+        let mut next = self.timers.next().before(self.keepalive_at());
         if self.rare.is_some() {
-            next = next.before(self.keepalive_at()).before(self.paced_at());
+            next = next.before(self.paced_at());
         }
         next.or_never()
     }
