@@ -87,10 +87,7 @@ impl<B: PacketBuf> Engine<B> {
             Opener::Multipath(params) => {
                 let cx = &mut self.tools.leg(now);
                 let connection = Connection::new(cx, params, tcb, from_opener);
-                (
-                    Leg::Multipath(Box::new(connection)),
-                    Some(params.local.token),
-                )
+                (Leg::Multipath(connection), Some(params.local.token))
             },
         };
         self.tools.apps.count(Counter::Opened);
@@ -229,7 +226,7 @@ impl<B: PacketBuf> Engine<B> {
         let params = self.initiator_params(*local, settled);
         let received = to_answerer.reversed();
         let connection = Connection::new(&mut self.tools.leg(now), &params, tcb, received);
-        Some((Leg::Multipath(Box::new(connection)), Some(local.token)))
+        Some((Leg::Multipath(connection), Some(local.token)))
     }
 
     /// Tells the client where else it can reach us: at addresses of the flow's own family, at once.

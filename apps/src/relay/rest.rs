@@ -64,7 +64,7 @@ impl Legs {
         let (to_client, to_server) = (ends.inner.reversed(), ends.outer);
         let plain = |tcb: &RestingTcb, tuple| Leg::Plain(Plain::new(tcb.wake(), tuple));
         let multipath = |leg: &RestingConnection, tuple: Tuple| {
-            Leg::Multipath(Box::new(leg.wake((tuple.dst, tuple.dst_port), limits)))
+            Leg::Multipath(leg.wake((tuple.dst, tuple.dst_port), limits))
         };
         match (self, side) {
             (Self::Mixed(leg, tcb), Side::Access) => {

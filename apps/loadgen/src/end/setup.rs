@@ -196,7 +196,7 @@ impl<B: PacketBuf> End<B> {
                 };
                 let cx = &mut self.tools.cx(now);
                 let connection = Connection::new(cx, &params, tcb, segment.tuple);
-                Stream::Multipath(Box::new(connection))
+                Stream::Multipath(connection)
             },
             None => {
                 tcb.request_ack();

@@ -73,7 +73,7 @@ impl Conn {
                     limits: self.limits(),
                 };
                 let connection = Connection::new(&mut tools.cx(now), &params, tcb, segment.tuple);
-                Stream::Multipath(Box::new(connection))
+                Stream::Multipath(connection)
             },
             None => {
                 tcb.request_ack();
@@ -135,7 +135,7 @@ impl Conn {
                     limits: self.limits(),
                 };
                 let connection = Connection::new(&mut tools.cx(now), &params, tcb, segment.tuple);
-                Stream::Multipath(Box::new(connection))
+                Stream::Multipath(connection)
             },
             Some((_, ThirdAck::TooEarly)) => return,
             Some((_, ThirdAck::Fallback(_))) | None => Stream::plain(tcb, self.tuple),
