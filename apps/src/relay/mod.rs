@@ -134,12 +134,20 @@ impl<B: PacketBuf> Relay<B> {
 
     /// Whether segments of `key` are those of this leg and subflow.
     fn has(&self, which: Which, key: &FlowKey) -> bool {
-        let (id, is_first) = match which {
-            Which::Client(id) => (id, self.ends.is_access(key)),
-            Which::Server(id) => (id, self.ends.is_core(key)),
+        let (leg, id, is_first) = match which {
+            Which::Client(id) => (&self.client, id, self.ends.is_access(key)),
+            Which::Server(id) => (&self.server, id, self.ends.is_core(key)),
         };
         // The number of a first subflow that has ended may be that of one which joined.
-        id == SubflowId::INITIAL && is_first || self.joined.contains(&(id, key.tuple))
+        if id == SubflowId::INITIAL && is_first {
+            return true;
+        }
+        // The subflow itself is needed next anyway; the list alone knows of those that have just ended.
+        let subflow = leg.multipath().and_then(|leg| leg.subflow(id));
+        match subflow {
+            Some(subflow) => subflow.tuple() == key.tuple,
+            None => self.joined.contains(&(id, key.tuple)),
+        }
     }
 
     /// One of the legs.
