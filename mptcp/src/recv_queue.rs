@@ -2,7 +2,7 @@
 
 use crate::DataSeq;
 use crate::dsn;
-use stack::{PacketBuf, Slice};
+use stack::{PacketBuf, Slice, prefetch_ring};
 use std::collections::VecDeque;
 
 /// What became of data handed to the queue.
@@ -191,9 +191,18 @@ impl<B: PacketBuf> RecvQueue<B> {
 
     /// The next piece in order.
     pub(crate) fn take(&mut self) -> Option<Slice<B>> {
-        let slice = self.ready.pop_front()?;
+        let Some(slice) = self.ready.pop_front() else {
+            // From its start again, so that few lines of it are in use.
+            self.ready.clear();
+            return None;
+        };
         self.ready_len -= slice.len();
         Some(slice)
+    }
+
+    /// Has the processor fetch where what comes next in order will wait.
+    pub(crate) fn prefetch(&self) {
+        prefetch_ring(&self.ready);
     }
 
     /// Whether nothing waits to be taken.

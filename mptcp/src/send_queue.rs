@@ -2,7 +2,7 @@
 
 use crate::DataSeq;
 use crate::dsn;
-use stack::{Instant, PacketBuf, Slice};
+use stack::{Instant, PacketBuf, Slice, prefetch_ring};
 use std::collections::VecDeque;
 
 /// A set of subflow slots.
@@ -147,6 +147,10 @@ impl<B: PacketBuf> SendQueue<B> {
         now: Instant,
     ) -> Option<(DataSeq, Slice<B>)> {
         let head = self.pending.pop_front()?;
+        if self.pending.is_empty() {
+            // From its start again, so that few lines of it are in use.
+            self.pending.clear();
+        }
         let payload = if head.len() > len {
             self.pending.push_front(head.slice(len..head.len()));
             head.slice(0..len)
@@ -193,9 +197,18 @@ impl<B: PacketBuf> SendQueue<B> {
                 break;
             }
         }
+        if self.sent.is_empty() {
+            self.sent.clear();
+        }
         self.sent_len -= octets;
         self.una = dsn::plus(self.una, octets);
         DataAcked::Octets(octets)
+    }
+
+    /// Has the processor fetch its oldest data, and where new data will wait.
+    pub(crate) fn prefetch(&self) {
+        prefetch_ring(&self.sent);
+        prefetch_ring(&self.pending);
     }
 
     /// The oldest chunk that is not DATA_ACKed.

@@ -32,7 +32,7 @@ pub use flow::{FlowKey, PackedTuple, Side, Tuple};
 pub use flow_index::{FlowHash, FlowIndex};
 pub use flow_table::FlowTable;
 pub use ledger::{Ledger, Step};
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_ring};
 pub use rng::Rng;
 pub use seq::SeqNum;
 pub use slab::{Handle, Slab};

@@ -1,13 +1,35 @@
 //! A hint to the processor: the only unsafe code of this crate.
 
+use std::collections::VecDeque;
+
 /// Octets that the processor fetches at a time.
 const LINE: usize = 64;
 
 /// Has the processor fetch `value`, its first 64 lines at most, while other work goes on. Changes nothing else.
 pub fn prefetch<T: ?Sized>(value: &T) {
-    let start = core::ptr::from_ref(value).cast::<u8>();
-    for offset in (0..size_of_val(value).min(64 * LINE)).step_by(LINE) {
-        fetch_line(start.wrapping_add(offset));
+    fetch(core::ptr::from_ref(value).cast(), size_of_val(value), 64);
+}
+
+/// Lines of a ring that are fetched: what a burst brings, or an acknowledgment takes.
+const RING: usize = 8;
+
+/// Has it fetch the first values of `ring`, or, if it is empty since [`VecDeque::clear`], where the next will be put: 8 lines at
+/// most.
+pub fn prefetch_ring<T>(ring: &VecDeque<T>) {
+    let start = ring.as_slices().0.as_ptr().cast();
+    fetch(start, ring.capacity() * size_of::<T>(), RING);
+}
+
+/// The lines of `octets` from `start` on, the first `lines` of them.
+fn fetch(start: *const u8, octets: usize, lines: usize) {
+    if octets == 0 {
+        return;
+    }
+    // What lies across a line's end is in two.
+    let within = start.addr() % LINE;
+    let first = start.wrapping_sub(within);
+    for at in (0..within + octets).step_by(LINE).take(lines) {
+        fetch_line(first.wrapping_add(at));
     }
 }
 

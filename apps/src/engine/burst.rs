@@ -6,20 +6,18 @@ use super::flows::relay_of;
 use super::metering::Carried;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
-use crate::relay::Which;
+use crate::relay::{Leg, Which};
 use arrayvec::ArrayVec;
 use dataplane::{BURST, Received};
 use mptcp::connection::Connection;
 use stack::ip::{Head, Ingress, Net};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, KIND_MPTCP};
-use stack::{
-    Ended, FlowHash, Frame, Instant, PacketBuf, PortId, RxChecksum, Slice, Step, prefetch,
-};
+use stack::{Ended, FlowHash, Frame, Instant, PacketBuf, PortId, RxChecksum, Slice, Step};
 use std::vec::Drain;
 
-/// From so many relays on the caches close to the core do not hold those that the next burst needs: each is five kibibytes.
-const RELAYS_MANY: usize = 512;
+/// From so many relays on the cache of a core, of a megabyte or two, does not hold those that the next burst needs.
+const RELAYS_MANY: usize = 256;
 
 /// Of a frame, what was read before any of its burst was taken.
 #[derive(Clone, Copy, Default)]
@@ -52,7 +50,7 @@ impl<B: PacketBuf> Engine<B> {
             self.see(port, received, before, seen);
             before = seen.short.then_some((received, seen));
         }
-        if self.relays.len() >= RELAYS_MANY {
+        if self.has_many_relays() {
             self.fetch_ahead(&all);
         }
         let (mut frames, mut rest) = (burst.drain(..), all.as_slice());
@@ -97,24 +95,37 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
+    /// Whether the caches hold but a few of the relays.
+    pub(super) const fn has_many_relays(&self) -> bool {
+        self.relays.len() >= RELAYS_MANY
+    }
+
     /// Has the processor fetch the relays of what was seen: of many each lies in memory that no cache holds, and to wait for
     /// it costs more than the packet's own work. In rounds, so that those of all frames are on their way together.
     fn fetch_ahead(&self, all: &[Seen]) {
+        let first = all.iter().filter(|seen| seen.short && !seen.again);
+        self.fetch_relays(first.filter_map(|seen| self.flows.get(seen.hash).find_map(relay_of)));
+    }
+
+    /// The same of the relays at the places `all`, of the first [`BURST`] of them.
+    pub(super) fn fetch_relays(&self, all: impl Iterator<Item = u32>) {
         let mut places: ArrayVec<u32, BURST> = ArrayVec::new();
-        for seen in all.iter().filter(|seen| seen.short && !seen.again) {
-            let place = self.flows.get(seen.hash).find_map(relay_of);
-            if let Some(place) = place
-                && places.try_push(place).is_ok()
-            {
-                self.relays.prefetch_place(place);
-            }
+        for place in all.take(BURST) {
+            self.relays.prefetch_place(place);
+            places.push(place);
         }
         for &place in &places {
             self.relays.prefetch(place);
         }
-        let connections = || places.iter().filter_map(|&at| self.relays.multipath_at(at));
-        connections().for_each(prefetch);
-        connections().for_each(Connection::prefetch_subflows);
+        let legs = || places.iter().filter_map(|&at| self.relays.legs_at(at));
+        for leg in legs().flatten() {
+            match leg {
+                Leg::Plain(leg) => leg.tcb.prefetch_queues(),
+                Leg::Multipath(leg) => leg.prefetch_subflows(),
+            }
+        }
+        let multipath = legs().flatten().filter_map(Leg::multipath);
+        multipath.for_each(Connection::prefetch_queues);
     }
 
     /// Takes the first of `frames`, which came in a row and are all of one flow: as many as this was seen of.

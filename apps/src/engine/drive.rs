@@ -7,6 +7,7 @@ use super::{Engine, FlowRef, Remains, Timeouts, Timer};
 use crate::Counter;
 use crate::relay::{LEGS, Leg, Relay, Room};
 use arrayvec::ArrayVec;
+use dataplane::BURST;
 use mptcp::connection::{Event, SUBFLOWS_MAX};
 use mptcp::time_wait::TimeWait;
 use stack::ip::IpOut;
@@ -43,7 +44,11 @@ impl<B: PacketBuf> Engine<B> {
         self.run_steering(now);
         let mut due = core::mem::take(&mut self.due);
         self.timers.expired(now, &mut due);
-        for timer in due.drain(..) {
+        for (at, &timer) in due.iter().enumerate() {
+            if at.is_multiple_of(BURST) && self.has_many_relays() {
+                let next = due.iter().skip(at).take(BURST);
+                self.fetch_relays(next.filter_map(|timer| timer.relay()));
+            }
             match timer {
                 Timer::Relay(handle) => self.on_relay_timer(now, handle),
                 Timer::Joining(handle) => self.on_join_timer(now, handle, out),
@@ -52,6 +57,7 @@ impl<B: PacketBuf> Engine<B> {
                 Timer::TimeWait(handle) => self.on_time_wait_timer(now, handle),
             }
         }
+        due.clear();
         self.due = due;
     }
 

@@ -83,6 +83,16 @@ enum Timer {
     TimeWait(Handle),
 }
 
+impl Timer {
+    /// The place of the relay whose timer it is.
+    const fn relay(self) -> Option<u32> {
+        match self {
+            Self::Relay(handle) => Some(handle.index),
+            _ => None,
+        }
+    }
+}
+
 /// Whose token it is: that of the relay at this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct TokenRef(u32);

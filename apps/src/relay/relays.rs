@@ -3,7 +3,7 @@
 use super::rest::Resting;
 use super::{Leg, Relay, Which};
 use core::ops::Deref;
-use mptcp::connection::{Connection, Limits};
+use mptcp::connection::Limits;
 use stack::slab::{Handle, Slab};
 use stack::tcp::Tcb;
 use stack::wire::tcp::Segment;
@@ -94,10 +94,10 @@ impl<B: PacketBuf> Relays<B> {
         }
     }
 
-    /// The Multipath TCP connection of the relay there, if that is awake.
-    pub(crate) fn multipath_at(&self, index: u32) -> Option<&Connection<B>> {
+    /// The legs of the relay there, if that is awake.
+    pub(crate) fn legs_at(&self, index: u32) -> Option<[&Leg<B>; 2]> {
         match self.places.at(index)?.1 {
-            Place::Awake(relay) => relay.multipath(),
+            Place::Awake(relay) => Some([&relay.client, &relay.server]),
             Place::Resting(_) => None,
         }
     }

@@ -333,9 +333,17 @@ impl<B: PacketBuf> Connection<B> {
         connection
     }
 
-    /// Has the processor fetch the subflows, once the connection itself is there.
+    /// Has the processor fetch the subflows and the queues of data, once the connection itself is there.
     pub fn prefetch_subflows(&self) {
         self.subflows.iter().for_each(prefetch);
+        self.recv.prefetch();
+        self.send.prefetch();
+    }
+
+    /// Has it fetch the queues of the subflows, once these are there.
+    pub fn prefetch_queues(&self) {
+        let subflows = self.subflows.iter();
+        subflows.for_each(|subflow| subflow.tcb.prefetch_queues());
     }
 
     /// The next data in order.

@@ -157,6 +157,12 @@ impl<B: PacketBuf> Tcb<B> {
         }
     }
 
+    /// Has the processor fetch its queues, once the connection itself is there.
+    pub fn prefetch_queues(&self) {
+        self.rcv.queue.prefetch();
+        self.snd.queue.prefetch();
+    }
+
     /// The next payload in order, with the sequence number of its first octet.
     pub fn take(&mut self) -> Option<(SeqNum, Slice<B>)> {
         self.rcv.queue.take()

@@ -1,5 +1,6 @@
 //! What has arrived: payload in order, to be taken, and payload beyond gaps.
 
+use crate::prefetch::prefetch_ring;
 use crate::seq::SeqNum;
 use crate::wire::tcp::SackBlock;
 use crate::{PacketBuf, Slice};
@@ -88,10 +89,13 @@ impl<B: PacketBuf> RecvQueue<B> {
         Some((seq, slice))
     }
 
-    /// Gives back the memory of a backlog that is over.
+    /// All in order was taken: gives back the memory of a backlog that is over, or begins again at its start, so that few lines
+    /// of it are in use.
     fn release(&mut self) {
         if self.ready.capacity() > KEPT {
             self.ready = VecDeque::new();
+        } else {
+            self.ready.clear();
         }
         if self
             .beyond
@@ -117,6 +121,11 @@ impl<B: PacketBuf> RecvQueue<B> {
     pub(in crate::tcp) fn payload_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
         let beyond = self.beyond.iter_mut().flat_map(|beyond| &mut beyond.held);
         self.ready.iter_mut().chain(beyond.map(|(_, slice)| slice))
+    }
+
+    /// Has the processor fetch where what comes next in order will wait.
+    pub(in crate::tcp) fn prefetch(&self) {
+        prefetch_ring(&self.ready);
     }
 
     /// The octet after the last one received.

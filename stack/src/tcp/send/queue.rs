@@ -2,6 +2,7 @@
 
 use super::rack::{Rack, Receipt};
 use super::scoreboard::Scoreboard;
+use crate::prefetch::prefetch_ring;
 use crate::seq::SeqNum;
 use crate::tcp::Item;
 use crate::time::Instant;
@@ -173,6 +174,11 @@ impl<B: PacketBuf> SendQueue<B> {
     /// Octets of payload not acknowledged.
     pub(in crate::tcp) fn payload(&self) -> u32 {
         (self.end - self.una) - u32::from(self.fin && self.una != self.end)
+    }
+
+    /// Has the processor fetch its oldest segments, or where the next will be put.
+    pub(in crate::tcp) fn prefetch(&self) {
+        prefetch_ring(&self.entries);
     }
 
     /// Segments in the queue.
