@@ -113,6 +113,15 @@ impl Flow {
         }
     }
 
+    /// The same, unless the frame's ports tell that it is another flow's.
+    fn note_own(&mut self, frame: &Frame<MemBuf>) {
+        let port = self.client().tuple.src_port.to_be_bytes();
+        let ports = frame.header.bytes().get(34..38).unwrap_or(&[]);
+        if ports.chunks(2).any(|field| field == port) {
+            self.note(frame);
+        }
+    }
+
     fn is_multipath(&self) -> bool {
         self.subflows.len() > 1
     }
@@ -438,45 +447,69 @@ impl Relays {
     ///
     /// # Panics
     /// The box did not relay all of them.
-    pub fn round(&mut self, direction: Direction, burst: usize, mut meter: impl Meter) -> Round {
-        let turn = self.turn;
-        self.turn = (turn + 1) % self.flows.len();
+    pub fn round(&mut self, direction: Direction, burst: usize, meter: impl Meter) -> Round {
+        self.round_of(direction, (1, burst), meter)
+    }
+
+    /// The same through each of the next `flows`, one after another in the same burst.
+    ///
+    /// # Panics
+    /// The box did not relay all of them.
+    pub fn round_of(
+        &mut self,
+        direction: Direction,
+        (flows, burst): (usize, usize),
+        mut meter: impl Meter,
+    ) -> Round {
+        let count = self.flows.len();
+        let first = self.turn;
+        let turns = || (first..first + flows.min(count)).map(|turn| turn % count);
+        self.turn = (first + flows) % count;
         self.now = self.now + Duration::from_micros(20);
         self.pool.clear();
 
-        let flow = &mut self.flows[turn];
-        let data = &self.data;
-        let frames = match direction {
-            Direction::Download => (0..burst)
-                .map(|_| flow.server.segment(OptBytes::new(), data))
-                .collect(),
-            Direction::Upload => (0..burst).map(|n| flow.upload(n, data)).collect(),
-        };
+        let mut frames = Vec::new();
+        for turn in turns() {
+            let (flow, data) = (&mut self.flows[turn], &self.data);
+            match direction {
+                Direction::Download => {
+                    let segments = (0..burst).map(|_| flow.server.segment(OptBytes::new(), data));
+                    frames.extend(segments);
+                },
+                Direction::Upload => frames.extend((0..burst).map(|n| flow.upload(n, data))),
+            }
+        }
         self.run(frames, &mut meter);
 
         let (mut reached, mut copied, mut reread) = (0, 0, 0);
-        let flow = &mut self.flows[turn];
         for frame in self.out.drain(..) {
             reached += payload_len(&frame);
             copied += dataplane::port::tcp_payload_in_header(frame.header.bytes());
             let unknown = frame.payload.iter().filter(|p| p.known_sum().is_none());
             reread += unknown.map(Slice::len).sum::<usize>();
-            flow.note(&frame);
+            turns().for_each(|turn| self.flows[turn].note_own(&frame));
         }
-        assert_eq!(reached, burst * SEGMENT, "every octet was relayed");
-        let answers = match direction {
-            Direction::Download => {
-                flow.data_ack = flow.data_ack.wrapping_add(reached as u64);
-                flow.acknowledge(&self.data)
-            },
-            Direction::Upload => vec![flow.server.acknowledge(OptBytes::new(), &self.data)],
-        };
+        let all = turns().count() * burst;
+        assert_eq!(reached, all * SEGMENT, "every octet was relayed");
+        let mut answers = Vec::new();
+        for turn in turns() {
+            let flow = &mut self.flows[turn];
+            match direction {
+                Direction::Download => {
+                    flow.data_ack = flow.data_ack.wrapping_add((burst * SEGMENT) as u64);
+                    answers.extend(flow.acknowledge(&self.data));
+                },
+                Direction::Upload => {
+                    answers.push(flow.server.acknowledge(OptBytes::new(), &self.data));
+                },
+            }
+        }
         self.run(answers, &mut meter);
         for frame in self.out.drain(..) {
-            self.flows[turn].note(&frame);
+            turns().for_each(|turn| self.flows[turn].note_own(&frame));
         }
         Round {
-            segments: burst as u64,
+            segments: all as u64,
             copied: copied as u64,
             reread: reread as u64,
         }

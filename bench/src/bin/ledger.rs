@@ -8,6 +8,9 @@
 //!
 //! With `setup` it is what a whole connection costs: set up with a join, one request and its answer, closed cleanly.
 //!
+//! With many connections their number in each burst can be given, too: memory is waited for once a burst, so a burst of one flow
+//! pays most for it.
+//!
 //! Divide what callgrind collected by the segments or connections printed; `python3 -m testbed.lab.instructions` does both for all of
 //! them. Without valgrind the nanoseconds say something too.
 
@@ -18,7 +21,9 @@ use bench::rig::{Done, Load, Rig, Role};
 use stack::buf::RxChecksum;
 use std::time::{Duration, Instant};
 
+/// Segments in a burst that is of one flow, and in one of several.
 const BURST: usize = 8;
+const BURST_OF_SEVERAL: usize = 32;
 
 /// What can be asked for: the flow, where its payload goes, and what the ports say of checksums.
 const TRANSFERS: [(&str, Flows, Direction, RxChecksum); 5] = {
@@ -70,16 +75,21 @@ fn main() {
     else {
         let known = TRANSFERS.map(|row| row.0).join(" | ");
         eprintln!(
-            "usage: ledger {known} [SEGMENTS [CONNECTIONS]] | setup [CONNECTIONS [AT_A_TIME]]"
+            "usage: ledger {known} [SEGMENTS [CONNECTIONS [OF_THEM_IN_A_BURST]]] | setup [CONNECTIONS [AT_A_TIME]]"
         );
         std::process::exit(2);
     };
     let segments: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(8_000);
     let connections = args.next().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let at_once: usize = args.next().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let burst = match at_once {
+        1 => BURST,
+        several => (BURST_OF_SEVERAL / several.max(1)).max(1),
+    };
     let mut relays = Relays::of(*flows, connections, *checksum);
     let (mut done, mut busy) = (0, Duration::ZERO);
     while done < segments {
-        let round = relays.round(*direction, BURST, |work| {
+        let round = relays.round_of(*direction, (at_once, burst), |work| {
             let start = Instant::now();
             work();
             busy += start.elapsed();
