@@ -4,9 +4,11 @@ mod world;
 
 use mptcp::connection::ResetReason;
 use mptcp::option::{Dss, parse};
-use mptcp::{Counter, Mode, MpOption, Outcome, Version};
+use mptcp::{Counter, DataSeq, Mode, MpOption, Outcome, Version};
 use stack::time::Duration;
 use stack::wire::tcp::Flags;
+use std::cell::Cell;
+use std::rc::Rc;
 use world::{A, B, Link, Setup, Transit, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -293,6 +295,58 @@ fn m22_a_changed_octet_in_the_last_segment_means_an_infinite_mapping_too() {
             world.run(MINUTE, World::is_closed);
         }
     }
+}
+
+/// Seeds 8114, 24923, 26993 and 223244: what was sent before the fallback and again after it had a DATA_ACK of all that came
+/// since, of octets that no mapping tells the place of, and beside a window of TCP's.
+#[test]
+fn m22_nothing_is_data_acked_after_the_fallback() {
+    let mut world = one_path(Setup {
+        checksum: true,
+        ..Setup::default()
+    });
+    world.paths[0] = Link::pair(1_000_000, 20, 100_000);
+    let resent = Rc::new(Cell::new(0));
+    let (again, mut sent, mut asked, mut fallen) = (Rc::clone(&resent), [0; 2], None, false);
+    world.middlebox = Some(Box::new(move |transit| {
+        let (from, segment) = (transit.from, transit.segment);
+        for option in parse(&segment.options.mptcp).flatten() {
+            match option {
+                MpOption::Fail { dsn } if from == B => asked = Some(dsn),
+                MpOption::Fail { .. } => fallen = true,
+                // Until the infinite mapping is there, what is right before it is DATA_ACKed.
+                MpOption::Dss(dss) if from == B => {
+                    let next = asked.map(|dsn| DataSeq(dsn).full());
+                    assert!(next.is_none() || dss.data_ack.is_none_or(|ack| Some(ack) == next));
+                },
+                MpOption::Dss(dss) => {
+                    let mapped = dss.mapping.map_or(1, |mapping| mapping.len);
+                    fallen |= mapped == 0;
+                    assert!(!fallen || dss.data_ack.is_none());
+                    // The mapping stays, as it was.
+                    again.set(again.get() + u32::from(fallen && mapped > 0));
+                },
+                _ => {},
+            }
+        }
+        let full = segment.payload.len() > 100;
+        sent[from] += u32::from(full);
+        if from == A && full && sent[A] == 30 {
+            let mut octets = segment.payload.bytes().to_vec();
+            octets[50] ^= 0x40;
+            segment.payload = world::slice(octets);
+        }
+        !(full && (31..60).contains(&sent[from]) && sent[from] % 5 == 0)
+    }));
+    world
+        .ends
+        .iter_mut()
+        .for_each(|end| end.send(200_000, true));
+    world.run(5 * MINUTE, World::is_complete);
+    let modes = world.ends.each_ref().map(|end| end.conn.mode());
+    assert_eq!(modes, [Mode::Fallback; 2], "{}", world.describe());
+    assert!(resent.get() > 0);
+    world.run(MINUTE, World::is_closed);
 }
 
 #[test]

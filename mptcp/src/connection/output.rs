@@ -115,6 +115,8 @@ impl<B: PacketBuf> Connection<B> {
         if segment.options.mptcp.is_empty() {
             segment.options.mptcp = self.control_bytes(at, control);
             self.control_sent(cx, at, control);
+        } else if self.mode == Mode::Fallback {
+            drop_data_ack(&mut segment.options.mptcp);
         } else {
             let data_ack = self.recv.next().0.to_be_bytes();
             renew_data_ack(&mut segment.options.mptcp, data_ack);
@@ -142,16 +144,37 @@ fn has_data_ack(options: &OptBytes) -> bool {
     parse(options).flatten().any(bears)
 }
 
+/// DATA_ACK present, of 8 octets (RFC 8684 3.3): the flags of every DSS of ours that acknowledges.
+const ACK_OF_8: u8 = 0x03;
+
+/// Whether `option` is a DSS with a DATA_ACK.
+#[inline]
+fn bears_data_ack(option: &OptBytes) -> bool {
+    const DSS: u8 = 2 << 4;
+    matches!(**option, [_, _, subtype, flags, ..] if subtype & 0xf0 == DSS && flags & ACK_OF_8 == ACK_OF_8)
+}
+
 /// Writes the present DATA_ACK into a DSS that was made when its data was queued.
 #[inline]
 fn renew_data_ack(option: &mut OptBytes, data_ack: [u8; 8]) {
-    const DSS: u8 = 2 << 4;
-    const ACK_OF_8: u8 = 0x03;
-    let is_dss = option.get(2).is_some_and(|octet| octet & 0xf0 == DSS)
-        && option
-            .get(3)
-            .is_some_and(|flags| flags & ACK_OF_8 == ACK_OF_8);
-    if is_dss && let Some(field) = option.get_mut(4..12) {
+    if bears_data_ack(option)
+        && let Some(field) = option.get_mut(4..12)
+    {
         field.copy_from_slice(&data_ack);
     }
+}
+
+/// Takes the DATA_ACK out of a DSS that was made before the fallback. What TCP has in order since then need not be what the
+/// peer's mappings say, and the window is of TCP's numbers again; the mapping stays true, and the peer may not have fallen back
+/// (RFC 8684 3.7: no more DATA_ACKs, and subflow ACKs alone count).
+#[cold]
+fn drop_data_ack(option: &mut OptBytes) {
+    if !bears_data_ack(option) {
+        return;
+    }
+    let len = option.len() - 8;
+    option.copy_within(12.., 4);
+    option.truncate(len);
+    option[1] -= 8;
+    option[3] &= !ACK_OF_8;
 }
