@@ -1,223 +1,65 @@
 //! Two workers against one, in memory: each replays pre-built frames from ports of its own, and half of the joined subflows
 //! come in at the worker that does not own them.
 //!
+//! Beside that, workers that share nothing show what the cores can do.
+//!
 //! A client with two subflows sends to a server with TCP, through as many relays as each worker has. The frames of both
 //! subflows are built beforehand; the server's acknowledgments are a number written into one that is.
 
+use crate::clock;
 use crate::relays::{Flow, Host, SEGMENT, SUBFLOW_ISS, acknowledgment, emit, plain, tuple};
 use apps::engine::{Engine, EngineConfig, Limits};
-use dataplane::{
-    BURST, BufferUse, Clock, CoreId, MemBuf, Port, PortInfo, PortStats, Received, RxChecksum,
-    Worker, mailbox, siblings,
-};
+use dataplane::{Clock, MemBuf, Port, Worker, mailbox, siblings};
 use mptcp::handshake::join::{self, Keys};
 use mptcp::option::{Capable, CapableFlags, CapableForm, MpOption};
 use mptcp::{AddrId, Key, Version};
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes};
-use stack::{Frame, Instant, Slice, rss};
-use std::collections::VecDeque;
+use stack::{Frame, Instant, rss};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::thread;
 use testbed::peer::{Peer, Wish};
 use testbed::scene;
 
-/// Segments of a subflow that come in at once.
-const PIECE: usize = 4;
-/// Segments of a flow that may be on their way.
-const WINDOW: u32 = 32;
+mod replay;
+
+use replay::{Buffer, FIRST_PORT, Lane, PIECE, Progress, Reel, Replay, Server};
+
+pub use replay::Reels;
+
 /// The box's ports.
 const PORTS: usize = 3;
 const CORE: usize = 2;
-/// The client's port of the first flow.
-const FIRST_PORT: u16 = 10_000;
 /// No run takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How far a flow has come: segments that the server has received. Apart from others', as cores share cache lines.
-#[repr(align(128))]
-#[derive(Debug, Default)]
-struct Progress(AtomicU32);
+type BoxWorker<'a> = Worker<Replay<'a>, Engine<Buffer<'a>>>;
 
-/// A subflow's frames, in order.
-struct Lane {
-    frames: Vec<MemBuf>,
-    next: usize,
-    /// Segments of the flow that went before the next piece of this subflow, other subflows' included.
-    before: u32,
-    progress: Arc<Progress>,
+/// What workers are to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kin {
+    /// Those of one box: half of the joined subflows come in at one that does not own them.
+    Siblings,
+    /// Each is a box of its own: what the cores can do at best.
+    Strangers,
 }
 
-/// The server's end of a flow.
-struct Server {
-    acknowledgment: Vec<u8>,
-    /// The sequence number of the first octet.
-    first: u32,
-    /// Octets that came, and that will have come in the end.
-    received: u32,
-    wanted: u32,
-    progress: Arc<Progress>,
-    /// An acknowledgment is owed.
-    owes: bool,
+/// Room for what the hosts of so many workers with `flows` relays each will send: it outlives them.
+#[must_use]
+pub fn reels(workers: u8, flows: usize) -> Box<Reels> {
+    let lanes = 2 * flows * usize::from(workers);
+    (0..lanes).map(|_| OnceLock::new()).collect()
 }
 
-/// A port of one worker.
-pub struct Replay {
-    info: PortInfo,
-    stats: PortStats,
-    /// While connections are set up: what comes in, and what has left.
-    injected: VecDeque<MemBuf>,
-    captured: Option<Vec<Frame<MemBuf>>>,
-    lanes: Vec<Lane>,
-    turn: usize,
-    /// By the client's port; only those of flows that this worker owns.
-    servers: Vec<Option<Server>>,
-    owing: Vec<usize>,
-    /// Flows that are not through yet, of all workers.
-    left: Arc<AtomicUsize>,
-}
-
-impl Replay {
-    fn new(port: usize, left: &Arc<AtomicUsize>) -> Self {
-        let number = u8::try_from(port).unwrap_or(0);
-        Self {
-            info: PortInfo {
-                name: format!("port{port}"),
-                device: "memory".into(),
-                mac: scene::port_mac(number),
-                mtu: 1500,
-                sums: false,
-            },
-            stats: PortStats::default(),
-            injected: VecDeque::new(),
-            captured: Some(Vec::new()),
-            lanes: Vec::new(),
-            turn: 0,
-            servers: Vec::new(),
-            owing: Vec::new(),
-            left: Arc::clone(left),
-        }
-    }
-
-    fn push(&mut self, into: &mut Vec<Received<MemBuf>>, frame: MemBuf) {
-        self.stats.rx_packets += 1;
-        into.push(Received {
-            frame: Slice::new(frame),
-            checksum: RxChecksum::Good,
-        });
-    }
-
-    /// The next pieces of subflows whose flow is not too far ahead of its server.
-    fn replay(&mut self, into: &mut Vec<Received<MemBuf>>) {
-        for _ in 0..self.lanes.len() {
-            if into.len() + PIECE > BURST {
-                return;
-            }
-            self.turn = (self.turn + 1) % self.lanes.len();
-            let Some(lane) = self.lanes.get_mut(self.turn) else {
-                return;
-            };
-            let reached = lane.progress.0.load(Ordering::Acquire);
-            if lane.next >= lane.frames.len() || lane.before + PIECE as u32 > reached + WINDOW {
-                continue;
-            }
-            let piece: Vec<MemBuf> = lane.frames[lane.next..lane.next + PIECE].to_vec();
-            lane.next += PIECE;
-            lane.before += 2 * PIECE as u32;
-            for frame in piece {
-                self.push(into, frame);
-            }
-        }
-    }
-
-    fn acknowledge(&mut self, into: &mut Vec<Received<MemBuf>>) {
-        while let Some(at) = self.owing.pop() {
-            if let Some(Some(server)) = self.servers.get_mut(at) {
-                server.owes = false;
-                let frame = MemBuf::from(server.acknowledgment.clone());
-                self.push(into, frame);
-            }
-        }
-    }
-
-    /// The server takes a segment in.
-    fn serve(&mut self, frame: &Frame<MemBuf>) {
-        let header = frame.header.bytes();
-        let len = stack::buf::chain_len(&frame.payload);
-        let (Some(port), Some(seq)) = (header.get(34..36), header.get(38..42)) else {
-            return;
-        };
-        let port = u16::from_be_bytes([port[0], port[1]]);
-        let Some(at) = port.checked_sub(FIRST_PORT).map(usize::from) else {
-            return;
-        };
-        let Some(Some(server)) = self.servers.get_mut(at).filter(|_| len > 0) else {
-            return;
-        };
-        let seq = u32::from_be_bytes([seq[0], seq[1], seq[2], seq[3]]);
-        let end = seq.wrapping_add(u32::try_from(len).unwrap_or(0));
-        server.acknowledgment[42..46].copy_from_slice(&end.to_be_bytes());
-        // The box may send the end of one segment with the beginning of the next.
-        let received = end.wrapping_sub(server.first).max(server.received);
-        let done = received == server.wanted && server.received < received;
-        server.received = received;
-        let segments = received / SEGMENT as u32;
-        server.progress.0.store(segments, Ordering::Release);
-        if done {
-            self.left.fetch_sub(1, Ordering::AcqRel);
-        }
-        if !server.owes {
-            server.owes = true;
-            self.owing.push(at);
-        }
-    }
-}
-
-impl Port for Replay {
-    type Buf = MemBuf;
-
-    fn info(&self) -> &PortInfo {
-        &self.info
-    }
-
-    fn receive(&mut self, into: &mut Vec<Received<MemBuf>>) {
-        while let Some(frame) = self.injected.pop_front() {
-            self.stats.rx_packets += 1;
-            into.push(Received {
-                frame: Slice::new(frame),
-                checksum: RxChecksum::Unknown,
-            });
-        }
-        self.acknowledge(into);
-        self.replay(into);
-    }
-
-    fn transmit(&mut self, frames: &mut Vec<Frame<MemBuf>>) {
-        self.stats.tx_packets += frames.len() as u64;
-        if let Some(captured) = &mut self.captured {
-            return captured.append(frames);
-        }
-        for frame in frames.drain(..) {
-            self.serve(&frame);
-        }
-    }
-
-    fn stats(&self) -> PortStats {
-        self.stats
-    }
-
-    fn buffers(&self) -> BufferUse {
-        BufferUse::default()
-    }
-}
-
-type BoxWorker = Worker<Replay, Engine<MemBuf>>;
-
-/// A box with established relays, and all that its hosts will send.
-pub struct Bed {
-    workers: Vec<BoxWorker>,
+/// Workers with established relays, and all that their hosts will send.
+pub struct Bed<'a> {
+    workers: Vec<BoxWorker<'a>>,
+    kin: Kin,
+    reels: &'a Reels,
+    /// Subflows that are loaded.
+    loaded: usize,
     left: Arc<AtomicUsize>,
     data: MemBuf,
     now: Instant,
@@ -229,6 +71,8 @@ pub struct Bed {
 pub struct Run {
     /// How long it took.
     pub took: Duration,
+    /// What the worker that got least of its core got of it: 1 if nobody else was on the cores.
+    pub share: f64,
     /// Segments that reached their server.
     pub segments: u64,
     /// Frames that one worker received and another owned.
@@ -237,14 +81,27 @@ pub struct Run {
     pub received: u64,
 }
 
-impl Bed {
-    /// A box of `workers` workers with `flows` relays each, through each of which `pieces` times eight segments will go,
-    /// half on each subflow.
+impl Default for Run {
+    /// Of nothing.
+    fn default() -> Self {
+        Self {
+            took: Duration::ZERO,
+            share: 1.0,
+            segments: 0,
+            handed_over: 0,
+            received: 0,
+        }
+    }
+}
+
+impl<'a> Bed<'a> {
+    /// So many workers with `flows` relays each, through each of which `pieces` times eight segments will go, half on each
+    /// subflow. `reels` is [`reels`]'s, and empty.
     ///
     /// # Panics
     /// A handshake did not go through: the engine is broken.
     #[must_use]
-    pub fn new(workers: u8, flows: usize, pieces: usize) -> Self {
+    pub fn new(reels: &'a Reels, (workers, kin): (u8, Kin), flows: usize, pieces: usize) -> Self {
         let all = flows * usize::from(workers);
         let left = Arc::new(AtomicUsize::new(all));
         let limits = Limits {
@@ -253,19 +110,27 @@ impl Bed {
             joining: 64 * usize::from(workers),
             ..Limits::default()
         };
+        let of_box = match kin {
+            Kin::Siblings => workers,
+            Kin::Strangers => 1,
+        };
         let config = EngineConfig {
-            cores: workers,
+            cores: of_box,
             ..scene::config(limits)
         };
-        let made = (0..workers).zip(siblings(workers.into()));
-        let made = made.map(|(core, siblings)| {
+        let ends = (0..workers).flat_map(|_| siblings(of_box.into()));
+        let made = ends.take(workers.into()).map(|siblings| {
+            let core = siblings.core();
             let ports = (0..PORTS).map(|port| Replay::new(port, &left)).collect();
             let (_, inbox) = mailbox(1);
-            let engine = Engine::new(config.of_core(core, workers)).expect("the scene resolves");
-            Worker::new(CoreId(core), ports, engine, inbox).among(siblings)
+            let engine = Engine::new(config.of_core(core.0, of_box)).expect("the scene resolves");
+            Worker::new(core, ports, engine, inbox).among(siblings)
         });
         let mut bed = Self {
             workers: made.collect(),
+            kin,
+            reels,
+            loaded: 0,
             left,
             data: MemBuf::from(vec![0x55; SEGMENT]),
             now: Instant::from_millis(1),
@@ -277,6 +142,12 @@ impl Bed {
                 let port = ports.find(|&port| owner(port, workers) == core);
                 let port = port.expect("there are ports enough");
                 bed.open(port, core, nth % 2 == 1, pieces);
+            }
+        }
+        // A few keys are drawn each turn until there are enough.
+        for _ in 0..1_000 {
+            for worker in &mut bed.workers {
+                worker.poll(bed.now);
             }
         }
         for worker in &mut bed.workers {
@@ -301,13 +172,16 @@ impl Bed {
                 }
             }
             for worker in 0..self.workers.len() {
-                for port in self.workers[worker].ports_mut() {
-                    heard.extend(port.captured.iter_mut().flat_map(|sent| sent.drain(..)));
+                let ports = self.workers[worker].ports_mut().iter_mut();
+                let sent =
+                    ports.flat_map(|port| port.captured.iter_mut().flat_map(|sent| sent.drain(..)));
+                for frame in sent {
+                    match scene::arp_reply(&frame) {
+                        Some((port, reply)) => to_send.push(((worker, port.into()), reply)),
+                        None => heard.push(frame),
+                    }
                 }
             }
-            let asked = heard.iter().filter_map(scene::arp_reply);
-            to_send.extend(asked.map(|(port, reply)| ((0, usize::from(port)), reply)));
-            heard.retain(|frame| scene::arp_reply(frame).is_none());
         }
         heard
     }
@@ -388,7 +262,10 @@ impl Bed {
             local: key,
             remote: sender,
         };
-        let joined_at = (at + usize::from(astray)) % self.workers.len();
+        let joined_at = match self.kin {
+            Kin::Siblings => (at + usize::from(astray)) % self.workers.len(),
+            Kin::Strangers => at,
+        };
         self.join(&mut flow, joined_at, &keys);
         self.load(flow, (at, joined_at), pieces);
     }
@@ -407,20 +284,21 @@ impl Bed {
     /// Builds all that the flow's ends will send.
     fn load(&mut self, mut flow: Flow, (at, joined_at): (usize, usize), pieces: usize) {
         let progress: Arc<Progress> = Arc::default();
-        let lane = |before| Lane {
-            frames: Vec::with_capacity(pieces * PIECE),
-            next: 0,
-            before,
-            progress: Arc::clone(&progress),
-        };
-        let mut lanes = [lane(0), lane(PIECE as u32)];
+        let mut frames = [Vec::new(), Vec::new()];
         for _ in 0..pieces {
-            for (subflow, lane) in lanes.iter_mut().enumerate() {
-                let piece = (0..PIECE).map(|_| flow.upload(subflow, &self.data).1);
-                lane.frames.extend(piece.map(MemBuf::from));
+            for (subflow, frames) in frames.iter_mut().enumerate() {
+                frames.extend((0..PIECE).map(|_| flow.upload(subflow, &self.data).1));
             }
         }
-        let [first, second] = lanes;
+        let mut before = 0;
+        let [first, second] = frames.map(|frames| {
+            let reels = &self.reels[self.loaded];
+            let reel = reels.get_or_init(|| Reel::of(frames.into_iter()));
+            let lane = Lane::new(reel, before, &progress);
+            before += PIECE as u32;
+            self.loaded += 1;
+            lane
+        });
         let (_, acknowledgment) = flow.server.acknowledge(OptBytes::new(), &self.data);
         let place = usize::from(flow.subflows[0].peer.tuple.src_port - FIRST_PORT);
         self.workers[at].ports_mut()[0].lanes.push(first);
@@ -445,37 +323,43 @@ impl Bed {
     /// # Panics
     /// Something was lost.
     pub fn run(mut self, settle: impl Fn(usize) + Sync) -> Run {
-        let clock = Clock::start();
-        let start = Barrier::new(self.workers.len());
-        let (left, patience) = (&self.left, self.now + PATIENCE);
         // Their time goes on from that of the handshakes.
         let so_far = self.now.since(Instant::ZERO);
-        let (clock, start, settle) = (&clock, &start, &settle);
-        let began = OnceLock::new();
-        let ends: Vec<Instant> = thread::scope(|scope| {
-            let threads = self.workers.iter_mut().enumerate().map(|(place, worker)| {
-                let began = &began;
+        let common = &Common {
+            clock: Clock::start(),
+            start: Barrier::new(self.workers.len()),
+            so_far,
+            left: Arc::clone(&self.left),
+        };
+        let settle = &settle;
+        // Each on its own thread's stack: cores share cache lines.
+        let workers = core::mem::take(&mut self.workers).into_iter();
+        let ends: Vec<_> = thread::scope(|scope| {
+            let threads = workers.enumerate().map(|(place, worker)| {
                 scope.spawn(move || {
                     settle(place);
-                    start.wait();
-                    began.get_or_init(|| clock.now());
-                    loop {
-                        let now = clock.now() + so_far;
-                        worker.poll(now);
-                        if left.load(Ordering::Acquire) == 0 || now > patience {
-                            return clock.now();
-                        }
-                    }
+                    common.run(worker)
                 })
             });
             let threads: Vec<_> = threads.collect();
             let ended = threads.into_iter().map(|thread| thread.join());
             ended.map(|end| end.expect("no worker fails")).collect()
         });
-        assert_eq!(left.load(Ordering::Acquire), 0, "every flow is through");
-        let end = ends.into_iter().max().unwrap_or(Instant::ZERO);
-        let began = began.get().copied().unwrap_or(end);
-        self.told(end.since(began))
+        let mut run = Run::default();
+        let (mut began, mut ended) = (Duration::MAX, Duration::ZERO);
+        for end in ends {
+            let times = [end.began, end.ended].map(|at| at.since(Instant::ZERO));
+            (began, ended) = (began.min(times[0]), ended.max(times[1]));
+            run.share = run.share.min(end.share);
+            self.workers.push(end.worker);
+        }
+        run.took = ended.saturating_sub(began);
+        assert_eq!(
+            self.left.load(Ordering::Acquire),
+            0,
+            "every flow is through"
+        );
+        self.told(run)
     }
 
     /// The same in one thread, each worker in turn.
@@ -491,24 +375,61 @@ impl Bed {
                 worker.poll(now);
             }
         }
-        self.told(Duration::ZERO)
+        self.told(Run::default())
     }
 
-    fn told(&self, took: Duration) -> Run {
+    /// What `run` has shown, with what the workers counted.
+    fn told(&self, run: Run) -> Run {
         let lost = self.workers.iter().map(|worker| {
             let stats = worker.stats();
             stats.handover_full + stats.drop_no_core + stats.drop_no_port
         });
         assert_eq!(lost.sum::<u64>(), 0, "nothing is lost between workers");
-        let sum = |of: fn(&BoxWorker) -> u64| self.workers.iter().map(of).sum();
+        let sum = |of: fn(&BoxWorker<'_>) -> u64| self.workers.iter().map(of).sum();
         Run {
-            took,
             segments: self.segments,
             handed_over: sum(|worker| worker.stats().handed_over),
             received: sum(|worker| {
                 let ports = worker.ports().iter();
                 ports.map(|port| port.stats().rx_packets).sum()
             }),
+            ..run
+        }
+    }
+}
+
+/// What all workers of a run have.
+struct Common {
+    clock: Clock,
+    start: Barrier,
+    so_far: Duration,
+    left: Arc<AtomicUsize>,
+}
+
+/// How it went for one of them.
+struct End<'a> {
+    worker: BoxWorker<'a>,
+    began: Instant,
+    ended: Instant,
+    share: f64,
+}
+
+impl Common {
+    fn run<'a>(&self, mut worker: BoxWorker<'a>) -> End<'a> {
+        self.start.wait();
+        let (began, spent) = (self.clock.now(), clock::spent());
+        let mut ended = began;
+        while self.left.load(Ordering::Acquire) > 0 && ended.since(began) < PATIENCE {
+            worker.poll(ended + self.so_far);
+            ended = self.clock.now();
+        }
+        let spent = clock::spent().saturating_sub(spent);
+        let share = spent.as_nanos() as f64 / ended.since(began).as_nanos().max(1) as f64;
+        End {
+            worker,
+            began,
+            ended,
+            share,
         }
     }
 }
@@ -530,11 +451,32 @@ fn owner(port: u16, workers: u8) -> u8 {
 mod tests {
     use super::*;
 
+    fn run(workers: u8, kin: Kin) -> Run {
+        let reels = reels(workers, 6);
+        Bed::new(&reels, (workers, kin), 6, 20).run_in_turn()
+    }
+
+    #[test]
+    fn strangers_hand_nothing_over_and_carry_as_much_each() {
+        let apart = run(2, Kin::Strangers);
+        assert_eq!((apart.segments, apart.handed_over), (2 * 6 * 20 * 8, 0));
+    }
+
+    #[test]
+    fn a_run_on_threads_says_how_long_it_took_and_what_it_got_of_its_cores() {
+        let reels = reels(2, 2);
+        let bed = Bed::new(&reels, (2, Kin::Siblings), 2, 20);
+        let run = bed.run(|_| ());
+        assert_eq!(run.segments, 2 * 2 * 20 * 8);
+        assert!(run.took > Duration::ZERO);
+        assert!(0.0 < run.share && run.share <= 1.0, "{}", run.share);
+    }
+
     #[test]
     fn every_segment_gets_through_and_a_quarter_of_them_by_another_worker() {
-        let alone = Bed::new(1, 6, 20).run_in_turn();
+        let alone = run(1, Kin::Siblings);
         assert_eq!((alone.segments, alone.handed_over), (6 * 20 * 8, 0));
-        let both = Bed::new(2, 6, 20).run_in_turn();
+        let both = run(2, Kin::Siblings);
         assert_eq!(both.segments, 2 * alone.segments);
         // Half of the joined subflows, which carry half of the segments; and what sets connections up.
         let quarter = both.segments / 4;

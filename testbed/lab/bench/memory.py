@@ -58,10 +58,18 @@ def idle(work: Path, progress) -> list[Row]:  # noqa: ANN001
 def workers(work: Path, progress) -> list[Row]:  # noqa: ANN001
     """B12: two workers over one, each on its core with an in-memory port."""
     progress("two workers on two cores")
-    said = _example(work, "workers", timeout=900)
-    ratios = [float(ratio) for ratio in re.findall(r"^one .*: ([\d.]+);", said, re.MULTILINE)]
-    if not ratios:
+    return told_of_workers(_example(work, "workers", timeout=900))
+
+
+def told_of_workers(said: str) -> list[Row]:
+    """The rows in what the example says: two workers of a box, and beside them what two cores can do at best."""
+    found = re.findall(r"^one .*, two \d+: ([\d.]+); two apart \d+: ([\d.]+);", said, re.MULTILINE)
+    if not found:
         raise LabError(f"the bench said: {said}")
+    two, apart = ([float(ratio) for ratio in ratios] for ratios in zip(*found))
     command = "cargo run --release -p bench --example workers"
     more = {"said": " / ".join(said.split("\n"))}
-    return [Row("B12", "throughput of two workers on two cores over one's, half of the joined subflows handed over", ratios, "ratio", "one worker", ">= 1.8", command, more)]
+    return [
+        Row("B12", "throughput of two workers on two cores over one's, half of the joined subflows handed over", two, "ratio", "one worker", ">= 1.8", command, more),
+        Row("B12.apart", "the same of two boxes of one worker each, which share nothing: what these two cores can do at best", apart, "ratio", "one worker", "", command),
+    ]
