@@ -228,7 +228,7 @@ impl<B, W: Copy> Siblings<B, W> {
     }
 
     /// Frames that others want sent, at most `most` from each.
-    pub(crate) fn to_send(&mut self, most: usize) -> impl Iterator<Item = Frame<B>> {
+    pub(crate) fn outgoing(&mut self, most: usize) -> impl Iterator<Item = Frame<B>> {
         let rings = self.from.iter_mut().flatten();
         rings.flat_map(move |from| take(&mut from.sent, most))
     }

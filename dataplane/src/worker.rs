@@ -284,7 +284,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
 
     fn transmit(&mut self) -> usize {
         if let Some(siblings) = &mut self.siblings {
-            self.out.extend(siblings.to_send(BURST));
+            self.out.extend(siblings.outgoing(BURST));
         }
         let count = self.out.len();
         if count == 0 {
