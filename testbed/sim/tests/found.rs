@@ -5,6 +5,8 @@ use sim::app::{Close, Pause};
 use sim::fault::Fault;
 use sim::lane::Ill;
 use sim::middlebox::Kind;
+use sim::middlebox::answers::Then;
+use sim::middlebox::inject::Forgery;
 use sim::middlebox::options::Change;
 use sim::plan::{Chain, Plan};
 use sim::port::Trouble;
@@ -130,4 +132,78 @@ fn frames_go_to_their_workers_whoever_gets_them() {
         handed > 1_000 && lost > 0,
         "{handed} handed over, {lost} lost"
     );
+}
+
+/// Seed 24923: a first mapping that is changed on the way has both boxes fall back, and what is lost meanwhile goes again without
+/// DATA_ACKs, of which the window would be that of TCP.
+#[test]
+fn what_goes_again_after_a_fallback_acknowledges_no_data() {
+    let mut fallen = 0;
+    for (seed, lane) in (1..=20).flat_map(|seed| [(seed, 0), (seed, 1)]) {
+        let mut plan = Plan::quiet(Chain::Bonded(2));
+        plan.seed = seed;
+        plan.net.checksum = [true; 2];
+        plan.net.buffer = 64 << 10;
+        plan.flows[0].sizes = [60_000; 2];
+        plan.faults = vec![
+            Fault::Middlebox {
+                cable: 1,
+                kind: Kind::Swap([true, true]),
+            },
+            Fault::Middlebox {
+                cable: 2,
+                kind: Kind::Portal(Then::Silence),
+            },
+            Fault::Lane {
+                cable: 1,
+                lane,
+                ill: Ill::Loss(150_000),
+                from: Duration::ZERO,
+                lasts: Duration::from_secs(5),
+            },
+        ];
+        let outcome = run(&plan, false);
+        assert_eq!(outcome.failure, None, "{seed} {lane}");
+        let all = outcome.counters.iter();
+        let of = all.filter_map(|(_, all)| all.get("fallback_fail_rx"));
+        fallen += of.sum::<u64>();
+    }
+    assert!(fallen > 0);
+}
+
+/// Seeds 5849, 20737, 26103, 48000 and 66083: a SYN that was forged within a stream, which its end answers with a challenge, was
+/// the beginning of another to middleboxes that count octets from there.
+#[test]
+fn a_forged_syn_confuses_no_middlebox() {
+    let gateway = Kind::Gateway {
+        ways: [true; 2],
+        longer: false,
+        most: 1_000,
+    };
+    let boxes = [
+        (Chain::Bonded(2), 1, gateway),
+        (Chain::Plain, 0, Kind::Insert(20_000)),
+    ];
+    for (chain, cable, kind) in boxes {
+        for seed in 1..=4 {
+            let mut plan = Plan::quiet(chain);
+            plan.net.checksum = [true; 2];
+            let forger = Kind::Forger {
+                forgery: Forgery::Syn,
+                ways: [true; 2],
+                every: 8,
+                most: 20,
+                seed,
+            };
+            plan.faults = vec![
+                Fault::Middlebox {
+                    cable,
+                    kind: forger,
+                },
+                Fault::Middlebox { cable, kind },
+            ];
+            let outcome = run(&plan, false);
+            assert_eq!(outcome.failure, None, "{cable} {seed}");
+        }
+    }
 }

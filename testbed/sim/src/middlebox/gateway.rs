@@ -2,6 +2,7 @@
 //! acknowledgment numbers right for all that follows (RFC 3022 4): mappings of Multipath TCP, of which it knows nothing,
 //! are then of other octets than they were sent for (RFC 8684 3.3.1).
 
+use super::begin::Beginning;
 use super::segments::cut;
 use super::{FlowId, Middlebox, Way, flow_of};
 use crate::packet::{ACK, SYN, Tcp, kind};
@@ -25,12 +26,21 @@ pub const fn rewritten(longer: bool) -> &'static [u8] {
 
 /// What it has made of one direction of a flow. Places are counted from the first octet of the stream.
 struct Stream {
-    /// The number of the first octet.
-    first: u32,
+    begins: Beginning,
     /// The end of what has passed: what comes again from before it is rewritten where it was, and nowhere else.
     seen: u32,
     /// Where the addresses stood that it rewrote, in order.
     edits: Vec<u32>,
+}
+
+impl Stream {
+    const fn of(syn: &Tcp) -> Self {
+        Self {
+            begins: Beginning::of(syn),
+            seen: 0,
+            edits: Vec::new(),
+        }
+    }
 }
 
 /// The middlebox.
@@ -88,6 +98,17 @@ impl Gateway {
         place.wrapping_sub(moved)
     }
 
+    /// Learns which streams there are.
+    fn follow(&mut self, (way, flow): (Way, FlowId), tcp: &Tcp) {
+        if let Some(other) = self.streams.get_mut(&(way.turned(), flow)) {
+            other.begins.answered(tcp);
+        }
+        let known = self.streams.get_mut(&(way, flow));
+        if known.map_or_else(|| tcp.has(SYN), |stream| stream.begins.travels(tcp)) {
+            self.streams.insert((way, flow), Stream::of(tcp));
+        }
+    }
+
     /// Finds addresses in what has not passed before.
     fn look(&mut self, key: (Way, FlowId), tcp: &Tcp) {
         let most = if self.ways[key.0.index()] {
@@ -98,7 +119,7 @@ impl Gateway {
         let Some(stream) = self.streams.get_mut(&key) else {
             return;
         };
-        let at = tcp.seq.wrapping_sub(stream.first);
+        let at = tcp.seq.wrapping_sub(stream.begins.first);
         if at >= BEFORE || tcp.payload.is_empty() {
             return;
         }
@@ -113,7 +134,7 @@ impl Gateway {
     }
 
     fn rewrite(&self, stream: &Stream, tcp: &mut Tcp) {
-        let at = tcp.seq.wrapping_sub(stream.first);
+        let at = tcp.seq.wrapping_sub(stream.begins.first);
         if at >= BEFORE {
             return;
         }
@@ -130,13 +151,13 @@ impl Gateway {
             }
         }
         tcp.payload = payload;
-        tcp.seq = stream.first.wrapping_add(self.behind(stream, at));
+        tcp.seq = stream.begins.first.wrapping_add(self.behind(stream, at));
     }
 
     fn acknowledge(&self, stream: &Stream, tcp: &mut Tcp) {
         let back = |number: u32, up: bool| {
-            let place = self.sent(stream, number.wrapping_sub(stream.first), up);
-            stream.first.wrapping_add(place)
+            let place = self.sent(stream, number.wrapping_sub(stream.begins.first), up);
+            stream.begins.first.wrapping_add(place)
         };
         if tcp.has(ACK) {
             tcp.ack = back(tcp.ack, false);
@@ -158,14 +179,8 @@ impl Middlebox for Gateway {
             return out.push((way, frame));
         };
         let flow = flow_of(&tcp, way);
+        self.follow((way, flow), &tcp);
         if tcp.has(SYN) {
-            let first = tcp.seq.wrapping_add(1);
-            let known = self.streams.get(&(way, flow));
-            if known.is_none_or(|known| known.first != first) {
-                let (seen, edits) = (0, Vec::new());
-                self.streams
-                    .insert((way, flow), Stream { first, seen, edits });
-            }
             return out.push((way, frame));
         }
         self.look((way, flow), &tcp);

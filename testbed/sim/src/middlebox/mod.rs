@@ -2,6 +2,7 @@
 
 pub mod acks;
 pub mod answers;
+mod begin;
 pub mod ends;
 pub mod gateway;
 pub mod inject;

@@ -1,6 +1,7 @@
 //! Changes what is in the payload: one octet for another, or more of them than there were, as gateways do that rewrite
 //! addresses inside a protocol. Where it changes the length, it sets sequence and acknowledgment numbers right.
 
+use super::begin::Beginning;
 use super::{FlowId, Middlebox, Way, flow_of};
 use crate::packet::{ACK, SYN, Tcp};
 use stack::Instant;
@@ -37,8 +38,7 @@ pub const INSERTED: &[u8] = b"[added on the way]";
 pub struct Insert {
     /// Which octet of the stream, from 0.
     before: u32,
-    /// The initial sequence number of each flow.
-    iss: BTreeMap<FlowId, u32>,
+    streams: BTreeMap<FlowId, Beginning>,
 }
 
 impl Insert {
@@ -47,7 +47,7 @@ impl Insert {
     pub const fn new(before: u32) -> Self {
         Self {
             before,
-            iss: BTreeMap::new(),
+            streams: BTreeMap::new(),
         }
     }
 
@@ -82,15 +82,22 @@ impl Middlebox for Insert {
         };
         let flow = flow_of(&tcp, way);
         if way == Way::Forth && tcp.has(SYN) {
-            self.iss.insert(flow, tcp.seq);
+            let stream = self.streams.entry(flow);
+            let stream = stream.or_insert_with(|| Beginning::of(&tcp));
+            if stream.travels(&tcp) {
+                *stream = Beginning::of(&tcp);
+            }
             return out.push((way, frame));
         }
-        let Some(first) = self.iss.get(&flow).map(|iss| iss.wrapping_add(1)) else {
+        let Some(stream) = self.streams.get_mut(&flow) else {
             return out.push((way, frame));
         };
+        let first = stream.first;
         if way == Way::Forth {
+            stream.travels(&tcp);
             return self.forth(first, tcp, out);
         }
+        stream.answered(&tcp);
         // What acknowledges a part of what was added acknowledges what is before it.
         let more = u32::try_from(INSERTED.len()).unwrap_or(0);
         let at = tcp.ack.wrapping_sub(first);
