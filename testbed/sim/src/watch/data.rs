@@ -100,6 +100,23 @@ impl Dss {
         Some(Self { ack, mapping })
     }
 
+    /// What a handshake's third ACK acknowledges by naming both keys: all before the first octet of the receiver's data, from
+    /// which on its window counts (RFC 8684 3.1, 3.3.1).
+    pub(super) fn acknowledged_by_keys(tcp: &Tcp) -> Option<Number> {
+        const CAPABLE: u8 = 0;
+        let mut ranges = tcp.ranges().into_iter();
+        let (_, range) = ranges.find(|(k, range)| {
+            *k == kind::MPTCP && range.len() >= 20 && tcp.options[range.start + 2] >> 4 == CAPABLE
+        })?;
+        let option = &tcp.options[range];
+        let version = match option[2] & 0xf {
+            0 => Version::V0,
+            _ => Version::V1,
+        };
+        let key = Key::new(option.get(12..20)?.try_into().ok()?);
+        Some(Number::Whole(key.idsn(version).0.wrapping_add(1)))
+    }
+
     /// The mapping of the first data in version 1: MP_CAPABLE names both keys, of which the sender's makes the number, and
     /// the length (RFC 8684 3.1).
     fn of_first_data(tcp: &Tcp) -> Option<Self> {

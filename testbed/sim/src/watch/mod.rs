@@ -111,6 +111,12 @@ impl Watch {
         if self.keys_repeat {
             return;
         }
+        if flow.sent.is_before_data(tcp.ack)
+            && let Some(ack) = Dss::acknowledged_by_keys(&tcp)
+        {
+            let window = flow.sent.window(tcp.wnd);
+            self.sent.acknowledged(flow.data[0], ack, window);
+        }
         let Some(dss) = Dss::of(&tcp) else {
             return self.got.arrived(flow.data[1], id, at, len);
         };

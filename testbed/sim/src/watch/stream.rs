@@ -41,6 +41,11 @@ impl Sent {
         self.iss.is_some_and(|iss| iss != seq)
     }
 
+    /// Whether `ack` acknowledges the box's SYN, and nothing after it.
+    pub(super) fn is_before_data(&self, ack: u32) -> bool {
+        self.iss.is_some_and(|iss| iss.wrapping_add(1) == ack)
+    }
+
     /// The box's own SYN.
     pub(super) fn syn(&mut self, tcp: &Tcp) {
         if self.iss == Some(tcp.seq) {
