@@ -68,6 +68,8 @@ pub trait Socket {
     fn can_send(&self) -> bool;
     /// Takes octets to be sent; how many.
     fn send(&mut self, data: &[u8]) -> usize;
+    /// Whether it can be closed now, and still does all that a TCP must.
+    fn may_close(&self) -> bool;
     /// Ends what this end sends.
     fn close(&mut self);
     /// Resets it.
@@ -247,7 +249,7 @@ impl Endpoint {
             },
             Close::Abort(_) => all_sent && self.finished,
         };
-        let now = now && !self.closed;
+        let now = now && !self.closed && socket.may_close();
         if now {
             self.closed = true;
             socket.close();

@@ -365,6 +365,10 @@ impl Socket for Connection<'_> {
             .unwrap_or(0)
     }
 
+    fn may_close(&self) -> bool {
+        true
+    }
+
     fn close(&mut self) {
         if let Some(connection) = self.get() {
             connection.close();
