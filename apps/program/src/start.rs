@@ -14,7 +14,6 @@ use dataplane::{Clock, CoreId, Inbox, Port, Worker, siblings};
 use dpdk::{DpdkPort, Eal, Mbuf};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use stack::PortId;
 use tracing::{info, warn};
 
 use crate::ports;
@@ -51,11 +50,7 @@ fn workers(
     let of_first = || opened.iter().take(1).flatten().map(DpdkPort::info);
     let macs: Vec<_> = of_first().map(|info| info.mac).collect();
     let mut whole = config.engine(&macs, seed()?);
-    let summing = (0..)
-        .map(PortId)
-        .zip(of_first())
-        .filter(|(_, info)| info.sums);
-    whole.net.summing = summing.map(|(port, _)| port).collect();
+    whole.leave_checksums_to(of_first());
     let cores = u8::try_from(opened.len())?;
     let parts = opened.into_iter().zip(inboxes).zip(siblings(cores.into()));
     let worker = |(core, ((ports, inbox), siblings))| {

@@ -2,6 +2,7 @@
 
 use super::select::Select;
 use crate::nat::{FirewallSettings, MappingLimits, MappingTimeouts, NatSettings};
+use dataplane::PortInfo;
 use ipnet::IpNet;
 use mptcp::{Coupling, Versions};
 use stack::ip::{IsolatedConfig, NetConfig};
@@ -282,6 +283,13 @@ impl Default for Timeouts {
 }
 
 impl EngineConfig {
+    /// Leaves TCP checksums to those of the ports, given in their order, whose devices compute them.
+    pub fn leave_checksums_to<'a>(&mut self, ports: impl IntoIterator<Item = &'a PortInfo>) {
+        let ports = (0..=u8::MAX).map(PortId).zip(ports);
+        let summing = ports.filter(|(_, info)| info.sums);
+        self.net.summing = summing.map(|(id, _)| id).collect();
+    }
+
     /// What the engine on `core`, the first of which is 0, knows where `cores` of them run the box: an equal share of
     /// each limit, and randomness of its own. What one subscriber may use is a share only where its flows are on several
     /// cores.

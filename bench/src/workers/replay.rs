@@ -210,6 +210,7 @@ impl<'a> Replay<'a> {
                 device: "memory".into(),
                 mac: scene::port_mac(number),
                 mtu: 1500,
+                sums: false,
             },
             stats: PortStats::default(),
             injected: VecDeque::new(),
@@ -324,6 +325,7 @@ impl<'a> Port for Replay<'a> {
                     payload: [Slice::new(MemBuf::from(linear(&frame)))]
                         .into_iter()
                         .collect(),
+                    partial: None,
                 }
             }));
             return;
