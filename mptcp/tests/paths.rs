@@ -4,7 +4,7 @@ mod world;
 
 use mptcp::connection::Limits;
 use mptcp::option::{AddAddrProof, parse};
-use mptcp::{AddrId, Counter, Event, JoinRefusal, Mode, MpOption, SubflowId, Version};
+use mptcp::{AddrId, Counter, Event, JoinRefusal, Mode, MpOption, Outcome, SubflowId, Version};
 use stack::time::Duration;
 use std::net::IpAddr;
 use world::{A, B, Link, Setup, Transit, World};
@@ -504,6 +504,24 @@ fn m20_a_withdrawn_address_that_answers_is_kept() {
             "it is used again"
         );
     }
+}
+
+/// Seed 61397 of the simulator: once the first subflow was gone, nobody asked a silent peer by the others whether it was there.
+#[test]
+fn a_silent_peer_is_probed_by_the_subflow_that_is_left() {
+    let mut world = World::new(Setup::default(), paths(2));
+    world.join_all(&[1]);
+    world.ends[A].send(1_000, false);
+    let now = world.now;
+    let conn = &mut world.ends[A].conn;
+    conn.keep_alive(now, SubflowId::INITIAL, MINUTE);
+    world.pass(Duration::from_secs(1));
+    let close = |path: &mut [Link; 2]| path.iter_mut().for_each(|link| link.set_down(true));
+    close(&mut world.paths[0]);
+    world.run(10 * MINUTE, |w| w.ends[A].conn.subflows().count() == 1);
+    assert_eq!(world.ends[A].conn.outcome(), Outcome::Alive);
+    close(&mut world.paths[1]);
+    world.run(10 * MINUTE, |w| w.ends[A].conn.subflows().count() == 0);
 }
 
 #[test]

@@ -284,16 +284,20 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// Has a subflow probed while it is silent, if its port says so.
+    /// Has a subflow probed while it is silent, if its port says so, or if no other of its connection is left.
     fn keep_alive(&mut self, now: Instant, handle: Handle, id: SubflowId, by: By) {
-        let (Some(edge), By::Port(port)) = (&self.config.edge, by) else {
+        let relay = self.relays.get_mut(handle);
+        let Some(connection) = relay.and_then(Relay::multipath_mut) else {
             return;
         };
-        let interval = edge.keepalive.iter().find(|(kept, _)| *kept == port);
-        let relay = self.relays.get_mut(handle);
-        if let (Some(&(_, interval)), Some(connection)) =
-            (interval, relay.and_then(Relay::multipath_mut))
-        {
+        let kept = match (&self.config.edge, by) {
+            (Some(edge), By::Port(port)) => edge.keepalive.iter().find(|(kept, _)| *kept == port),
+            _ => None,
+        };
+        let alone = connection.subflows().count() == 1;
+        let interval = kept.map(|(_, interval)| *interval);
+        let interval = interval.or_else(|| alone.then_some(self.config.timeouts.keepalive));
+        if let Some(interval) = interval {
             connection.keep_alive(now, id, interval);
         }
     }

@@ -179,8 +179,8 @@ impl<B: PacketBuf> Relay<B> {
         }
     }
 
-    /// Has silent ends probed every `period`, that of a Multipath TCP leg on its first subflow: who asks the box by a probe
-    /// of his own hears of the box alone, and keeps alive what the other end may have lost.
+    /// Has silent ends probed every `period`, that of a Multipath TCP leg on its first subflow, or on another once that is gone:
+    /// who asks the box by a probe of his own hears of the box alone, and keeps alive what the other end may have lost.
     pub(crate) fn set_keepalive(&mut self, now: Instant, period: Duration) {
         for leg in [&mut self.client, &mut self.server] {
             match leg {

@@ -14,6 +14,7 @@
 mod close;
 mod controls;
 mod fallback;
+mod fastclose;
 mod input;
 mod options;
 mod output;
@@ -241,7 +242,7 @@ pub struct Connection<B> {
     /// An initiator repeats MP_CAPABLE until an option of the peer's shows that it arrived (RFC 8684 3.1).
     capable_due: bool,
     /// It is being cut off, and the peer's answer is waited for.
-    fastclose: Option<close::Fastclose>,
+    fastclose: Option<fastclose::Fastclose>,
     close_at: Option<Instant>,
     closed_at: Option<Instant>,
     /// The peer reset a subflow because it knows nothing of the connection, or made no sense of it.

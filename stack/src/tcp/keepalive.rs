@@ -75,6 +75,13 @@ impl<B: PacketBuf> Tcb<B> {
         });
     }
 
+    /// The silence after which the peer is probed, if it is.
+    #[must_use]
+    pub fn keepalive_period(&self) -> Option<Duration> {
+        let keepalive = self.keepalive.as_ref()?;
+        Some(Duration::from_millis(keepalive.period.into()))
+    }
+
     /// Probes the peer once, now: whoever waits for the answer says for how long.
     pub fn request_probe(&mut self) {
         self.rare.get_or_insert_default().probe = true;
