@@ -64,7 +64,7 @@ impl<B: PacketBuf> super::send::Sender<B> {
             return Some(rate);
         }
         let srtt = u64::try_from(self.rtt.srtt()?.as_nanos()).unwrap_or(u64::MAX);
-        // Recovery counts in its window what may be sent for each acknowledgment, which may be nothing (RFC 6937): a rate of
+        // Recovery counts in its window what may be sent for each acknowledgment, which may be nothing (RFC 9937): a rate of
         // that would hold the next segment for minutes.
         let window = u64::from(self.cc.cwnd().max(self.pipe()).max(self.smss()));
         let quarters = if self.cc.cwnd() < self.cc.ssthresh() {

@@ -1,7 +1,7 @@
 //! BBR (draft-cardwell-iccrg-bbr-congestion-control-00): the window follows from what the path delivers and from its
 //! least round trip, not from loss. Whole octets, nanoseconds and gains in 256ths; no floats.
 //!
-//! Its repair of losses is everybody's (RFC 6937), with the window that the path's model says as the threshold: octet for
+//! Its repair of losses is everybody's (RFC 9937), with the window that the path's model says as the threshold: octet for
 //! octet first, as the draft wants it, and never less than that window for long.
 
 use super::delivery_rate::{DeliveryRate, RateSample};

@@ -75,7 +75,7 @@ pub trait CongestionControl {
     fn on_ack(&mut self, ack: &Ack);
     /// Loss recovery begins with `flight` octets outstanding.
     fn on_loss(&mut self, flight: u32, smss: u32);
-    /// Loss recovery regulates the window (RFC 6937), then leaves it at what is safe to go on with.
+    /// Loss recovery regulates the window (RFC 9937), then leaves it at what is safe to go on with.
     fn set_cwnd(&mut self, cwnd: u32);
     /// The retransmission timer expired with `flight` octets outstanding; `again` if for the same data as before.
     fn on_rto(&mut self, flight: u32, smss: u32, again: bool);

@@ -240,7 +240,13 @@ impl<B: PacketBuf> Sender<B> {
             cx.counters.count(Counter::TcpFastRecovery);
             // RFC 5681 3.2 step 2: what went beyond the window by limited transmit does not count.
             self.cc.on_loss(flight.min(self.cc.cwnd()), self.smss());
-            self.recovery.enter(self.queue.nxt(), flight);
+            let outstanding = self.queue.flight() - self.queue.sacked_octets();
+            let before = if self.sack {
+                outstanding + news.delivered
+            } else {
+                flight
+            };
+            self.recovery.enter(self.queue.nxt(), before);
             self.tlp.reset();
         }
         if self.recovery.mode == Mode::Recovery {

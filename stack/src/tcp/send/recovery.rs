@@ -1,4 +1,4 @@
-//! Where loss recovery stands, and how much it lets go (RFC 6582, RFC 6675, RFC 6937).
+//! Where loss recovery stands, and how much it lets go (RFC 6582, RFC 6675, RFC 9937).
 
 use crate::seq::SeqNum;
 
@@ -40,7 +40,8 @@ impl Recovery {
         }
     }
 
-    /// Enters fast recovery with `flight` octets outstanding up to `point`.
+    /// Enters fast recovery with `flight` octets up to `point` that were outstanding before the ACK that showed the loss, and
+    /// of which nobody had reported the arrival (RFC 9937 6.2: what was reported before is not delivered again in recovery).
     pub(in crate::tcp) fn enter(&mut self, point: SeqNum, flight: u32) {
         self.mode = Mode::Recovery;
         self.point = point;
@@ -84,7 +85,7 @@ pub(in crate::tcp) struct PrrAck {
     pub(in crate::tcp) force: bool,
 }
 
-/// Proportional rate reduction (RFC 6937 3): what leaves is proportional to what arrives, so that repairing a burst loss
+/// Proportional rate reduction (RFC 9937 6.2): what leaves is proportional to what arrives, so that repairing a burst loss
 /// does not burst into the queue that has just overflowed.
 #[derive(Clone, Debug, Default)]
 struct Prr {
@@ -107,12 +108,9 @@ impl Prr {
                 .unwrap_or(u32::MAX)
                 .saturating_sub(self.out)
         } else {
-            // PRR-SSRB while all goes well, else PRR-CRB: the bound of conservation.
-            let limit = if ack.safe {
-                sent_too_little.max(ack.delivered).saturating_add(ack.smss)
-            } else {
-                sent_too_little
-            };
+            // PRR-CRB, the bound of conservation: what this ACK delivered may go in any case. PRR-SSRB while all goes well.
+            let more = if ack.safe { ack.smss } else { 0 };
+            let limit = sent_too_little.max(ack.delivered).saturating_add(more);
             limit.min(ack.ssthresh - ack.pipe)
         };
         // The first retransmission always goes.
@@ -168,8 +166,13 @@ mod tests {
             safe,
             force: false,
         };
-        assert_eq!(recovery.window(&ack(3000, false)), 4_000);
-        recovery.on_sent(2000);
+        assert_eq!(recovery.window(&ack(3000, false)), 5_000);
+        recovery.on_sent(3000);
+        // More went than was delivered, and still what this ACK delivered goes; one segment more only if all goes well.
+        recovery.on_sent(1000);
+        assert_eq!(recovery.window(&ack(1000, false)), 3_000);
         assert_eq!(recovery.window(&ack(1000, true)), 4_000);
+        // And nothing for an ACK that delivered nothing.
+        assert_eq!(recovery.window(&ack(0, false)), 2_000);
     }
 }

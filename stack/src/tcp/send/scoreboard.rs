@@ -102,6 +102,12 @@ impl Scoreboard {
 }
 
 impl<B: PacketBuf> SendQueue<B> {
+    /// Octets reported by SACK blocks and not yet acknowledged.
+    pub(in crate::tcp) fn sacked_octets(&self) -> u32 {
+        let ranges = self.board.iter().flat_map(|board| &board.ranges);
+        ranges.map(|range| range.end - range.start).sum()
+    }
+
     /// Takes one SACK block. What lies outside of what was sent, as a DSACK does (RFC 2883), tells nothing here.
     pub(in crate::tcp) fn sack(&mut self, block: SackBlock, receipt: &Receipt, news: &mut News) {
         if block.start >= block.end || block.start < self.una || block.end > self.nxt {

@@ -203,6 +203,29 @@ fn t10_third_report_resends_the_gap_at_once_and_halves_the_window() {
     assert_eq!(rig.count(Counter::TcpRto), 0);
 }
 
+/// RFC 9937 6.2: what was reported before the loss was known is not delivered in recovery, so it is no part of RecoverFS.
+#[test]
+fn t8_half_of_what_is_delivered_in_recovery_goes() {
+    let mut rig = Rig::new(&measured(with_sack()));
+    (0..20).for_each(|_| rig.push(1000));
+    assert_eq!(rig.sent().len(), 10);
+    rig.at(100);
+    for end in [2000, 3000] {
+        rig.input(&sack(0, &[(1000, end)]));
+        assert_eq!(rig.sent().len(), 1);
+    }
+    rig.input(&sack(0, &[(1000, 4000)]));
+    assert_eq!(rig.sent(), [(0, 1000)]);
+    assert_eq!(rig.tcb.ssthresh(), 5000);
+    // Twelve were sent, and two reported: of ten the half.
+    for end in [5000, 6000] {
+        rig.input(&sack(0, &[(1000, end)]));
+        assert_eq!(rig.sent(), []);
+    }
+    rig.input(&sack(0, &[(1000, 7000)]));
+    assert_eq!(rig.sent(), [(12_000, 1000)]);
+}
+
 #[test]
 fn t8_three_duplicate_acks_resend_the_oldest_and_partial_acks_the_next() {
     let mut rig = Rig::new(&measured(plain()));
