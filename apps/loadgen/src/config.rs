@@ -88,6 +88,13 @@ pub struct Port {
     /// Largest IP packet in octets.
     #[serde(default = "mtu")]
     pub mtu: u16,
+    /// Whether checksums are left to a device that computes them. One end of vhost adds up what the other would not take so.
+    #[serde(default = "yes")]
+    pub offload: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn one() -> u16 {
@@ -307,8 +314,8 @@ impl Config {
         let mut net = NetConfig::default();
         for (n, (id, port)) in self.ports_of(role).enumerate() {
             let known = known.get(usize::from(id.0));
-            net.summing
-                .extend(known.filter(|known| known.sums).map(|_| id));
+            let sums = known.is_some_and(|known| known.sums) && port.offload;
+            net.summing.extend(sums.then_some(id));
             let first = port.addresses.iter();
             let hosts = first.flat_map(|&first| (0..port.hosts).map(move |n| nth(first, n)));
             net.interfaces.push(InterfaceConfig {
@@ -426,6 +433,21 @@ mod tests {
             .collect();
         assert_eq!(addresses, ["10.1.0.2/24", "10.1.0.3/24", "10.1.0.4/24"]);
         assert_eq!(net.routes[0].to.to_string(), "0.0.0.0/0");
+    }
+
+    #[test]
+    fn checksums_are_left_to_a_device_that_computes_them_unless_told_otherwise() {
+        let known = |sums| PortInfo {
+            mac: [2, 0, 0, 0, 0, 1],
+            sums,
+            ..PortInfo::default()
+        };
+        let mut config = read(CLIENT).unwrap();
+        let left = |config: &Config, sums| config.net(Role::Client, &[known(sums)]).summing;
+        assert_eq!(left(&config, true), [PortId(0)]);
+        assert_eq!(left(&config, false), []);
+        config.ports[0].offload = false;
+        assert_eq!(left(&config, true), []);
     }
 
     #[test]
