@@ -484,7 +484,7 @@ impl Relays {
         let (mut reached, mut copied, mut reread) = (0, 0, 0);
         for frame in self.out.drain(..) {
             reached += payload_len(&frame);
-            copied += dataplane::port::tcp_payload_in_header(frame.header.bytes());
+            copied += dataplane::headers::tcp_payload_in_header(frame.header.bytes());
             let unknown = frame.payload.iter().filter(|p| p.known_sum().is_none());
             reread += unknown.map(Slice::len).sum::<usize>();
             turns().for_each(|turn| self.flows[turn].note_own(&frame));

@@ -152,11 +152,12 @@ impl App<MemBuf> for Wire {
         burst: &mut Vec<Received<MemBuf>>,
         out: &mut Vec<Frame<MemBuf>>,
     ) {
-        out.extend(burst.drain(..).map(|received| Frame {
-            port: PortId(1 - port.0),
-            header: Header::default(),
-            payload: [received.frame].into_iter().collect(),
-            partial: None,
+        out.extend(burst.drain(..).map(|received| {
+            Frame::new(
+                PortId(1 - port.0),
+                Header::default(),
+                [received.frame].into_iter().collect(),
+            )
         }));
     }
 

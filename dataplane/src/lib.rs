@@ -9,6 +9,7 @@
 pub mod app;
 pub mod clock;
 pub mod cycles;
+pub mod headers;
 pub mod idle;
 pub mod mailbox;
 pub mod memory;

@@ -3,7 +3,8 @@
 //! A received buffer is a [`bytes::Bytes`]. A port's far end is either another port ([`MemPort::pair`]) or a test that
 //! holds the wire ([`MemPort::with_wire`]) and sees each [`Frame`] as the app built it: what is header, what is reference.
 
-use crate::port::{BURST, BufferUse, Port, PortInfo, PortStats, Received, tcp_payload_in_header};
+use crate::headers::tcp_payload_in_header;
+use crate::port::{BURST, BufferUse, Port, PortInfo, PortStats, Received};
 use bytes::Bytes;
 use core::ops::Range;
 use crossbeam::channel::{Receiver, Sender, bounded};

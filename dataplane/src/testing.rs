@@ -48,12 +48,7 @@ pub(crate) fn port_info(name: &str) -> PortInfo {
 }
 
 pub(crate) fn frame(port: u8, header: &[u8], received: Option<Received<MemBuf>>) -> Frame<MemBuf> {
-    let mut frame = Frame {
-        port: PortId(port),
-        header: Header::default(),
-        payload: Chain::new(),
-        partial: None,
-    };
+    let mut frame = Frame::new(PortId(port), Header::default(), Chain::new());
     frame.header.push(header);
     if let Some(received) = received {
         frame.payload.push(received.frame);

@@ -1,14 +1,15 @@
 //! Segments of a flow that leave one after another, where the device takes them as one and cuts them apart again (TCP
 //! segmentation offload): the protocols' work on each was done, and what is saved is the device's.
 
-use crate::port::{Headers, headers};
-use stack::buf::{Frame, Header, PacketBuf, Partial, chain_len};
-use stack::checksum::Sum;
+use crate::headers::{Headers, headers};
+use stack::buf::{Frame, Header, PacketBuf, Partial, Slice, chain_len};
+use stack::wire::ip::set_length;
+use stack::wire::tcp::Flags;
 
 /// Most octets of an IP packet.
 const PACKET_MAX: usize = 65_535;
-const FIN_OR_PSH: u8 = 0x09;
-const ACK: u8 = 0x10;
+/// What only the last segment of a train may have beside ACK.
+const LAST_ONLY: Flags = Flags::FIN.with(Flags::PSH);
 
 /// How many of `frames`, from the first on, can be one train of at most `slices_max` slices of payload: at least 1, if there is one.
 ///
@@ -38,8 +39,7 @@ pub fn len<B: PacketBuf>(frames: &[Frame<B>], slices_max: usize) -> usize {
             break;
         }
         len += 1;
-        let flags = next.header.bytes()[lead.l4 + 13];
-        if payload < segment || flags & FIN_OR_PSH != 0 {
+        if payload < segment || flags(next, &lead) != Flags::ACK {
             break;
         }
     }
@@ -51,27 +51,21 @@ pub fn len<B: PacketBuf>(frames: &[Frame<B>], slices_max: usize) -> usize {
 #[must_use]
 pub fn coupled<B: PacketBuf>(frames: &[Frame<B>]) -> Option<Coupled> {
     let (first, last) = (frames.first()?, frames.last()?);
-    let Lead { l3, l4, .. } = lead(first)?;
-    let payloads = frames.iter().skip(1).map(|frame| chain_len(&frame.payload));
+    let lead = lead(first)?;
+    let Lead { l3, l4, end, .. } = lead;
+    let payload: usize = frames.iter().map(|frame| chain_len(&frame.payload)).sum();
+    if end - l3 + payload > PACKET_MAX {
+        return None;
+    }
     let mut header = first.header.clone();
     let bytes = header.bytes_mut();
-    bytes[l4 + 13] = last.header.bytes()[l4 + 13];
-    let ip = &mut bytes[l3..l4];
-    let is_ipv4 = ip[0] >> 4 == 4;
-    let at = if is_ipv4 { 2 } else { 4 };
-    let before = u16::from_be_bytes([ip[at], ip[at + 1]]);
-    let len = usize::from(before) + payloads.sum::<usize>();
-    ip[at..at + 2].copy_from_slice(&u16::try_from(len).ok()?.to_be_bytes());
-    if is_ipv4 {
-        ip[10..12].fill(0);
-        let checksum = Sum::of(ip).checksum();
-        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    }
+    bytes[l4 + 13] = flags(last, &lead).0;
+    set_length(&mut bytes[l3..l4], end - l4 + payload);
     Some(Coupled {
-        header,
         partial: Partial::at(l3, l4)?,
         segment: u16::try_from(chain_len(&first.payload)).ok()?,
-        is_ipv6: !is_ipv4,
+        is_ipv6: bytes[l3] >> 4 == 6,
+        header,
     })
 }
 
@@ -96,27 +90,40 @@ struct Lead {
     number: u32,
 }
 
-/// What stands in `frame`, if it holds text in order, with its headers apart.
+/// What stands in `frame`, if it holds text of our sending, with its headers apart.
 fn lead<B: PacketBuf>(frame: &Frame<B>) -> Option<Lead> {
     let bytes = frame.header.bytes();
     let Headers { l3, l4, end } = headers(bytes)?;
-    // Whatever else than ACK is set is for one segment alone.
-    let plain = bytes.len() == end && end >= l4 + 20 && bytes[l4 + 13] == ACK;
     let number = bytes.get(l4 + 4..)?.first_chunk()?;
-    (plain && chain_len(&frame.payload) > 0).then_some(Lead {
+    let lead = Lead {
         l3,
         l4,
         end,
         number: u32::from_be_bytes(*number),
-    })
+    };
+    let text = bytes.len() == end && chain_len(&frame.payload) > 0 && is_vouched_for(frame);
+    // Whatever else than ACK is set is for one segment alone.
+    (text && flags(frame, &lead) == Flags::ACK).then_some(lead)
+}
+
+/// Whether the device may give it a checksum of its own making: what is only on its way through, translated, keeps the one it came
+/// with, which may be wrong, and nobody has its sum.
+fn is_vouched_for<B: PacketBuf>(frame: &Frame<B>) -> bool {
+    let known = |slice: &Slice<B>| slice.known_sum().is_some();
+    frame.partial.is_some() || frame.payload.iter().all(known)
+}
+
+/// The control bits of `frame`, which is as long as `lead`.
+fn flags<B>(frame: &Frame<B>, lead: &Lead) -> Flags {
+    let octet = frame.header.bytes().get(lead.l4 + 13);
+    Flags(octet.copied().unwrap_or_default())
 }
 
 /// Whether the headers of `next` are those of `first`, with `number` as that of the first octet.
-fn goes_on<B>(first: &Frame<B>, next: &Frame<B>, lead: &Lead, number: u32) -> bool {
+fn goes_on<B: PacketBuf>(first: &Frame<B>, next: &Frame<B>, lead: &Lead, number: u32) -> bool {
     let &Lead { l3, l4, end, .. } = lead;
-    let (a, b): (&Header, &Header) = (&first.header, &next.header);
-    let (a, b) = (a.bytes(), b.bytes());
-    if a.len() != b.len() || next.partial.is_some() != first.partial.is_some() {
+    let (a, b) = (first.header.bytes(), next.header.bytes());
+    if a.len() != b.len() || !is_vouched_for(next) {
         return false;
     }
     let same = |from: usize, to: usize| a[from..to] == b[from..to];
@@ -129,10 +136,7 @@ fn goes_on<B>(first: &Frame<B>, next: &Frame<B>, lead: &Lead, number: u32) -> bo
     same_ip
         && b[l4 + 4..l4 + 8] == number.to_be_bytes()
         && same(l4 + 8, l4 + 13)
-        && b[l4 + 13] & !FIN_OR_PSH == a[l4 + 13]
+        && flags(next, lead).without(LAST_ONLY) == Flags::ACK
         && same(l4 + 14, l4 + 16)
         && same(l4 + 18, end)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,8 @@
 //! Sans-IO Multipath TCP over [`stack::tcp`]: RFC 6824 (version 0) and RFC 8684 (version 1).
 //!
 //! [`option`] reads and writes option 30, [`crypto`] computes what the options carry, [`token`] finds a connection
-//! by its token, and [`handshake`] decides what MP_CAPABLE and MP_JOIN mean. Above them stands the connection; [`stream`] is what its owner sees, whether it is
-//! one of these or of TCP alone.
+//! by its token, and [`handshake`] decides what MP_CAPABLE and MP_JOIN mean. Above them stands the connection; [`stream`]
+//! is what its owner sees, whether it is one of these or of TCP alone.
 #![forbid(unsafe_code)]
 
 pub mod connection;

@@ -72,7 +72,7 @@ impl<B: PacketBuf> Held<B> {
 
     /// Sums what is held of a mapping of `len` octets that begins at the front; the sum once all of it is there. Octets that are read
     /// for that are added to `read`.
-    pub(crate) fn sum_front(&mut self, len: usize, read: &mut usize) -> Option<Sum> {
+    pub(crate) fn sum_front(&mut self, len: usize, read: &mut u64) -> Option<Sum> {
         while self.summed_len < len {
             let slice = self.slices.get_mut(self.summed)?;
             let room = len - self.summed_len;

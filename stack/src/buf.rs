@@ -30,7 +30,7 @@ pub trait PacketBuf: Clone {
 /// What a device says of the checksums of a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RxChecksum {
-    /// Verified: those of IP (if it has one) and of TCP or UDP are right.
+    /// Verified: that of TCP or UDP is right. (That of an IPv4 header is verified by whoever reads the header.)
     Good,
     /// Not verified: whoever needs them sums the octets.
     Unknown,
@@ -157,8 +157,9 @@ impl<B: PacketBuf> Slice<B> {
     }
 
     /// The same, remembered from now on; and how many octets were read for it.
-    pub fn sum_once(&mut self) -> (Sum, usize) {
+    pub fn sum_once(&mut self) -> (Sum, u64) {
         let read = if self.sum.is_none() { self.len() } else { 0 };
+        let read = u64::try_from(read).unwrap_or(u64::MAX);
         let sum = self.sum();
         self.set_sum(sum);
         (sum, read)
@@ -309,6 +310,18 @@ pub struct Frame<B> {
 }
 
 impl<B: PacketBuf> Frame<B> {
+    /// A frame of `header` and `payload` that leaves by `port` as it is.
+    #[must_use]
+    #[inline]
+    pub const fn new(port: PortId, header: Header, payload: Chain<B>) -> Self {
+        Self {
+            port,
+            header,
+            payload,
+            partial: None,
+        }
+    }
+
     /// The checksum that the port still has to compute, if it has to: where in the frame it belongs, and what to write there.
     /// Reads the payload.
     #[must_use]

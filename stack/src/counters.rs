@@ -32,7 +32,7 @@ crate::counters! {
         IcmpSent "icmp_sent" "ICMP and ICMPv6 errors and answers sent.",
         IcmpLimited "icmp_limited" "ICMP errors withheld by the rate limit.",
         Forwarded: fate "forwarded" "Packets routed through untouched except TTL and MAC addresses.",
-        PayloadSummed "payload_summed" "Octets of TCP payload that were read to sum them: of segments whose checksum the port did not verify, and for the checksums of mappings.",
+        PayloadSummed "payload_summed" "Octets of TCP payload that were read to sum them: of segments whose checksum the port did not verify, of what came without one and is for no leg, and for the checksums of mappings.",
         TcpDropPaws "tcp_drop_paws" "Segments with a timestamp older than the last one seen (RFC 7323 5.3).",
         TcpDropWindow "tcp_drop_window" "Segments outside the receive window (RFC 9293 3.10.7.4).",
         TcpDropAck "tcp_drop_ack" "Segments whose acknowledgment is not acceptable (RFC 5961 5.2).",

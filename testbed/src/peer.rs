@@ -48,7 +48,43 @@ pub struct Wish {
     pub payload: usize,
 }
 
+impl Wish {
+    /// Text of so many octets and with these control bits, whose number is `seq` after the one that fits.
+    #[must_use]
+    pub fn text(seq: usize, flags: Flags, payload: usize) -> Self {
+        Self {
+            flags: flags.0,
+            seq: i32::try_from(seq).unwrap_or(i32::MAX),
+            ack: 0,
+            wnd: 0xffff,
+            syn_options: false,
+            timestamps: true,
+            sack: None,
+            mptcp: OptBytes::new(),
+            payload,
+        }
+    }
+}
+
 impl Peer {
+    /// A peer where it does not matter who it is, that sends from the number `first` on.
+    #[must_use]
+    pub fn somebody(ipv4: bool, first: u32) -> Self {
+        let (src, dst) = if ipv4 {
+            ([10, 1, 0, 2].into(), [192, 0, 2, 7].into())
+        } else {
+            let [src, dst] = [0xfd00, 0x2001].map(|net| [net, 0xdb8, 0, 0, 0, 0, 0, 7]);
+            (src.into(), dst.into())
+        };
+        let tuple = Tuple {
+            src,
+            dst,
+            src_port: 8080,
+            dst_port: 80,
+        };
+        Self::new(0, tuple, first)
+    }
+
     /// A peer that has not sent anything.
     #[must_use]
     pub fn new(port: u8, tuple: Tuple, iss: u32) -> Self {
@@ -142,12 +178,11 @@ impl Peer {
         header.push(&HOST_MAC);
         ip_header(&self.tuple, len, &mut header);
         header.push(l4.bytes());
-        linear(&Frame {
-            port: self.port,
+        linear(&Frame::new(
+            self.port,
             header,
-            payload: segment.payload.into_iter().collect(),
-            partial: None,
-        })
+            segment.payload.into_iter().collect(),
+        ))
     }
 }
 

@@ -319,14 +319,13 @@ impl<'a> Port for Replay<'a> {
         self.stats.tx_packets += frames.len() as u64;
         if let Some(captured) = &mut self.captured {
             captured.extend(frames.drain(..).map(|frame| {
-                Frame {
-                    port: frame.port,
-                    header: stack::Header::default(),
-                    payload: [Slice::new(MemBuf::from(linear(&frame)))]
+                Frame::new(
+                    frame.port,
+                    stack::Header::default(),
+                    [Slice::new(MemBuf::from(linear(&frame)))]
                         .into_iter()
                         .collect(),
-                    partial: None,
-                }
+                )
             }));
             return;
         }

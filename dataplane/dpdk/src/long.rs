@@ -5,15 +5,18 @@
 //! which stays where it is: so a segment is as long as a buffer, and nobody above knows of chains.
 
 use crate::mbuf::{Mbuf, RawMbuf};
-use dataplane::port::{Headers, headers};
+use dataplane::headers::{Headers, headers};
 use dataplane::{Received, RxChecksum};
+use stack::buf::HEADER_MAX;
 use stack::checksum::Sum;
+use stack::wire::ip::{TCP, set_length};
+use stack::wire::tcp::Flags;
 use stack::{Header, Slice};
 
-const FIN: u8 = 0x01;
-const PSH: u8 = 0x08;
-/// SYN, RST, URG: not of a segment that could be cut.
-const WHOLE_ALONE: u8 = 0x26;
+/// What the last part alone has.
+const LAST_ONLY: Flags = Flags::FIN.with(Flags::PSH);
+/// What is not of a segment that could be cut.
+const WHOLE_ALONE: Flags = Flags::SYN.with(Flags::RST).with(Flags::URG);
 
 /// Cuts the segment in `chain`, of which the device says `checksum`, where its buffers end, and appends the parts to `into`. The
 /// chain as it was, if it is none that can be cut.
@@ -79,9 +82,13 @@ impl Model {
             (ip.get(4..6)?, 40, ip.get(8..40)?)
         };
         let len = before + usize::from(u16::from_be_bytes(*field.first_chunk()?));
+        // Its parts get a header checksum of our making: what is wrong must stay so.
+        let damaged = is_ipv4 && !Sum::of(ip).is_intact();
         let fragment = is_ipv4 && (ip[6] & 0x3f != 0 || ip[7] != 0);
-        let plain = !fragment && fixed[13] & WHOLE_ALONE == 0 && l3 + len == chain.len();
-        if !plain || end < l4 + 20 || end >= bytes.len() || !chain.has_room_in_each(end) {
+        let flags = Flags(fixed[13]);
+        let plain = !damaged && !fragment && flags == flags.without(WHOLE_ALONE);
+        let fits = end <= HEADER_MAX && end < bytes.len() && chain.has_room_in_each(end);
+        if !plain || !fits || l3 + len != chain.len() {
             return None;
         }
         let mut header = Header::default();
@@ -90,18 +97,23 @@ impl Model {
             header,
             at,
             number: u32::from_be_bytes(*fixed[4..].first_chunk()?),
-            pseudo: Sum::of(addresses).then(Sum::of(&[0, 6])),
+            pseudo: Sum::of(addresses).then(Sum::of(&[0, TCP])),
         })
     }
 
     /// The sum over the segment in `chain` and its pseudo header.
     fn sum(&self, chain: &RawMbuf) -> Sum {
-        let len = u16::try_from(chain.len() - self.at.l4).unwrap_or(u16::MAX);
-        let head = self.pseudo.then(Sum::of(&len.to_be_bytes()));
+        let head = self.pseudo_of(chain.len() - self.at.l4);
         let mut octets = chain.segments();
         let first = octets.next().and_then(|first| first.get(self.at.l4..));
         let head = head.then(Sum::of(first.unwrap_or(&[])));
         octets.fold(head, |sum, octets| sum.then(Sum::of(octets)))
+    }
+
+    /// The sum of the pseudo header of a segment of `len` octets.
+    fn pseudo_of(&self, len: usize) -> Sum {
+        let len = u16::try_from(len).unwrap_or(u16::MAX);
+        self.pseudo.then(Sum::of(&len.to_be_bytes()))
     }
 
     /// The headers of the part that begins `at` octets after the first and has `len`; whether it is the last one.
@@ -109,26 +121,13 @@ impl Model {
         let Headers { l3, l4, end } = self.at;
         let mut header = self.header.clone();
         let bytes = header.bytes_mut();
-        let tcp_len = end - l4 + len;
-        let is_ipv4 = bytes[l3] >> 4 == 4;
-        let (field, ip_len) = if is_ipv4 {
-            (l3 + 2, l4 - l3 + tcp_len)
-        } else {
-            (l3 + 4, l4 - l3 - 40 + tcp_len)
-        };
-        let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX).to_be_bytes();
-        bytes[field..field + 2].copy_from_slice(&short(ip_len));
-        if is_ipv4 {
-            bytes[l3 + 10..l3 + 12].fill(0);
-            let checksum = Sum::of(&bytes[l3..l4]).checksum();
-            bytes[l3 + 10..l3 + 12].copy_from_slice(&checksum.to_be_bytes());
-        }
+        set_length(&mut bytes[l3..l4], end - l4 + len);
         let number = self.number.wrapping_add(u32::try_from(at).unwrap_or(0));
         bytes[l4 + 4..l4 + 8].copy_from_slice(&number.to_be_bytes());
         if !last {
-            bytes[l4 + 13] &= !(FIN | PSH);
+            bytes[l4 + 13] = Flags(bytes[l4 + 13]).without(LAST_ONLY).0;
         }
-        let pseudo = self.pseudo.then(Sum::of(&short(tcp_len))).folded();
+        let pseudo = self.pseudo_of(end - l4 + len).folded();
         bytes[l4 + 16..l4 + 18].copy_from_slice(&pseudo.to_be_bytes());
         header
     }

@@ -218,14 +218,11 @@ impl RawMbuf {
     pub(crate) fn checksum(&self) -> RxChecksum {
         // SAFETY: as above.
         let flags = unsafe { (*self.as_ptr()).ol_flags };
-        let ipv6 = self.first().get(12..14) == Some(&[0x86, 0xdd]);
         let ip = flags & dpdk_sys::BRAID_RX_IP_CKSUM_MASK;
         let l4 = flags & dpdk_sys::BRAID_RX_L4_CKSUM_MASK;
         if ip == dpdk_sys::BRAID_RX_IP_CKSUM_BAD {
             RxChecksum::Bad
-        } else if l4 == dpdk_sys::BRAID_RX_L4_CKSUM_GOOD
-            && (ipv6 || ip == dpdk_sys::BRAID_RX_IP_CKSUM_GOOD)
-        {
+        } else if l4 == dpdk_sys::BRAID_RX_L4_CKSUM_GOOD {
             RxChecksum::Good
         } else if l4 == dpdk_sys::BRAID_RX_L4_CKSUM_NONE {
             RxChecksum::Partial

@@ -10,7 +10,7 @@
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::Stash;
 use dataplane::PortStats;
-use dataplane::port::tcp_payload_in_header;
+use dataplane::headers::tcp_payload_in_header;
 use dataplane::train::{self, Coupled};
 use dpdk_sys::rte_mbuf;
 use stack::buf::{Chain, chain_len};
@@ -147,7 +147,7 @@ impl Sender {
             return Some(mbuf);
         }
         let (field, checksum) = frame.checksum()?;
-        counts.summed_at_port += (frame.len() - usize::from(partial.l4)) as u64;
+        counts.summed_at_port += chain_len(&frame.payload) as u64;
         if let Some(place) = frame.header.bytes_mut().get_mut(field.clone()) {
             place.copy_from_slice(&checksum);
             return self.assemble(frame, true, counts);

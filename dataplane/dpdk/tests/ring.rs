@@ -110,7 +110,7 @@ fn a_checksum_that_is_left_to_the_port_is_computed_where_the_device_cannot() {
         }
     }
     let stats = port.stats();
-    assert_eq!(stats.summed_at_port, 200 * 4 * (120 - 34));
+    assert_eq!(stats.summed_at_port, 200 * 2 * (120 - 54 + 120 - 34));
     assert_eq!(stats.tx_dropped, 0);
     assert_eq!(port.missing_buffers(), (0, 0));
 }

@@ -2,57 +2,34 @@
 
 mod support;
 
-use dataplane::Port;
 use dataplane::memory::linear;
-use dpdk::{DpdkPort, Mbuf};
-use stack::Frame;
-use stack::buf::Slice;
-use stack::checksum::Sum;
+use dataplane::{MemBuf, Port};
+use dpdk::DpdkPort;
+use stack::Slice;
+use stack::wire::ip::set_length;
+use stack::wire::tcp::Flags;
 use support::{alone, config, eal, frame, ip};
+use testbed::peer::{Peer, Wish};
 
 const SEGMENT: usize = 1_000;
 
-/// The headers of a segment of 1,000 octets that is the `n`th of its train, but for its TCP checksum.
-fn headers(ipv4: bool, n: u32, flags: u8, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0xff; 6];
-    bytes.extend([2, 0, 0, 0, 0, 2]);
-    let tcp_len = u16::try_from(20 + len).unwrap();
+/// The headers of segment `n`, with text of `text`.
+fn headers_of(ipv4: bool, n: usize, flags: Flags, text: &[u8]) -> Vec<u8> {
+    let (wish, data) = (
+        Wish::text(n * SEGMENT, flags, text.len()),
+        MemBuf::from(text.to_vec()),
+    );
+    let mut whole = Peer::somebody(ipv4, 7).frame(&wish, &data);
+    // To everybody, so that the interface takes it.
+    whole[..6].fill(0xff);
+    let (header, rest) = whole.split_at_mut(if ipv4 { 34 } else { 54 });
     if ipv4 {
-        let [a, b] = (20 + tcp_len).to_be_bytes();
-        let mut ip = vec![0x45, 0, a, b, 0, n as u8, 0x40, 0, 64, 6, 0, 0];
-        ip.extend([10, 1, 0, 2, 192, 0, 2, 7]);
-        let sum = Sum::of(&ip).checksum();
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        bytes.extend([0x08, 0x00]);
-        bytes.extend(ip);
-    } else {
-        let [a, b] = tcp_len.to_be_bytes();
-        bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, a, b, 6, 64]);
-        bytes.extend([0xfd; 32]);
+        // As a device numbers them that cuts them.
+        header[19] = n as u8;
+        set_length(&mut header[14..], rest.len());
     }
-    bytes.extend([0x1f, 0x90, 0, 80]);
-    bytes.extend((7 + n * SEGMENT as u32).to_be_bytes());
-    bytes.extend([0, 0, 0, 9, 0x50, flags, 0x10, 0, 0, 0, 0, 0]);
-    bytes
-}
-
-/// The TCP checksum of a whole frame.
-fn checksum(frame: &[u8], ipv4: bool) -> u16 {
-    let (addresses, l4) = if ipv4 { (26, 34) } else { (22, 54) };
-    let len = frame.len() - l4;
-    let pseudo = [0, 6, (len >> 8) as u8, len as u8];
-    let mut tcp = frame[l4..].to_vec();
-    tcp[16..18].fill(0);
-    let pseudo = Sum::of(&frame[addresses..l4]).then(Sum::of(&pseudo));
-    pseudo.then(Sum::of(&tcp)).checksum()
-}
-
-/// `frame` with its TCP checksum.
-fn complete(mut frame: Frame<Mbuf>, ipv4: bool) -> Frame<Mbuf> {
-    let sum = checksum(&linear(&frame), ipv4);
-    let at = frame.header.len() - 4;
-    frame.header.bytes_mut()[at..at + 2].copy_from_slice(&sum.to_be_bytes());
-    frame
+    whole.truncate(whole.len() - text.len());
+    whole
 }
 
 #[test]
@@ -68,12 +45,16 @@ fn a_train_arrives_as_the_segments_that_it_was_made_of() {
     let before = (tap.missing_buffers(), seen.missing_buffers());
     for ipv4 in [true, false] {
         for (count, last) in [(2, SEGMENT), (9, 1), (40, 333)] {
-            let one = |n: u32| {
-                let ends = n + 1 == count;
-                let (len, flags) = if ends { (last, 0x18) } else { (SEGMENT, 0x10) };
-                let octets: Vec<u8> = (0..len).map(|at| (at as u32 + n) as u8).collect();
-                let payload = Slice::new(tap.filled(&octets).unwrap());
-                complete(frame(&headers(ipv4, n, flags, len), [payload]), ipv4)
+            let one = |n: usize| {
+                let (len, flags) = if n + 1 == count {
+                    (last, Flags::ACK.with(Flags::PSH))
+                } else {
+                    (SEGMENT, Flags::ACK)
+                };
+                let octets: Vec<u8> = (0..len).map(|at| (at + n) as u8).collect();
+                let mut text = Slice::new(tap.filled(&octets).unwrap());
+                text.sum_once();
+                frame(&headers_of(ipv4, n, flags, &octets), [text])
             };
             let mut frames: Vec<_> = (0..count).map(one).collect();
             // Somebody keeps the payload, as TCP does.
@@ -81,7 +62,7 @@ fn a_train_arrives_as_the_segments_that_it_was_made_of() {
             let expected: Vec<_> = frames.iter().map(linear).collect();
             let sent = tap.stats().tx_packets;
             tap.transmit(&mut frames);
-            assert_eq!(tap.stats().tx_packets - sent, u64::from(count));
+            assert_eq!(tap.stats().tx_packets - sent, count as u64);
             let mut got = Vec::new();
             for _ in 0..200_000 {
                 seen.receive(&mut got);

@@ -172,10 +172,7 @@ impl<B: PacketBuf> Connection<B> {
                 let summed = subflow.held.summed_len;
                 let mut read = 0;
                 let sum = subflow.held.sum_front(mapping.len as usize, &mut read);
-                cx.tcp.add(
-                    stack::Counter::PayloadSummed,
-                    u64::try_from(read).unwrap_or(0),
-                );
+                cx.tcp.add(stack::Counter::PayloadSummed, read);
                 let Some(sum) = sum else {
                     if subflow.held.summed_len > summed {
                         self.await_rest(cx, at);

@@ -332,10 +332,7 @@ impl<B: PacketBuf> Connection<B> {
     fn push(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq, mut payload: Slice<B>) {
         if self.params.checksum {
             let (_, read) = payload.sum_once();
-            cx.tcp.add(
-                stack::Counter::PayloadSummed,
-                u64::try_from(read).unwrap_or(0),
-            );
+            cx.tcp.add(stack::Counter::PayloadSummed, read);
         }
         let psh = self.send.all_sent();
         let upper = self.data_option(at, dsn, &payload);

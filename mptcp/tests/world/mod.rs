@@ -523,12 +523,11 @@ pub fn tuple(from: usize, path: usize) -> Tuple {
 pub fn cross(segment: &OutSegment<Buf>, tuple: Tuple) -> Segment<Buf> {
     let mut header = Header::default();
     emit(segment, &tuple, &mut header);
-    let frame = Frame {
-        port: PortId(0),
+    let frame = Frame::new(
+        PortId(0),
         header,
-        payload: segment.payload.clone().into_iter().collect(),
-        partial: None,
-    };
+        segment.payload.clone().into_iter().collect(),
+    );
     let mut octets = frame.header.bytes().to_vec();
     for piece in &frame.payload {
         octets.extend_from_slice(piece.bytes());

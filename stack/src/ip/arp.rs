@@ -104,10 +104,5 @@ fn arp<B: PacketBuf>(
     repr.emit(&mut ArpPacket::new_unchecked(
         header.reserve(repr.buffer_len()),
     ));
-    Some(Frame {
-        port: interface.port,
-        header,
-        payload: crate::buf::Chain::new(),
-        partial: None,
-    })
+    Some(Frame::new(interface.port, header, crate::buf::Chain::new()))
 }

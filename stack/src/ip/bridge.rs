@@ -142,12 +142,11 @@ impl<B: PacketBuf> Net<B> {
         }
         let mut header = Header::default();
         header.push(frame.bytes().get(..ETHERNET).unwrap_or(&[]));
-        out.push(Frame {
-            port: other,
+        out.push(Frame::new(
+            other,
             header,
-            payload: chain_of(frame.slice(ETHERNET..frame.len())),
-            partial: None,
-        });
+            chain_of(frame.slice(ETHERNET..frame.len())),
+        ));
         cx.counters.end(Counter::Bridged)
     }
 

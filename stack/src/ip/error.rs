@@ -82,12 +82,7 @@ impl<B: PacketBuf> Net<B> {
         let mut header = Header::default();
         self.push_ip(&mut header, &hop, (src, packet.src), protocol, l4_len, ip);
         header.push(&icmp);
-        let frame = Frame {
-            port: hop.port,
-            header,
-            payload: chain_of(quote),
-            partial: None,
-        };
+        let frame = Frame::new(hop.port, header, chain_of(quote));
         cx.counters.count(Counter::IcmpSent);
         self.transmit(cx, &hop, frame, out);
     }

@@ -3,13 +3,12 @@
 use super::Net;
 use super::address::{is_group, is_link_scoped};
 use super::error::Complaint;
-use super::output::{Hop, chain_of, length, push_link};
+use super::output::{Hop, chain_of, push_link};
 use super::packet::{Packet, Unreachable};
 use super::translate::HEAD_MAX;
 use crate::buf::{Frame, Header, PacketBuf};
-use crate::checksum::Sum;
 use crate::tally::Ended;
-use crate::wire::ip::IPV4_MIN;
+use crate::wire::ip::{IPV4_MIN, set_length};
 use crate::{Counter, Cx};
 use arrayvec::ArrayVec;
 use core::net::IpAddr;
@@ -71,12 +70,7 @@ impl<B: PacketBuf> Net<B> {
         header.push(head);
         let data = packet.l4_slice();
         let rest = head.len()..data.len();
-        let frame = Frame {
-            port: hop.port,
-            header,
-            payload: chain_of(data.narrow(rest)),
-            partial: None,
-        };
+        let frame = Frame::new(hop.port, header, chain_of(data.narrow(rest)));
         self.transmit_on(cx, &hop, frame, (packet, Counter::Forwarded), out)
     }
 
@@ -146,21 +140,15 @@ impl<B: PacketBuf> Net<B> {
             push_link(&mut header, hop, dst);
             header.push(ip);
             let bytes = &mut header.bytes_mut()[hop.link_len()..];
-            bytes[2..4].copy_from_slice(&length(ip.len() + part.len()));
             let more = if more_after || !last { 0x2000 } else { 0 };
             // An offset past the field's 13 bits stands only in packets longer than any may be; it wraps.
             bytes[6..8].copy_from_slice(&((offset & 0x1fff) | more).to_be_bytes());
             bytes[8] = packet.ttl.saturating_sub(1);
-            rewrite_checksum(bytes);
+            set_length(bytes, part.len());
             header.push(head);
             at += part.len();
             let rest = head.len()..part.len();
-            let frame = Frame {
-                port: hop.port,
-                header,
-                payload: chain_of(part.narrow(rest)),
-                partial: None,
-            };
+            let frame = Frame::new(hop.port, header, chain_of(part.narrow(rest)));
             // The packet's fate is that of its first fragment, and one complaint is made of it if the neighbor stays silent.
             if ended.is_none() {
                 let original = (packet.clone(), Counter::Fragmented);
@@ -229,11 +217,4 @@ pub(super) fn decrement_ttl(ip: &mut [u8]) {
         Some(6) if ip.len() >= 8 => ip[7] = ip[7].saturating_sub(1),
         _ => {},
     }
-}
-
-/// Computes the checksum of a changed IPv4 header.
-pub(super) fn rewrite_checksum(ip: &mut [u8]) {
-    ip[10..12].fill(0);
-    let checksum = Sum::of(ip).checksum();
-    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
 }

@@ -103,12 +103,7 @@ impl<B: PacketBuf> Net<B> {
         let mut header = Header::default();
         self.push_ip(&mut header, &hop, (src, dst), protocol, l4.len(), ip);
         header.push(&icmp);
-        let frame = Frame {
-            port: hop.port,
-            header,
-            payload: chain_of(data),
-            partial: None,
-        };
+        let frame = Frame::new(hop.port, header, chain_of(data));
         cx.counters.count(Counter::IcmpSent);
         self.transmit(cx, &hop, frame, out);
         cx.counters.end(Counter::EchoTaken)

@@ -267,10 +267,5 @@ fn emit<B: PacketBuf>(
     };
     push_ipv6(&mut header, (src, dst), ICMPV6, body.len(), ip);
     header.push(&body);
-    Frame {
-        port: interface.port,
-        header,
-        payload: Chain::new(),
-        partial: None,
-    }
+    Frame::new(interface.port, header, Chain::new())
 }

@@ -2,13 +2,13 @@
 
 use super::Net;
 use super::error::Complaint;
-use super::forward::{decrement_ttl, rewrite_checksum};
-use super::output::{chain_of, length, push_link};
+use super::forward::decrement_ttl;
+use super::output::{chain_of, push_link};
 use super::packet::{SynEdit, TcpArrival};
 use crate::buf::{Frame, Header, PacketBuf};
 use crate::checksum::Sum;
 use crate::tally::Ended;
-use crate::wire::ip::{IPV6, TCP, pseudo_header};
+use crate::wire::ip::{TCP, pseudo_header, set_length};
 use crate::wire::tcp::{HEADER_MIN, KIND_MPTCP, OptBytes, kind};
 use crate::{Counter, Cx};
 
@@ -52,13 +52,9 @@ impl<B: PacketBuf> Net<B> {
         }
         let l4_len = tcp_len + payload.len();
         if packet.src.is_ipv4() {
-            bytes[2..4].copy_from_slice(&length(ip.len() + l4_len));
             edit.translation.rewrite_ip(bytes);
-            rewrite_checksum(bytes);
-        } else {
-            // Extension headers count as payload (RFC 8200 3).
-            bytes[4..6].copy_from_slice(&length(ip.len() - IPV6 + l4_len));
         }
+        set_length(bytes, l4_len);
         let tcp = header.reserve(tcp_len);
         tcp[..HEADER_MIN].copy_from_slice(fixed);
         tcp[HEADER_MIN..].copy_from_slice(&options);
@@ -73,12 +69,7 @@ impl<B: PacketBuf> Net<B> {
             .then(Sum::of(tcp))
             .then(payload.sum());
         tcp[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
-        let frame = Frame {
-            port: hop.port,
-            header,
-            payload: chain_of(payload.clone()),
-            partial: None,
-        };
+        let frame = Frame::new(hop.port, header, chain_of(payload.clone()));
         let original = (packet.clone(), Counter::Forwarded);
         self.transmit_on(cx, &hop, frame, original, out)
     }

@@ -24,6 +24,24 @@ pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
 /// EtherType of IPv6.
 pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 
+/// Enters in the header of a packet, that of IP with its options or extension headers, that `len` octets follow it. In IPv4 the
+/// checksum follows, whatever else of the header has changed. What is too short for a header stays as it is.
+pub fn set_length(header: &mut [u8], len: usize) {
+    let whole = header.len() + len;
+    let field = |len: usize| u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
+    match header.first().map(|first| first >> 4) {
+        Some(4) if header.len() >= IPV4_MIN => {
+            header[2..4].copy_from_slice(&field(whole));
+            header[10..12].fill(0);
+            let checksum = Sum::of(header).checksum();
+            header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        },
+        // Extension headers count as payload (RFC 8200 3).
+        Some(6) if header.len() >= IPV6 => header[4..6].copy_from_slice(&field(whole - IPV6)),
+        _ => {},
+    }
+}
+
 /// The sum of the pseudo header over a payload of `len` octets (RFC 9293 3.1, RFC 8200 8.1).
 #[must_use]
 pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Sum {

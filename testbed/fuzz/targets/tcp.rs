@@ -29,12 +29,11 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut header = Header::default();
     tcp::emit(&out, &segment.tuple, &mut header);
-    let written = linear(&Frame {
-        port: PortId(0),
+    let written = linear(&Frame::new(
+        PortId(0),
         header,
-        payload: out.payload.into_iter().collect(),
-        partial: None,
-    });
+        out.payload.into_iter().collect(),
+    ));
     let again = Slice::new(MemBuf::from(written));
     let read = tcp::parse(again, src, dst, 0, RxChecksum::Unknown).expect("we wrote it");
     assert_eq!(

@@ -3,8 +3,8 @@
 
 use crate::packet;
 use crate::seed::Draw;
+use dataplane::headers::tcp_payload_in_header;
 use dataplane::memory::{MemBuf, linear};
-use dataplane::port::tcp_payload_in_header;
 use dataplane::{BURST, BufferUse, Port, PortInfo, PortStats, Received, RxChecksum};
 use stack::ip::{Sight, sight};
 use stack::time::Duration;

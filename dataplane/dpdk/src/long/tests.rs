@@ -1,9 +1,12 @@
 use super::*;
 use crate::mempool::{Mempool, Stash};
 use crate::{Eal, EalConfig};
+use dataplane::MemBuf;
 use dataplane::memory::linear;
-use stack::Slice;
-use stack::buf::{Chain, Frame, Partial, PortId};
+use stack::Tuple;
+use stack::buf::{Frame, Partial, PortId};
+use stack::wire::tcp;
+use testbed::peer::{Peer, Wish};
 
 /// Octets of a buffer, after its headroom.
 const ROOM: u16 = 700;
@@ -38,46 +41,26 @@ fn chain(pool: &mut Stash, octets: &[u8]) -> RawMbuf {
     whole
 }
 
-/// A segment of `text`, with a right checksum.
-fn segment(ipv4: bool, flags: u8, text: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-    let tcp_len = u16::try_from(32 + text.len()).unwrap();
-    if ipv4 {
-        let [a, b] = (20 + tcp_len).to_be_bytes();
-        let mut ip = vec![0x45, 0, a, b, 0, 9, 0x40, 0, 64, 6, 0, 0];
-        ip.extend([10, 1, 0, 2, 192, 0, 2, 7]);
-        let sum = Sum::of(&ip).checksum();
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        bytes.extend([0x08, 0x00]);
-        bytes.extend(ip);
-    } else {
-        let [a, b] = tcp_len.to_be_bytes();
-        bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, a, b, 6, 64]);
-        bytes.extend((0..32).map(|n| 0xf0 + n % 7));
-    }
-    bytes.extend([0x1f, 0x90, 0, 80]);
-    bytes.extend(NUMBER.to_be_bytes());
-    bytes.extend([0, 0, 0, 9, 0x80, flags, 0x10, 0, 0, 0, 0, 0]);
-    bytes.extend([1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
-    bytes.extend(text);
-    let sum = checksum(&bytes);
-    let at = bytes.len() - text.len() - 16;
-    bytes[at..at + 2].copy_from_slice(&sum);
-    bytes
+/// A segment of `text`.
+fn segment(ipv4: bool, flags: Flags, text: &[u8]) -> Vec<u8> {
+    let wish = Wish::text(0, flags, text.len());
+    Peer::somebody(ipv4, NUMBER).frame(&wish, &MemBuf::from(text.to_vec()))
 }
 
-/// The TCP checksum of a whole frame.
-fn checksum(frame: &[u8]) -> [u8; 2] {
-    let (addresses, l4) = if frame[12] == 0x08 {
-        (26, 34)
-    } else {
-        (22, 54)
-    };
-    let [a, b] = u16::try_from(frame.len() - l4).unwrap().to_be_bytes();
-    let pseudo = Sum::of(&frame[addresses..l4]).then(Sum::of(&[0, 6, a, b]));
-    let mut tcp = frame[l4..].to_vec();
-    tcp[16..18].fill(0);
-    pseudo.then(Sum::of(&tcp)).checksum().to_be_bytes()
+/// Whether the TCP checksum of a whole frame is right.
+fn is_intact(frame: &[u8], ipv4: bool) -> bool {
+    let Tuple { src, dst, .. } = Peer::somebody(ipv4, NUMBER).tuple;
+    let l4 =
+        Slice::new(MemBuf::from(frame.to_vec())).narrow(if ipv4 { 34 } else { 54 }..usize::MAX);
+    tcp::parse(l4, src, dst, 0, RxChecksum::Unknown).is_ok()
+}
+
+/// Makes the header checksum of an IPv4 frame right.
+fn mend(frame: &mut [u8]) {
+    let header = &mut frame[14..34];
+    header[10..12].fill(0);
+    let checksum = Sum::of(header).checksum();
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 fn text() -> Vec<u8> {
@@ -89,9 +72,9 @@ fn each_buffer_of_a_long_segment_becomes_one_of_its_own() {
     let mut pool = pool();
     for ipv4 in [true, false] {
         for (flags, said) in [
-            (0x18, RxChecksum::Partial),
-            (0x11, RxChecksum::Good),
-            (0x10, RxChecksum::Unknown),
+            (Flags::ACK.with(Flags::PSH), RxChecksum::Partial),
+            (Flags::ACK.with(Flags::FIN), RxChecksum::Good),
+            (Flags::ACK, RxChecksum::Unknown),
         ] {
             let whole = segment(ipv4, flags, &text());
             let mut parts = Vec::new();
@@ -103,7 +86,7 @@ fn each_buffer_of_a_long_segment_becomes_one_of_its_own() {
                 let bytes = part.frame.bytes();
                 let Headers { l3, l4, end } = headers(bytes).unwrap();
                 let ends = n + 1 == parts.len();
-                assert_eq!(bytes[l4 + 13], if ends { flags } else { 0x10 });
+                assert_eq!(bytes[l4 + 13], if ends { flags.0 } else { Flags::ACK.0 });
                 let number = NUMBER.wrapping_add(u32::try_from(read.len()).unwrap());
                 assert_eq!(bytes[l4 + 4..l4 + 8], number.to_be_bytes());
                 let (at, len) = if ipv4 { (l3 + 2, 14) } else { (l3 + 4, l4) };
@@ -113,16 +96,12 @@ fn each_buffer_of_a_long_segment_becomes_one_of_its_own() {
                 // All else is as it was, and the port that sends it on finds the checksum.
                 assert_eq!(bytes[..l3], whole[..l3]);
                 assert_eq!(bytes[l4 + 18..end], whole[l4 + 18..end]);
-                let mut onward = Frame {
-                    port: PortId(0),
-                    header: Header::default(),
-                    payload: Chain::new(),
-                    partial: Partial::at(l3, l4),
-                };
-                onward.header.push(&bytes[..end]);
-                onward.payload.push(part.frame.slice(end..bytes.len()));
-                let sent = linear(&onward);
-                assert_eq!(sent[l4 + 16..l4 + 18], checksum(&sent), "{ipv4} {n}");
+                let mut header = Header::default();
+                header.push(&bytes[..end]);
+                let text = part.frame.slice(end..bytes.len());
+                let mut onward = Frame::new(PortId(0), header, [text].into_iter().collect());
+                onward.partial = Partial::at(l3, l4);
+                assert!(is_intact(&linear(&onward), ipv4), "{ipv4} {n}");
                 read.extend_from_slice(&bytes[end..]);
             }
             assert!(read == text(), "{ipv4}: the text differs");
@@ -135,15 +114,17 @@ fn each_buffer_of_a_long_segment_becomes_one_of_its_own() {
 fn a_damaged_one_is_one_frame_and_so_is_what_cannot_be_cut() {
     let mut pool = pool();
     let mut parts = Vec::new();
+    let whole = || segment(true, Flags::ACK, &text());
     for (said, at) in [(RxChecksum::Unknown, 2_000), (RxChecksum::Bad, 0)] {
-        let mut whole = segment(true, 0x10, &text());
+        let mut whole = whole();
         whole[at] ^= 1;
         parts.clear();
         cut(chain(&mut pool, &whole), said, &mut parts).unwrap();
         assert_eq!((parts.len(), parts[0].checksum), (1, RxChecksum::Bad));
     }
     parts.clear();
-    for change in [
+    let mut odd = Vec::new();
+    for (at, octet) in [
         // UDP, a fragment, shorter than it says, SYN, RST, URG, an impossible header.
         (23, 17),
         (20, 0x20),
@@ -153,16 +134,34 @@ fn a_damaged_one_is_one_frame_and_so_is_what_cannot_be_cut() {
         (47, 0x20),
         (46, 0x40),
     ] {
-        let mut whole = segment(true, 0x10, &text());
-        whole[change.0] = change.1;
+        let mut whole = whole();
+        whole[at] = octet;
+        mend(&mut whole);
+        odd.push(whole);
+    }
+    // Damaged where its parts would be given a checksum; with headers of impossible lengths; with more of them than we write.
+    for (at, octet) in [(22, 63), (14, 0x40), (14, 0x41), (14, 0x44)] {
+        let mut whole = whole();
+        // Where a TCP header would say its length behind an IP header of none, of one word, or of four.
+        (whole[26], whole[30], whole[42]) = (0x50, 0x50, 0x50);
+        whole[at] = octet;
+        odd.push(whole);
+    }
+    let mut longest = whole();
+    longest.splice(66..66, [1; 28]);
+    longest.splice(34..34, [1; 40]);
+    (longest[14], longest[86]) = (0x4f, 0xf0);
+    let (ip, rest) = longest[14..].split_at_mut(60);
+    set_length(ip, rest.len());
+    odd.push(longest);
+    for whole in odd {
         let kept = cut(chain(&mut pool, &whole), RxChecksum::Good, &mut parts).unwrap_err();
         let octets: Vec<u8> = kept.segments().flatten().copied().collect();
-        assert!(octets == whole && parts.is_empty(), "{change:?}");
+        assert!(octets == whole && parts.is_empty(), "{:02x?}", &whole[..60]);
     }
     // Somebody else refers to a buffer: nobody may write there.
     let held = pool.take().map(Mbuf::new).unwrap();
-    let whole = segment(true, 0x10, &text());
-    let mut whole = chain(&mut pool, &whole[..700]);
+    let mut whole = chain(&mut pool, &whole()[..700]);
     let mut link = pool.take().unwrap();
     held.attach(&mut link, &(0..0));
     let tail = whole.as_ptr();

@@ -54,12 +54,7 @@ pub(crate) fn ip(args: &str) {
 }
 
 pub(crate) fn frame(header: &[u8], payload: impl IntoIterator<Item = Slice<Mbuf>>) -> Frame<Mbuf> {
-    let mut frame = Frame {
-        port: PortId(0),
-        header: Header::default(),
-        payload: Chain::new(),
-        partial: None,
-    };
+    let mut frame = Frame::new(PortId(0), Header::default(), Chain::new());
     frame.header.push(header);
     frame.payload.extend(payload);
     frame
