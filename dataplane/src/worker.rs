@@ -142,6 +142,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
                 ledger.enter(Step::Receive);
             }
             port.receive(&mut self.received);
+            fetch_headers(&self.received);
             count += self.received.len();
             let id = PortId(u8::try_from(at).unwrap_or(u8::MAX));
             if self.siblings.is_some() {
@@ -369,7 +370,7 @@ impl WorkerStats {
     }
 }
 
-/// Has the processor fetch the headers of frames that another core has looked at.
+/// Has the processor fetch the headers of frames that another core or a device has written or looked at.
 fn fetch_headers<B: PacketBuf>(burst: &[Received<B>]) {
     for received in burst {
         let frame = received.frame.bytes();

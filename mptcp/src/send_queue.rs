@@ -2,6 +2,7 @@
 
 use crate::DataSeq;
 use crate::dsn;
+use stack::prefetch::AHEAD;
 use stack::{Instant, PacketBuf, Slice, prefetch_ring};
 use std::collections::VecDeque;
 
@@ -147,6 +148,10 @@ impl<B: PacketBuf> SendQueue<B> {
         now: Instant,
     ) -> Option<(DataSeq, Slice<B>)> {
         let head = self.pending.pop_front()?;
+        // What waited for a window has left the cache.
+        if let Some(later) = self.pending.get(AHEAD) {
+            later.fetch();
+        }
         if self.pending.is_empty() {
             // From its start again, so that few lines of it are in use.
             self.pending.clear();

@@ -20,6 +20,13 @@ pub trait PacketBuf: Clone {
         None
     }
 
+    /// Has the processor fetch what is needed of it to be sent.
+    fn fetch(&self) {}
+
+    /// Nobody will read the first `octets` octets any more, if nobody else refers to this buffer now: a port may write a header there
+    /// once, straight before what is sent, while others still refer to the rest.
+    fn unread(&self, _octets: usize) {}
+
     /// This buffer with `octets` in the place of those from `at` on: `None` if nobody may write it, as somebody else refers to it,
     /// or if they do not lie within it.
     fn rewritten(self, _at: usize, _octets: [u8; 2]) -> Option<Self> {
@@ -106,6 +113,16 @@ impl<B: PacketBuf> Slice<B> {
             end: end.max(start),
             sum: if whole { self.sum } else { None },
         }
+    }
+
+    /// Has the processor fetch what is needed of the buffer to be sent. Changes nothing.
+    pub fn fetch(&self) {
+        self.buf.fetch();
+    }
+
+    /// Tells the buffer that nobody reads any more what is before this range, see [`PacketBuf::unread`].
+    pub fn only_from_here(&self) {
+        self.buf.unread(self.start.into());
     }
 
     /// The buffer behind this range, and where in it the range lies: for the port, which may use the room before it.

@@ -81,7 +81,7 @@ void braid_free(struct rte_mbuf *mbuf)
 void braid_attach(struct rte_mbuf *indirect, struct rte_mbuf *direct, uint16_t offset, uint16_t len)
 {
 	rte_pktmbuf_attach(indirect, direct);
-	indirect->data_off = (uint16_t)(direct->data_off + offset);
+	indirect->data_off = offset;
 	indirect->data_len = len;
 	indirect->pkt_len = len;
 }

@@ -65,8 +65,8 @@ int braid_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned
 /* Drops one reference to each segment of a chain. */
 void braid_free(struct rte_mbuf *mbuf);
 
-/* Makes `indirect`, fresh from its pool, a segment of len octets from `offset` after the first octet of `direct`'s data;
- * takes one more reference to what `direct` stands on. */
+/* Makes `indirect`, fresh from its pool, a segment of the len octets from `offset` on in `direct`'s memory; takes one more
+ * reference to what `direct` stands on. */
 void braid_attach(struct rte_mbuf *indirect, struct rte_mbuf *direct, uint16_t offset, uint16_t len);
 
 /* Has a started port give TCP segments to `tcp_port` (host order) of an address, of 4 or 16 octets, to a queue. 0, or a

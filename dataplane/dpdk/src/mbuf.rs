@@ -2,13 +2,17 @@
 //!
 //! An mbuf of no pool stands in ordinary memory, its octets behind its struct. It is read, cloned and dropped as any other, but
 //! no device ever sees it: what is sent of it is copied.
+//!
+//! What is sent while others still refer to it, as TCP does until it is acknowledged, can be sent from where it lies, with its
+//! headers written before it: see [`Mbuf::lend`]. The fields that tell a device where a frame is are the device's from then on;
+//! an [`Mbuf`] goes by what it has noted elsewhere.
 
 use crate::mempool::HEADROOM;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU16, Ordering};
-use dpdk_sys::rte_mbuf;
+use dpdk_sys::{rte_mbuf, rte_mbuf__bindgen_ty_2};
 use stack::PacketBuf;
 use stack::buf::{Partial, RxChecksum};
 use std::alloc::{self, Layout};
@@ -25,42 +29,78 @@ pub struct Mbuf {
 unsafe impl Send for Mbuf {}
 
 impl Mbuf {
-    /// Takes over the caller's only reference.
+    /// Takes over the caller's only reference, to an mbuf of one segment.
     pub(crate) fn new(raw: RawMbuf) -> Self {
         let mbuf = Self { raw: raw.raw };
         core::mem::forget(raw);
+        // SAFETY: the only reference is ours, so nobody else reads or writes the mbuf.
+        unsafe {
+            let raw = mbuf.raw.as_ptr();
+            noted_of(mbuf.raw).write(Noted {
+                start: (*raw).data_off,
+                len: (*raw).data_len,
+                unread: AtomicU16::new(0),
+            });
+        }
         mbuf
     }
 
     /// The buffer to be changed and sent, if this is the only reference to it and the buffer stands on its own memory.
     pub(crate) fn into_sole(self) -> Result<RawMbuf, Self> {
-        // SAFETY: raw points to a live mbuf, as self holds a reference to it.
-        let flags = unsafe { (*self.raw.as_ptr()).ol_flags };
-        if flags & dpdk_sys::BRAID_MBUF_NOT_DIRECT != 0
-            || self.refcnt().load(Ordering::Acquire) != 1
-        {
+        if !self.is_sole() {
             return Err(self);
         }
-        let raw = RawMbuf { raw: self.raw };
+        let mut raw = RawMbuf { raw: self.raw };
+        let noted = self.noted();
+        raw.set_data(noted.start, noted.len);
         core::mem::forget(self);
         Ok(raw)
     }
 
+    /// This reference as a frame of `header` and the octets in `range`, before which it is written: the octets there must be those
+    /// that nobody reads any more, all of them. That works once for a buffer, as whoever sends it reads the header for as long
+    /// as he likes. Others may go on reading the octets in `range`, and whatever is behind.
+    pub(crate) fn lend(self, header: &[u8], range: &Range<usize>) -> Result<RawMbuf, Self> {
+        let noted = self.noted();
+        let before = octets(range.start);
+        // The first one that comes has it: a sender on another core may be the other one.
+        let free = before != 0 && noted.unread.load(Ordering::Relaxed) == before;
+        if !free || noted.unread.swap(0, Ordering::AcqRel) != before {
+            return Err(self);
+        }
+        let mut raw = RawMbuf { raw: self.raw };
+        core::mem::forget(self);
+        // It was never lent, so the fields of its data are still those that were noted.
+        if raw.rewrite(header, range) {
+            return Ok(raw);
+        }
+        let mbuf = Self { raw: raw.raw };
+        core::mem::forget(raw);
+        Err(mbuf)
+    }
+
     /// Makes the fresh `indirect` a segment of the octets in `range`, with a reference of its own to this buffer.
     pub(crate) fn attach(&self, indirect: &mut RawMbuf, range: &Range<usize>) {
-        let (offset, len) = (octets(range.start), octets(range.len()));
-        // SAFETY: both are live; indirect is fresh and ours alone; the caller's range lies within this buffer's data,
-        // as Slice guarantees and the clamp below enforces.
+        let Noted { start, len, .. } = *self.noted();
+        let offset = octets(range.start).min(len);
+        let len = octets(range.len()).min(len - offset);
+        // SAFETY: both are live; indirect is fresh and ours alone; the octets lie within this buffer's data, as Slice guarantees
+        // and the clamps above enforce.
         unsafe {
-            let data_len = (*self.raw.as_ptr()).data_len;
-            let offset = offset.min(data_len);
-            dpdk_sys::braid_attach(
-                indirect.as_ptr(),
-                self.raw.as_ptr(),
-                offset,
-                len.min(data_len - offset),
-            );
+            dpdk_sys::braid_attach(indirect.as_ptr(), self.raw.as_ptr(), start + offset, len);
         }
+    }
+
+    /// Whether this is the only reference, and the buffer stands on its own memory.
+    fn is_sole(&self) -> bool {
+        // SAFETY: raw points to a live mbuf; once the only reference to it is ours, nobody changes its flags.
+        self.refcnt().load(Ordering::Acquire) == 1
+            && unsafe { (*self.raw.as_ptr()).ol_flags } & dpdk_sys::BRAID_MBUF_NOT_DIRECT == 0
+    }
+
+    fn noted(&self) -> &Noted {
+        // SAFETY: written when the Mbuf was made, and what changes since then is atomic.
+        unsafe { noted_of(self.raw).as_ref() }
     }
 
     /// Whether it is of no pool.
@@ -88,6 +128,11 @@ impl Mbuf {
             (*mbuf).nb_segs = 1;
             // No device may have it, so nobody may take it for one that stands on memory of a pool.
             (*mbuf).ol_flags = dpdk_sys::BRAID_MBUF_NOT_DIRECT;
+            noted_of(raw).write(Noted {
+                start: 0,
+                len,
+                unread: AtomicU16::new(0),
+            });
             AtomicU16::from_ptr(&raw mut (*mbuf).refcnt).store(1, Ordering::Relaxed);
         }
         Some(Self { raw })
@@ -145,15 +190,34 @@ fn layout(len: u16) -> Option<Layout> {
 
 impl PacketBuf for Mbuf {
     fn bytes(&self) -> &[u8] {
-        // SAFETY: our reference keeps the buffer alive; data_off and data_len describe octets that the device has
-        // written, and nobody writes them while an Mbuf exists.
+        let Noted { start, len, .. } = self.noted();
+        // SAFETY: our reference keeps the buffer alive; start and len describe octets that the device has written. Nobody writes
+        // them while an Mbuf exists, but those that no slice has any more: see `unread`.
         unsafe {
-            let mbuf = self.raw.as_ptr();
-            let data = (*mbuf)
-                .buf_addr
-                .cast::<u8>()
-                .add(usize::from((*mbuf).data_off));
-            slice::from_raw_parts(data, usize::from((*mbuf).data_len))
+            let memory = (*self.raw.as_ptr()).buf_addr.cast::<u8>();
+            slice::from_raw_parts(memory.add(usize::from(*start)), usize::from(*len))
+        }
+    }
+
+    fn fetch(&self) {
+        stack::prefetch(self.noted());
+        // A pool's mbuf has its memory behind it, with the headers at its start: where they will be written. Those of a device that
+        // puts them elsewhere are not fetched.
+        let headers = self
+            .raw
+            .as_ptr()
+            .cast::<u8>()
+            .wrapping_add(size_of::<rte_mbuf>() + usize::from(HEADROOM));
+        stack::prefetch::prefetch_to_write(headers, HEADERS);
+    }
+
+    fn unread(&self, octets: usize) {
+        let noted = self.noted();
+        if let Ok(octets) = u16::try_from(octets)
+            && octets <= noted.len
+            && self.is_sole()
+        {
+            noted.unread.store(octets, Ordering::Relaxed);
         }
     }
 
@@ -176,7 +240,54 @@ impl core::fmt::Debug for Mbuf {
     }
 }
 
-/// The head of a chain of mbufs that this crate alone holds: fresh from a pool, from a device, or about to be sent.
+/// Octets of headers that are fetched.
+const HEADERS: usize = 128;
+
+/// Of the link, IP and TCP headers of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    octets: [u16; 3],
+    ipv6: bool,
+}
+
+impl Lengths {
+    /// Those of a frame that is made of `header` and, where TCP's is not in there, `payload`. What was written into an mbuf is not
+    /// asked: it would be waited for until it has reached the cache.
+    pub(crate) fn of(partial: Partial, header: &[u8], payload: &[u8]) -> Self {
+        let octet = |at: usize| {
+            let behind = at.checked_sub(header.len());
+            behind.map_or_else(|| header.get(at), |at| payload.get(at))
+        };
+        let version = octet(partial.l3.into()).map_or(0, |octet| octet >> 4);
+        let tcp = octet(usize::from(partial.l4) + 12).map_or(0, |octet| octet >> 4);
+        Self {
+            octets: [partial.l3, partial.l4 - partial.l3, u16::from(tcp) * 4],
+            ipv6: version == 6,
+        }
+    }
+}
+
+/// What an [`Mbuf`] knows of its data, in the place of the hash of the flow, which is asked of no device and told to none.
+#[repr(C)]
+struct Noted {
+    /// Where in its memory the data begins.
+    start: u16,
+    len: u16,
+    /// How many octets of the data, from its first on, nobody reads any more, so that a header can be written there; 0 if that is not
+    /// known, or has been done.
+    unread: AtomicU16,
+}
+
+const _: () = assert!(size_of::<Noted>() <= size_of::<rte_mbuf__bindgen_ty_2>());
+
+/// Where it is. The mbuf must be live.
+fn noted_of(raw: NonNull<rte_mbuf>) -> NonNull<Noted> {
+    // SAFETY: a place within a live mbuf, and so not null.
+    unsafe { NonNull::new_unchecked((&raw mut (*raw.as_ptr()).__bindgen_anon_2).cast()) }
+}
+
+/// The head of a chain of mbufs that this crate alone holds: fresh from a pool, from a device, or about to be sent. Of one that is
+/// lent, others read the payload.
 pub(crate) struct RawMbuf {
     raw: NonNull<rte_mbuf>,
 }
@@ -208,10 +319,14 @@ impl RawMbuf {
         unsafe { (*self.as_ptr()).pkt_len as usize }
     }
 
-    /// Whether all octets are in one segment.
-    pub(crate) fn is_linear(&self) -> bool {
-        // SAFETY: as above.
-        unsafe { (*self.as_ptr()).nb_segs == 1 }
+    /// Whether all octets are in one segment, to which nobody else refers.
+    pub(crate) fn is_ours(&self) -> bool {
+        // SAFETY: as above; who else holds a reference changes the count atomically.
+        unsafe {
+            let mbuf = self.as_ptr();
+            let count = AtomicU16::from_ptr(&raw mut (*mbuf).refcnt);
+            (*mbuf).nb_segs == 1 && count.load(Ordering::Acquire) == 1
+        }
     }
 
     /// What the device says of the checksums.
@@ -229,6 +344,17 @@ impl RawMbuf {
         } else {
             // Also where the device calls TCP's or UDP's wrong: some do so for datagrams that carry none. Summing decides.
             RxChecksum::Unknown
+        }
+    }
+
+    /// Has the frame be the `len` octets of its memory that begin at `start`, and nothing else. Only for a direct mbuf.
+    fn set_data(&mut self, start: u16, len: u16) {
+        // SAFETY: the mbuf is ours alone.
+        unsafe {
+            let mbuf = self.as_ptr();
+            (*mbuf).data_off = start;
+            (*mbuf).data_len = len;
+            (*mbuf).pkt_len = u32::from(len);
         }
     }
 
@@ -335,10 +461,9 @@ impl RawMbuf {
     }
 
     /// Has the device compute the checksum that is left to it. The first segment must hold all headers.
-    pub(crate) fn ask_checksum(&mut self, partial: Partial) {
-        let (lens, ipv6) = self.headers(partial);
+    pub(crate) fn ask_checksum(&mut self, Lengths { octets, ipv6 }: Lengths) {
         // SAFETY: the mbuf is ours alone; the lengths are three.
-        unsafe { dpdk_sys::braid_ask_checksum(self.as_ptr(), lens.as_ptr(), ipv6) };
+        unsafe { dpdk_sys::braid_ask_checksum(self.as_ptr(), octets.as_ptr(), ipv6) };
     }
 
     /// Has the device behind the queue of a port cut it into segments of `segment` octets; whether it does. `sums_ip` if it writes
@@ -346,23 +471,12 @@ impl RawMbuf {
     pub(crate) fn ask_cut(
         &mut self,
         (port, queue): (u16, u16),
-        (partial, segment): (Partial, u16),
+        (Lengths { octets, ipv6 }, segment): (Lengths, u16),
         sums_ip: bool,
     ) -> bool {
-        let (lens, ipv6) = self.headers(partial);
-        let (mbuf, lens) = (self.as_ptr(), lens.as_ptr());
+        let (mbuf, lens) = (self.as_ptr(), octets.as_ptr());
         // SAFETY: the port is open; the mbuf is ours alone, and stays ours; the lengths are three.
         unsafe { dpdk_sys::braid_ask_cut(port, queue, mbuf, lens, segment, ipv6, sums_ip) }
-    }
-
-    /// Octets of its link, IP and TCP headers, and whether it is IPv6.
-    fn headers(&self, partial: Partial) -> ([u16; 3], bool) {
-        let (l3, l4) = (usize::from(partial.l3), usize::from(partial.l4));
-        let headers = self.first();
-        let ipv6 = headers.get(l3).is_some_and(|octet| octet >> 4 == 6);
-        let tcp = headers.get(l4 + 12).map_or(0, |octet| octet >> 4);
-        let lens = [partial.l3, partial.l4 - partial.l3, u16::from(tcp) * 4];
-        (lens, ipv6)
     }
 
     /// Links `segment` (one segment) after `tail`, the last one of this chain, and returns the new last one.
@@ -383,8 +497,8 @@ impl RawMbuf {
     /// Writes `header` straight before the octets in `range` and cuts the frame to both; `false` and unchanged if there is
     /// too little room before them. Only for a direct mbuf of one segment.
     pub(crate) fn rewrite(&mut self, header: &[u8], range: &Range<usize>) -> bool {
-        // SAFETY: the mbuf is ours alone; the header lies between the start of its memory and its payload, which lies
-        // within its data, as checked before anything is written; `header` is other memory.
+        // SAFETY: the mbuf is ours alone, or at least all of it up to its payload; the header lies between the start of its memory
+        // and its payload, which lies within its data, as checked before anything is written; `header` is other memory.
         unsafe {
             let mbuf = self.as_ptr();
             let payload = usize::from((*mbuf).data_off) + range.start;
@@ -396,10 +510,7 @@ impl RawMbuf {
             }
             let to = (*mbuf).buf_addr.cast::<u8>().add(start);
             core::ptr::copy_nonoverlapping(header.as_ptr(), to, header.len());
-            let len = octets(header.len() + range.len());
-            (*mbuf).data_off = octets(start);
-            (*mbuf).data_len = len;
-            (*mbuf).pkt_len = u32::from(len);
+            self.set_data(octets(start), octets(header.len() + range.len()));
             // What the device said of the received frame is no instruction for the sent one.
             (*mbuf).ol_flags = 0;
             (*mbuf).vlan_tci = 0;

@@ -31,6 +31,8 @@ const FRAME_OVERHEAD: u32 = 14 + 8 + 4;
 const TAGS_MAX: u16 = 8;
 /// The longest chain of a train: enough for 64 KiB of packets of usual length.
 const CHAIN_MAX: usize = 64;
+/// Descriptors of frames that a driver for virtio keeps, although they are sent.
+const IN_FLIGHT: u16 = 64;
 /// How long opening waits for the link, and how often it looks.
 const LINK_WAIT: (u32, Duration) = (100, Duration::from_millis(20));
 /// The negative errno of "operation not supported".
@@ -189,7 +191,7 @@ impl DpdkPort {
         let share = ((config.buffers + 1) / u32::from(started.queues)).max(1024) - 1;
         let pools = (0..started.queues).map(|_| pool(share, rx_room).map(Arc::new));
         started.pools = pools.collect::<Result<_, _>>()?;
-        set_up_queues(id, descriptors, &started.pools)?;
+        set_up_queues(id, descriptors, &about, &started.pools)?;
         let takes_tags = set_mtu(id, &device, config.mtu, widest)?;
         start(id)?;
         // One that hashes otherwise still has its queues: what comes to the wrong one is handed over.
@@ -307,9 +309,10 @@ impl DpdkPort {
 }
 
 impl Lane {
-    /// The frame in one segment. Other chains than those of long segments are rare.
+    /// The frame in one segment that is nobody else's. Other chains than those of long segments are rare, and only a device that hands
+    /// back what was sent comes with a buffer that its sender still refers to.
     fn linear(&self, mbuf: RawMbuf) -> Option<(RawMbuf, usize)> {
-        if mbuf.is_linear() {
+        if mbuf.is_ours() {
             return Some((mbuf, 0));
         }
         let mut whole = Stash::one(&self.rx)?;
@@ -339,10 +342,10 @@ impl Port for DpdkPort {
             .take(usize::from(n))
             .filter_map(NonNull::new)
         {
-            // SAFETY: the device hands over the only reference.
+            // SAFETY: the device hands over its reference.
             let mbuf = unsafe { RawMbuf::new(mbuf) };
             let checksum = mbuf.checksum();
-            let mbuf = if mbuf.is_linear() {
+            let mbuf = if mbuf.is_ours() {
                 mbuf
             } else {
                 let (len, before) = (mbuf.len(), into.len());
@@ -648,11 +651,21 @@ fn is_of(about: &rte_eth_dev_info, names: &[&[u8]]) -> bool {
     names.iter().any(|known| name.to_bytes().starts_with(known))
 }
 
-fn set_up_queues(id: u16, (rx, tx): (u16, u16), pools: &[Arc<Mempool>]) -> Result<(), Failure> {
+fn set_up_queues(
+    id: u16,
+    (rx, tx): (u16, u16),
+    about: &rte_eth_dev_info,
+    pools: &[Arc<Mempool>],
+) -> Result<(), Failure> {
+    let mut sending = about.default_txconf;
+    if is_of(about, &[b"net_virtio", b"virtio_user"]) {
+        // By default nearly all descriptors are used before what was sent is given back. What comes back early is still in the cache.
+        sending.tx_free_thresh = tx.saturating_sub(IN_FLIGHT);
+    }
     let any = dpdk_sys::SOCKET_ID_ANY.cast_unsigned();
     for (queue, pool) in (0..).zip(pools) {
-        // SAFETY: the port is configured with a queue each way for each pool, and stopped; a null configuration asks for the
-        // defaults, which include the offloads of the port; the pool outlives the queue, as `Started` keeps it.
+        // SAFETY: the port is configured with a queue each way for each pool, and stopped; no configuration, or none but for a threshold,
+        // asks for the defaults, which include the offloads of the port; the pool outlives the queue, as `Started` keeps it.
         unsafe {
             let (none, pool) = (core::ptr::null(), pool.as_ptr());
             let made = dpdk_sys::rte_eth_rx_queue_setup(id, queue, rx, any, none, pool);
@@ -661,7 +674,7 @@ fn set_up_queues(id: u16, (rx, tx): (u16, u16), pools: &[Arc<Mempool>]) -> Resul
                 made,
                 "give the port more buffers, or a device string with smaller frames",
             )?;
-            let made = dpdk_sys::rte_eth_tx_queue_setup(id, queue, tx, any, core::ptr::null());
+            let made = dpdk_sys::rte_eth_tx_queue_setup(id, queue, tx, any, &raw const sending);
             check("its transmit queue was refused", made, "use another device")?;
         }
     }

@@ -3,11 +3,11 @@
 //! A checksum that is left to the port is the device's business, if it can compute one; else it is computed here. Segments of a flow
 //! that go out one after another are one frame to a device that cuts frames apart.
 //!
-//! Three ways, in this order: the header is written before the payload where that lies, if nobody else refers to it; a
-//! chain of a header mbuf and references to the payload, if the device sends chains and the payload is in packet memory; else
-//! one mbuf that all is copied into.
+//! Three ways, in this order: the header is written before the payload where that lies, if nobody else refers to it, or nobody
+//! reads what was there and it is sent for the first time; a chain of a header mbuf and references to the payload, if the device
+//! sends chains and the payload is in packet memory; else one mbuf that all is copied into.
 
-use crate::mbuf::{Mbuf, RawMbuf};
+use crate::mbuf::{Lengths, Mbuf, RawMbuf};
 use crate::mempool::Stash;
 use dataplane::PortStats;
 use dataplane::headers::tcp_payload_in_header;
@@ -81,20 +81,22 @@ impl Sender {
     }
 
     /// Sends all of `frames` in order and leaves it empty.
+    ///
+    /// They stay where they are until then: a copy of a header that was itself just written would be waited for.
     pub(crate) fn transmit(&mut self, frames: &mut Vec<Frame<Mbuf>>, counts: &mut PortStats) {
-        let mut frames = frames.drain(..);
-        while let [first, ..] = frames.as_slice() {
+        let mut left = frames.as_mut_slice();
+        while let Some(first) = left.first_mut() {
             counts.copied_in_stack += tcp_payload_in_header(first.header.bytes()) as u64;
-            let train = self.train(frames.as_slice());
-            let (n, built) = if let Some((train, of)) = train {
-                let built = self.build_train(&train, of);
-                counts.tx_trains += u64::from(built.is_some());
-                let n = of.len();
-                frames.by_ref().take(n).for_each(drop);
-                (n, built)
-            } else {
-                let first = frames.next();
-                (1, first.and_then(|frame| self.build(frame, counts)))
+            let (n, built) = match self.train(left) {
+                Some((train, n)) => {
+                    let built = self.build_train(&train, left.get(..n).unwrap_or(&[]));
+                    counts.tx_trains += u64::from(built.is_some());
+                    (n, built)
+                },
+                None => (
+                    1,
+                    left.first_mut().and_then(|first| self.build(first, counts)),
+                ),
             };
             match built {
                 Some(mbuf) => {
@@ -106,12 +108,14 @@ impl Sender {
             if self.burst.len() == TX_BURST {
                 self.send(counts);
             }
+            left = left.split_at_mut(n).1;
         }
+        frames.clear();
         self.send(counts);
     }
 
-    /// Those of `frames` that the device gets as one, and what that is.
-    fn train<'a>(&self, frames: &'a [Frame<Mbuf>]) -> Option<(Coupled, &'a [Frame<Mbuf>])> {
+    /// What the device gets as one, and how many of `frames` that is.
+    fn train(&self, frames: &[Frame<Mbuf>]) -> Option<(Coupled, usize)> {
         if self.abilities.cuts == 0 {
             return None;
         }
@@ -121,7 +125,7 @@ impl Sender {
             return None;
         }
         let train = train::coupled(frames)?;
-        (self.abilities.cuts_ipv6 || !train.is_ipv6).then_some((train, frames))
+        (self.abilities.cuts_ipv6 || !train.is_ipv6).then_some((train, frames.len()))
     }
 
     /// All of `frames` as one that the device cuts.
@@ -130,20 +134,23 @@ impl Sender {
         first.append([train.header.bytes()]).then_some(())?;
         let payload = frames.iter().flat_map(|frame| &frame.payload);
         let mut whole = chain(first, self.links.as_mut()?, payload)?;
-        let told = (train.partial, train.segment);
+        let lengths = Lengths::of(train.partial, train.header.bytes(), &[]);
+        let told = (lengths, train.segment);
         let cut = whole.ask_cut((self.port, self.queue), told, self.abilities.sums_ip);
         cut.then_some(whole)
     }
 
-    fn build(&mut self, mut frame: Frame<Mbuf>, counts: &mut PortStats) -> Option<RawMbuf> {
+    fn build(&mut self, frame: &mut Frame<Mbuf>, counts: &mut PortStats) -> Option<RawMbuf> {
         let Some(partial) = frame.partial else {
             return self.assemble(frame, true, counts);
         };
         // What is on its way through has its TCP header in the payload, where it is changed only in one piece.
         let own = frame.header.len() > usize::from(partial.l4);
         if self.abilities.sums {
+            let payload = frame.payload.first().map_or(&[][..], Slice::bytes);
+            let lengths = Lengths::of(partial, frame.header.bytes(), payload);
             let mut mbuf = self.assemble(frame, own, counts)?;
-            mbuf.ask_checksum(partial);
+            mbuf.ask_checksum(lengths);
             return Some(mbuf);
         }
         let (field, checksum) = frame.checksum()?;
@@ -156,20 +163,20 @@ impl Sender {
         mbuf.overwrite(field.start, checksum).then_some(mbuf)
     }
 
-    /// The frame as the device takes it, in one piece unless it `may_chain`.
+    /// The frame as the device takes it, in one piece unless it `may_chain`. Takes its payload.
     fn assemble(
         &mut self,
-        frame: Frame<Mbuf>,
+        frame: &mut Frame<Mbuf>,
         may_chain: bool,
         counts: &mut PortStats,
     ) -> Option<RawMbuf> {
-        let header = frame.header;
-        let payload = match in_place(header.bytes(), frame.payload) {
+        let header = frame.header.bytes();
+        let payload = match in_place(header, core::mem::take(&mut frame.payload)) {
             Ok(mbuf) => return Some(mbuf),
             Err(payload) => payload,
         };
         let mut first = self.frames.take()?;
-        first.append([header.bytes()]).then_some(())?;
+        first.append([header]).then_some(())?;
         let mut buffers = payload.iter().map(Slice::buffer);
         let fits = may_chain && payload.len() < self.abilities.max_segments;
         let chained = fits && !buffers.any(Mbuf::is_ordinary);
@@ -214,7 +221,7 @@ impl Sender {
     }
 }
 
-/// Writes `header` before the payload, where it lies, if it is a single slice that nobody else refers to.
+/// Writes `header` before the payload, where it lies, if it is a single slice, and nobody else refers to it or it is still to be lent.
 fn in_place(header: &[u8], mut payload: Chain<Mbuf>) -> Result<RawMbuf, Chain<Mbuf>> {
     if payload.len() != 1 {
         return Err(payload);
@@ -231,7 +238,10 @@ fn in_place(header: &[u8], mut payload: Chain<Mbuf>) -> Result<RawMbuf, Chain<Mb
             }
             Mbuf::new(mbuf)
         },
-        Err(shared) => shared,
+        Err(shared) => match shared.lend(header, &range) {
+            Ok(mbuf) => return Ok(mbuf),
+            Err(shared) => shared,
+        },
     };
     let mut slice = Slice::new(unused).slice(range);
     if let Some(sum) = sum {

@@ -42,6 +42,87 @@ fn chains_come_back_whole_and_no_buffer_is_lost() {
     assert_eq!(port.missing_buffers(), (0, 0));
 }
 
+/// How many buffers sending `frame` takes beside those of its payload.
+fn taken(port: &mut DpdkPort, frame: Frame<Mbuf>) -> u32 {
+    let before = port.missing_buffers();
+    port.transmit(&mut vec![frame]);
+    let after = port.missing_buffers();
+    after.0 + after.1 - before.0 - before.1
+}
+
+/// A received frame of 120 octets, of which nobody reads the first 54 any more.
+fn payload(port: &mut DpdkPort, round: u32) -> Slice<Mbuf> {
+    port.transmit(&mut vec![frame(&header(round, 120), [])]);
+    let payload = receive(port, 1).remove(0).frame.narrow(54..120);
+    payload.only_from_here();
+    payload
+}
+
+#[test]
+fn what_is_still_referred_to_is_sent_from_where_it_lies_for_the_first_time() {
+    if !alone("what_is_still_referred_to_is_sent_from_where_it_lies_for_the_first_time") {
+        return;
+    }
+    let mut port = DpdkPort::open(eal(), &config("loop", "net_ring0")).unwrap();
+    for round in 0..2000 {
+        let kept = payload(&mut port, round);
+        let expected = header(round, 120)[54..].to_vec();
+        // Headers longer than the received ones have room, too. Then it is with the device, and so are its headers: what goes once
+        // more meanwhile, and afterwards, is a chain.
+        for (buffers, longer) in [(0, 74), (2, 60)] {
+            let sent = frame(&header(round + 1, longer), [kept.clone()]);
+            let whole = linear(&sent);
+            assert_eq!(taken(&mut port, sent), buffers, "{round} {longer}");
+            let again = frame(&header(round + 2, 66), [kept.slice(0..40)]);
+            let part = linear(&again);
+            assert_eq!(taken(&mut port, again), 2);
+            let back = receive(&mut port, 2);
+            assert_eq!(back[0].frame.bytes(), whole);
+            assert_eq!(back[1].frame.bytes(), part);
+            assert_eq!(kept.bytes(), expected, "and it was never written");
+        }
+        // Nobody else refers to it any more: its headers are ours again.
+        let last = frame(&header(round, 70), [kept]);
+        let whole = linear(&last);
+        assert_eq!(taken(&mut port, last), 0);
+        assert_eq!(receive(&mut port, 1).remove(0).frame.bytes(), whole);
+    }
+    assert_eq!(port.stats().tx_dropped, 0);
+    assert_eq!(port.missing_buffers(), (0, 0));
+}
+
+#[test]
+fn nothing_that_is_still_read_is_written() {
+    if !alone("nothing_that_is_still_read_is_written") {
+        return;
+    }
+    let mut port = DpdkPort::open(eal(), &config("loop", "net_ring0")).unwrap();
+    let whole = header(7, 120);
+    let sends = |port: &mut DpdkPort, slice: Slice<Mbuf>| {
+        let sent = frame(&header(1, 54), [slice]);
+        let expected = linear(&sent);
+        let taken = taken(port, sent);
+        assert_eq!(receive(port, 1).remove(0).frame.bytes(), expected);
+        taken
+    };
+    // What begins behind the octets that nobody reads: others may read those before it.
+    let first = payload(&mut port, 7);
+    assert_eq!(sends(&mut port, first.slice(10..66)), 2);
+    assert_eq!(first.bytes(), &whole[54..]);
+    // Somebody read the headers when it was said that nobody does.
+    port.transmit(&mut vec![frame(&whole, [])]);
+    let reader = receive(&mut port, 1).remove(0).frame;
+    let payload = reader.slice(54..120);
+    payload.only_from_here();
+    assert_eq!(sends(&mut port, payload.clone()), 2);
+    assert_eq!(reader.bytes(), whole);
+    // Nothing was said.
+    drop(reader);
+    assert_eq!(sends(&mut port, payload.clone()), 2);
+    drop((payload, first));
+    assert_eq!(port.missing_buffers(), (0, 0));
+}
+
 #[test]
 fn payload_in_ordinary_memory_frees_its_buffer_and_is_sent_as_a_copy() {
     if !alone("payload_in_ordinary_memory_frees_its_buffer_and_is_sent_as_a_copy") {

@@ -2,7 +2,7 @@
 
 use super::rack::{Rack, Receipt};
 use super::scoreboard::Scoreboard;
-use crate::prefetch::prefetch_ring;
+use crate::prefetch::{AHEAD, prefetch_ring};
 use crate::seq::SeqNum;
 use crate::tcp::Item;
 use crate::time::Instant;
@@ -264,6 +264,11 @@ impl<B: PacketBuf> SendQueue<B> {
 
     /// Marks the first unsent segment as sent.
     pub(in crate::tcp) fn send_next(&mut self, now: Instant) -> Option<&Entry<B>> {
+        // What waited for a window has left the cache.
+        let later = self.entries.get(self.sent + AHEAD);
+        if let Some(payload) = later.and_then(|entry| entry.payload.as_ref()) {
+            payload.fetch();
+        }
         let entry = self.entries.get_mut(self.sent)?;
         entry.sent_at = now;
         self.sent += 1;

@@ -99,6 +99,7 @@ pub(crate) fn text_of<B: PacketBuf>(
     let header = bytes.get(..header_len).ok_or(ParseError::Malformed)?;
     let head = Sum::of_header_behind(pseudo, bytes.len(), header);
     let mut payload = l4.narrow(header_len..usize::MAX);
+    payload.only_from_here();
     match checksum {
         RxChecksum::Good => payload.set_sum(rest_of_good(head, payload.len())),
         RxChecksum::Unknown => {
