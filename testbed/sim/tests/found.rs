@@ -171,8 +171,8 @@ fn what_goes_again_after_a_fallback_acknowledges_no_data() {
     assert!(fallen > 0);
 }
 
-/// Seeds 5849, 20737, 26103, 48000 and 66083: a SYN that was forged within a stream, which its end answers with a challenge, was
-/// the beginning of another to middleboxes that count octets from there.
+/// Seeds 5849, 20737, 26103, 48000, 66083 and 88510: a SYN that was forged within a stream, which its end answers with a challenge,
+/// was the beginning of another to middleboxes that count octets from there, and to one that translates what is opened.
 #[test]
 fn a_forged_syn_confuses_no_middlebox() {
     let gateway = Kind::Gateway {
@@ -180,14 +180,21 @@ fn a_forged_syn_confuses_no_middlebox() {
         longer: false,
         most: 1_000,
     };
+    let nat = Kind::Nat {
+        forgets: None,
+        timeout: None,
+        addresses: false,
+    };
     let boxes = [
-        (Chain::Bonded(2), 1, gateway),
-        (Chain::Plain, 0, Kind::Insert(20_000)),
+        (Chain::Bonded(2), 1, gateway, false),
+        (Chain::Plain, 0, Kind::Insert(20_000), false),
+        (Chain::Bonded(2), 0, nat, true),
     ];
-    for (chain, cable, kind) in boxes {
+    for (chain, cable, kind, inbound) in boxes {
         for seed in 1..=4 {
             let mut plan = Plan::quiet(chain);
             plan.net.checksum = [true; 2];
+            plan.flows[0].inbound = inbound;
             let forger = Kind::Forger {
                 forgery: Forgery::Syn,
                 ways: [true; 2],

@@ -15,8 +15,9 @@ pub struct Nat {
     /// How long a mapping is kept that nothing from inside uses.
     timeout: Option<Duration>,
     mappings: BTreeMap<FlowId, Mapping>,
-    /// Flows that its near side opened.
+    /// Flows that its near side opened, and that its far side did: a SYN within one of these opens no other, whoever sent it.
     opened: BTreeSet<FlowId>,
+    taken: BTreeSet<FlowId>,
     next: u16,
     /// The last octet of the address that flows come from, where addresses are translated.
     host: Option<u8>,
@@ -44,6 +45,7 @@ impl Nat {
             timeout,
             mappings: BTreeMap::new(),
             opened: BTreeSet::new(),
+            taken: BTreeSet::new(),
             next: FIRST,
             host: addresses.then_some(70),
             outside: BTreeSet::new(),
@@ -53,7 +55,7 @@ impl Nat {
 
     fn outward(&mut self, now: Instant, mut tcp: Tcp) -> Option<Tcp> {
         let flow = flow_of(&tcp, Way::Forth);
-        if tcp.has(SYN) && !tcp.has(ACK) {
+        if tcp.has(SYN) && !tcp.has(ACK) && !self.taken.contains(&flow) {
             self.opened.insert(flow);
         }
         if !self.opened.contains(&flow) {
@@ -81,14 +83,18 @@ impl Nat {
         outside.into()
     }
 
-    fn inward(&self, mut tcp: Tcp) -> Option<Tcp> {
+    fn inward(&mut self, mut tcp: Tcp) -> Option<Tcp> {
         let flow = flow_of(&tcp, Way::Back);
         let mut mappings = self.mappings.iter();
         let of = |(inside, mapping): &(&FlowId, &Mapping)| {
             mapping.outside == flow.near && inside.far == flow.far
         };
         let Some((inside, _)) = mappings.find(of) else {
-            return (tcp.dst_port < FIRST).then_some(tcp);
+            let keeps = tcp.dst_port < FIRST;
+            if keeps && tcp.has(SYN) && !tcp.has(ACK) {
+                self.taken.insert(flow);
+            }
+            return keeps.then_some(tcp);
         };
         (tcp.dst, tcp.dst_port) = inside.near;
         Some(tcp)
