@@ -1,10 +1,13 @@
-//! Makes up for two faults of smoltcp's.
+//! Makes up for three faults of smoltcp's.
 //!
 //! Its keepalives have an octet. It stands for nothing (RFC 9293 3.8.4), but smoltcp also sends it in the place of an octet
 //! that it has yet to repeat, and then whoever gets it takes it for data: the octet is taken out.
 //!
 //! Of a segment that reaches beyond its window it takes what fits, and then the FIN behind what did not, as if the stream
 //! ended there (RFC 9293 3.10.7.4 cuts both): the FIN is taken out.
+//!
+//! The window of its SYN+ACK it takes for one that is scaled (RFC 7323 2.2: none in a SYN is), and then has no room for what
+//! it lets in, where a middlebox adds octets to as many as that window holds: what lies beyond is cut off before.
 
 use crate::middlebox::{FlowId, Way, flow_of};
 use crate::packet::{ACK, FIN, SYN, Tcp, kind};
@@ -23,8 +26,9 @@ struct Window {
     /// The shift in its SYN, and whether the other end's had one, too (RFC 7323 2.2).
     shift: u8,
     is_scaled: bool,
-    /// The right edge.
+    /// The right edge, and whether a SYN said so.
     edge: Option<u32>,
+    is_first: bool,
 }
 
 impl Probes {
@@ -64,12 +68,14 @@ impl Probes {
                 window.shift
             };
             window.edge = Some(tcp.ack.wrapping_add(u32::from(tcp.wnd) << shift));
+            window.is_first = tcp.has(SYN);
         }
     }
 
-    /// `frame`, which arrives; without its FIN if that is behind what the host has no room for.
+    /// `frame`, which arrives; without its FIN if that is behind what the host has no room for, and without that if the host
+    /// does not know.
     pub fn arrives(&mut self, frame: Vec<u8>) -> Vec<u8> {
-        let Some(mut tcp) = Tcp::parse(&frame).filter(|tcp| tcp.has(SYN) || tcp.has(FIN)) else {
+        let Some(mut tcp) = Tcp::parse(&frame) else {
             return frame;
         };
         let flow = flow_of(&tcp, Way::Back);
@@ -78,10 +84,17 @@ impl Probes {
             window.is_scaled = tcp.option(kind::WSCALE).is_some();
             return frame;
         }
-        let end = tcp.seq.wrapping_add(tcp.seq_len()).wrapping_sub(1);
-        let edge = self.windows.get(&flow).and_then(|window| window.edge);
-        if edge.is_none_or(|edge| end.wrapping_sub(edge).wrapping_sub(1) >= 1 << 31) {
+        let Some((window, edge)) = self.windows.get(&flow).and_then(|w| Some((w, w.edge?))) else {
             return frame;
+        };
+        let len = u32::try_from(tcp.payload.len()).unwrap_or(0);
+        let beyond = tcp.seq.wrapping_add(len).wrapping_sub(edge);
+        if beyond.wrapping_sub(1) >= 1 << 31 || !(window.is_first || tcp.has(FIN)) {
+            return frame;
+        }
+        if window.is_first {
+            let fits = len.saturating_sub(beyond);
+            tcp.payload.truncate(fits as usize);
         }
         tcp.flags &= !FIN;
         tcp.frame()

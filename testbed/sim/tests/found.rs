@@ -214,3 +214,23 @@ fn a_forged_syn_confuses_no_middlebox() {
         }
     }
 }
+
+/// Seed 222784: a middlebox adds octets to as many as the window of a host's SYN+ACK holds, which the host takes for a larger one,
+/// and then it has no room for them.
+#[test]
+fn a_window_that_a_middlebox_overfills_is_no_end_of_a_host() {
+    let mut plan = Plan::quiet(Chain::Plain);
+    plan.net.habits[0].buffer = 512 << 10;
+    plan.net.habits[0].reno = false;
+    plan.flows[0].sizes = [112_634, 0];
+    // From an address that is no subscriber's: the box relays nothing.
+    let nat = Kind::Nat {
+        forgets: None,
+        timeout: None,
+        addresses: true,
+    };
+    plan.faults = [Kind::Insert(27_358), nat]
+        .map(|kind| Fault::Middlebox { cable: 0, kind })
+        .into();
+    assert_eq!(run(&plan, false).failure, None);
+}
