@@ -67,7 +67,7 @@ impl World {
             }
             match self.next_event() {
                 Some(at) if at <= end => self.now = self.now.max(at),
-                _ if self.excuse() => {},
+                _ if self.excuse(plan) => {},
                 _ => return Err(self.unended()),
             }
         }
@@ -261,12 +261,16 @@ impl World {
     }
 
     /// Ends a flow that hangs because a host of its own does, or that runs between hosts alone, as no box relays anything
-    /// any more; whether there was one.
-    fn excuse(&mut self) -> bool {
+    /// any more; whether there was one. A host that heeds no congestion may come to no end by itself, either, where not every
+    /// box relays for it: all but a queue of each window is lost on an access, and goes again once its timer has backed off.
+    fn excuse(&mut self, plan: &Plan) -> bool {
         let relays = self
             .machines()
             .any(|machine| machine.occupancy().relays > 0);
-        let hangs = |flow| !relays || self.ends().any(|end| end.flow == flow && end.nudged);
+        let heedless = plan.net.habits.iter().any(|habits| !habits.reno);
+        let floods = heedless && !self.relayed_all(plan);
+        let hangs =
+            |flow| !relays || floods || self.ends().any(|end| end.flow == flow && end.nudged);
         let Some(flow) = self
             .ends()
             .find(|end| !end.over && hangs(end.flow))

@@ -234,3 +234,35 @@ fn a_window_that_a_middlebox_overfills_is_no_end_of_a_host() {
         .into();
     assert_eq!(run(&plan, false).failure, None);
 }
+
+/// Seed 90087: a SYN that comes twice counts as sent again, so the third is not bonded, and a host that heeds no congestion floods an
+/// access itself.
+#[test]
+fn a_host_that_floods_an_access_may_come_to_no_end() {
+    let mut plan = Plan::quiet(Chain::Bonded(2));
+    plan.net.versions = [Versions::V0; 2];
+    plan.net.buffer = 4 << 20;
+    plan.net.habits.iter_mut().for_each(|habits| {
+        habits.buffer = 512 << 10;
+        habits.timestamps = false;
+    });
+    plan.net.habits[1].reno = false;
+    plan.net.shapes[1].delay = Duration::from_millis(200);
+    let flow = &mut plan.flows[0];
+    flow.inbound = true;
+    flow.sizes = [40_000, 2_400_000];
+    flow.close = [Close::AfterPeer, Close::WhenSent];
+    plan.faults = vec![Fault::Lane {
+        cable: 3,
+        lane: 1,
+        ill: Ill::Duplicate(1_000_000),
+        from: Duration::ZERO,
+        lasts: Duration::from_millis(100),
+    }];
+    let outcome = run(&plan, false);
+    assert_eq!(outcome.failure, None);
+    let all = outcome.counters.iter();
+    let through = all.filter_map(|(_, all)| all.get("cut_through"));
+    assert_eq!(through.sum::<u64>(), 1);
+    assert!(outcome.lasted > Duration::from_secs(360));
+}
