@@ -349,6 +349,42 @@ fn m22_nothing_is_data_acked_after_the_fallback() {
     world.run(MINUTE, World::is_closed);
 }
 
+/// Seeds 88091 and 102822: the answer to an MP_FAIL was put on data that took up all of a segment without it.
+#[test]
+fn m22_no_segment_is_longer_for_an_answer_to_mp_fail() {
+    let mut world = one_path(Setup {
+        checksum: true,
+        timestamps: false,
+        ..Setup::default()
+    });
+    world.paths[0] = Link::pair(1_000_000, 20, 100_000);
+    let mut sent = 0;
+    world.middlebox = Some(Box::new(move |transit| {
+        let segment = transit.segment;
+        let (len, options) = (segment.payload.len(), segment.options.mptcp.len());
+        assert!(
+            len == 0 || len + options.next_multiple_of(4) <= 1_460,
+            "{len} octets and {options} of options (RFC 9293 3.7.1)"
+        );
+        sent += u32::from(transit.from == A && len > 100);
+        if transit.from == A && len > 100 && sent == 5 {
+            let mut octets = segment.payload.bytes().to_vec();
+            octets[50] ^= 0x40;
+            segment.payload = world::slice(octets);
+        }
+        true
+    }));
+    // More than a segment in one piece.
+    world.ends[A].piece = 10_000;
+    world.ends[A].send(200_000, true);
+    world.ends[B].send(0, true);
+    world.run(MINUTE, World::is_complete);
+    let modes = world.ends.each_ref().map(|end| end.conn.mode());
+    assert_eq!(modes, [Mode::Fallback; 2], "{}", world.describe());
+    assert_eq!(world.ends[A].count(Counter::MpFailTx), 1, "the answer");
+    world.run(MINUTE, World::is_closed);
+}
+
 #[test]
 fn m22_a_lost_mp_fail_is_sent_again() {
     for losses in [1, 2] {

@@ -113,8 +113,12 @@ impl<B: PacketBuf> Connection<B> {
             return;
         }
         if segment.options.mptcp.is_empty() {
-            segment.options.mptcp = self.control_bytes(at, control);
-            self.control_sent(cx, at, control);
+            // Data that has no option left none room, as after a fallback: it may be as long as fits without. What is due goes
+            // on an ACK.
+            if segment.payload.is_none() {
+                segment.options.mptcp = self.control_bytes(at, control);
+                self.control_sent(cx, at, control);
+            }
         } else if self.mode == Mode::Fallback {
             drop_data_ack(&mut segment.options.mptcp);
         } else {
