@@ -128,8 +128,10 @@ pub struct Subflow<B> {
     pub(crate) verified: bool,
     /// The last segment that acknowledged data of ours carried no option of MPTCP.
     pub(crate) bare: bool,
-    /// Since when data without a mapping has waited.
-    pub(crate) uncovered_since: Option<Instant>,
+    /// Until when data waits for its mapping, for the rest of one, or for an infinite one.
+    pub(crate) uncovered_until: Option<Instant>,
+    /// How often the peer was asked whether more of the mapping that comes first is under way, since some of it came.
+    pub(crate) rest_asked: u8,
     /// Its checksum failed at this number while it was alone: its data waits for an infinite mapping (RFC 8684 3.7).
     pub(crate) failed: Option<DataSeq>,
     /// When MP_FAIL is to be repeated, as no infinite mapping has come.
@@ -207,7 +209,8 @@ impl<B: PacketBuf> Subflow<B> {
             held: Held::new(first),
             verified: false,
             bare: false,
-            uncovered_since: None,
+            uncovered_until: None,
+            rest_asked: 0,
             failed: None,
             fail_again_at: None,
             stale: false,

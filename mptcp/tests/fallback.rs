@@ -582,6 +582,104 @@ fn m22_a_mapping_that_takes_long_to_come_is_waited_for() {
     world.ends.iter().for_each(world::End::assert_intact);
 }
 
+/// Seed 79774: a path that is down for long cuts the first mapping in two, and no answer says that there is no rest.
+#[test]
+fn m22_an_outage_within_the_first_mapping_is_no_change_of_it() {
+    // How long the path is down, whether both ways, and whether the receiver has something to send itself.
+    let outages = [(7, true), (20, true), (20, false), (60, true)];
+    for ((secs, both), other) in outages.into_iter().flat_map(|of| [(of, 0), (of, 3_000)]) {
+        let mut world = one_path(Setup {
+            checksum: true,
+            ..Setup::default()
+        });
+        let note = format!("{secs} s, both ways {both}, {other} octets the other way");
+        world.ends[A].send(800, false);
+        let mut first = true;
+        world.middlebox = Some(Box::new(move |transit| {
+            let len = transit.segment.payload.len();
+            let passes = transit.from == A && len > 0 && first;
+            if passes {
+                transit.segment.payload = transit.segment.payload.slice(0..300);
+                first = false;
+            }
+            passes || transit.from == B && !both
+        }));
+        world.pass(Duration::from_secs(1));
+        world.ends[B].send(other, false);
+        world.pass(Duration::from_secs(secs));
+        assert_eq!(world.ends[B].received, 0, "{note}");
+        world.middlebox = None;
+        world.run(2 * MINUTE, |w| w.ends[B].received == 800);
+        assert_eq!(world.ends[B].count(Counter::DssUnfilled), 0, "{note}");
+        world
+            .ends
+            .iter_mut()
+            .for_each(|end| end.send(100_000, true));
+        world.run(2 * MINUTE, World::is_complete);
+        world.ends.iter().for_each(world::End::assert_intact);
+        let modes = world.ends.each_ref().map(|end| end.conn.mode());
+        assert_eq!(modes, [Mode::Verified; 2], "{note}");
+        world.run(MINUTE, World::is_closed);
+    }
+}
+
+/// The peer, asked whether more is under way, answers with the number of what it sends next, which was lost until now; and is told
+/// before what came, so that it need not wait for that.
+#[test]
+fn m22_an_answer_with_a_later_number_says_that_there_is_more() {
+    let mut world = one_path(Setup {
+        checksum: true,
+        ..Setup::default()
+    });
+    world.ends[A].send(800, false);
+    let acks = Rc::new(Cell::new(0));
+    let (told, mut first, mut initial, mut answered) = (Rc::clone(&acks), true, None, false);
+    world.middlebox = Some(Box::new(move |transit| {
+        let segment = transit.segment;
+        let is_data = !segment.payload.is_empty();
+        if transit.from == A {
+            answered |= !first && !is_data;
+            if first && is_data {
+                segment.payload = segment.payload.slice(0..300);
+                return std::mem::take(&mut first);
+            }
+            return answered;
+        }
+        // A probe has the number before the next. All else of B is lost until that is answered.
+        let (next, nothing) = *initial.get_or_insert((segment.seq, segment.ack));
+        let probes = segment.seq < next;
+        told.set(told.get() + u32::from(!probes && segment.ack > nothing));
+        assert!(!probes || told.get() == 2, "when it came, and again");
+        probes || answered
+    }));
+    world.run(2 * MINUTE, |w| w.ends[B].received == 800);
+    assert!(acks.get() >= 2);
+    assert_eq!(world.ends[B].count(Counter::DssUnfilled), 0);
+}
+
+/// Nothing fills it, and nobody says so: the peer is asked for so long as it may take to answer.
+#[test]
+fn m22_a_first_mapping_whose_rest_nobody_answers_for_is_given_up() {
+    let mut world = one_path(Setup {
+        checksum: true,
+        ..Setup::default()
+    });
+    world.ends[A].send(800, false);
+    let mut first = true;
+    world.middlebox = Some(Box::new(move |transit| {
+        let passes = transit.from == A && !transit.segment.payload.is_empty() && first;
+        if passes {
+            transit.segment.payload = transit.segment.payload.slice(0..300);
+            first = false;
+        }
+        passes
+    }));
+    world.pass(2 * MINUTE);
+    assert_eq!(world.ends[B].count(Counter::DssUnfilled), 0);
+    world.run(MINUTE, |w| w.ends[B].conn.is_closed());
+    assert_eq!(world.ends[B].count(Counter::DssUnfilled), 1);
+}
+
 #[test]
 fn m22_no_infinite_mapping_over_data_that_one_stream_has_twice() {
     // The last mapping became shorter: what was sent again filled it, and stands in the stream once more behind it.

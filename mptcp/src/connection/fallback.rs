@@ -6,8 +6,15 @@ use crate::dsn;
 use crate::option::{Dss, Mapping, MpOption, ResetReason, parse};
 use crate::{Cx, DataSeq};
 use stack::tcp::Item;
-use stack::wire::tcp::Segment;
+use stack::time::Duration;
+use stack::wire::tcp::{Flags, Segment};
 use stack::{PacketBuf, SeqNum, Slice};
+
+/// How long data without a mapping, or whose checksum failed, is held before its subflow is reset; and how long nothing comes of a
+/// mapping before the peer is asked about the rest.
+pub(super) const UNCOVERED_MAX: Duration = Duration::from_secs(5);
+/// How often the peer is asked; the waits for an answer double, to more than the 100 s of RFC 1122 4.2.3.5 in all.
+const RESTS_ASKED_MAX: u8 = 4;
 
 /// An infinite mapping that our next data is to carry: from `seq` on, all octets follow `dsn`.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +59,7 @@ impl<B: PacketBuf> Connection<B> {
     fn release_held(&mut self) {
         let subflow = &mut self.subflows[0];
         subflow.data_fin_due = false;
-        subflow.uncovered_since = None;
+        subflow.uncovered_until = None;
         subflow.failed = None;
         subflow.fail_again_at = None;
         subflow.join_ack_at = None;
@@ -155,7 +162,7 @@ impl<B: PacketBuf> Connection<B> {
         let subflow = &mut self.subflows[at];
         subflow.failed = Some(dsn);
         subflow.fail_due = Some(dsn);
-        subflow.uncovered_since = Some(cx.now);
+        subflow.uncovered_until = Some(cx.now + UNCOVERED_MAX);
     }
 
     /// The mapping that comes first on subflow `at` got more of its data, and not all. A middlebox may have made it shorter,
@@ -163,7 +170,9 @@ impl<B: PacketBuf> Connection<B> {
     /// missing comes again; else nothing says so to a peer that may send nothing twice (RFC 8684 3.7).
     pub(super) fn await_rest(&mut self, cx: &mut Cx<'_>, at: usize) {
         let is_first = self.subflows.len() == 1 && self.recv.next() == self.first_in;
-        self.subflows[at].uncovered_since = is_first.then_some(cx.now);
+        let subflow = &mut self.subflows[at];
+        subflow.rest_asked = 0;
+        subflow.uncovered_until = is_first.then_some(cx.now + UNCOVERED_MAX);
     }
 
     /// Data of subflow `at` waited long enough for its mapping, for the rest of it, or for an infinite one.
@@ -171,16 +180,45 @@ impl<B: PacketBuf> Connection<B> {
         let others = self.subflows.len() > 1;
         let subflow = &mut self.subflows[at];
         match subflow.mappings.covering(subflow.held.start) {
-            Some(_) if others && subflow.failed.is_none() => subflow.uncovered_since = None,
-            Some(mapping) if subflow.failed.is_none() => {
-                cx.mptcp.count(Counter::DssUnfilled);
-                self.on_checksum_error(cx, at, mapping.dsn);
+            Some(_) if others && subflow.failed.is_none() => subflow.uncovered_until = None,
+            Some(_) if subflow.failed.is_none() && subflow.rest_asked < RESTS_ASKED_MAX => {
+                // What was lost comes again, but not while a path is down, and the peer's timer doubles as long. An ACK before the
+                // probe, so that a peer goes on that does not know that the first part came.
+                subflow.tcb.request_ack();
+                subflow.tcb.request_probe();
+                subflow.rest_asked += 1;
+                subflow.uncovered_until = Some(cx.now + UNCOVERED_MAX * (1 << subflow.rest_asked));
             },
+            Some(mapping) if subflow.failed.is_none() => self.on_unfilled(cx, at, mapping.dsn),
             _ => {
                 cx.mptcp.count(Counter::DssUncovered);
                 self.reset_subflow(cx, at, ResetReason::MIDDLEBOX_INTERFERENCE);
             },
         }
+    }
+
+    /// `seg` came on subflow `at` since the peer was asked for the rest of a mapping. An ACK alone has the number that the peer
+    /// sends next: where that is the one that we expect, all that it sent has come, and nothing fills the mapping.
+    #[cold]
+    pub(super) fn on_asked(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) {
+        let alone = self.subflows.len() == 1 && self.mode != Mode::Fallback;
+        let Some(subflow) = self.subflows.get_mut(at).filter(|_| alone) else {
+            return;
+        };
+        let is_ack = seg.payload.is_empty() && !seg.flags.has(Flags::FIN);
+        let has_all = is_ack && seg.seq == subflow.tcb.rcv_nxt();
+        let waits = subflow.uncovered_until.is_some() && subflow.failed.is_none();
+        if let Some(mapping) = subflow.mappings.covering(subflow.held.start)
+            && has_all
+            && waits
+        {
+            self.on_unfilled(cx, at, mapping.dsn);
+        }
+    }
+
+    fn on_unfilled(&mut self, cx: &mut Cx<'_>, at: usize, dsn: DataSeq) {
+        cx.mptcp.count(Counter::DssUnfilled);
+        self.on_checksum_error(cx, at, dsn);
     }
 
     /// The peer found a wrong checksum in our data, on its only subflow: all is plain TCP from here, both ways.

@@ -1,5 +1,6 @@
 //! What comes in on a subflow: TCP first, then options, then data.
 
+use super::fallback::UNCOVERED_MAX;
 use super::options::Seen;
 use super::{Connection, Mode, Outcome, SubflowId};
 use crate::counters::Counter;
@@ -63,6 +64,7 @@ impl<B: PacketBuf> Connection<B> {
 
     fn on_accepted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, acked: u32) {
         let subflow = &mut self.subflows[at];
+        let mut asked = false;
         match subflow.withdrawal {
             Some(withdrawal) if withdrawal.answered_from <= cx.now => {
                 // It works: the withdrawal may be forged, and if not, its owner ends the subflow (RFC 8684 3.4.2).
@@ -72,7 +74,7 @@ impl<B: PacketBuf> Connection<B> {
             },
             Some(_) => {},
             None if acked > 0 => subflow.stale = false,
-            None => {},
+            None => asked = subflow.rest_asked > 0,
         }
         if self.mode != Mode::Fallback {
             let seen = self.on_options(cx, at, seg);
@@ -87,6 +89,9 @@ impl<B: PacketBuf> Connection<B> {
             self.on_fail_again(cx, at, seg);
         }
         self.receive(cx, at);
+        if asked {
+            self.on_asked(cx, at, seg);
+        }
         self.on_subflow_fin(cx, at);
     }
 
@@ -141,7 +146,7 @@ impl<B: PacketBuf> Connection<B> {
             self.place_held(cx, at);
             self.bound_held(cx, at);
         } else {
-            self.subflows[at].uncovered_since = None;
+            self.subflows[at].uncovered_until = None;
             if !came {
                 return;
             }
@@ -158,7 +163,7 @@ impl<B: PacketBuf> Connection<B> {
         loop {
             let subflow = &mut self.subflows[at];
             if subflow.held.len == 0 {
-                subflow.uncovered_since = None;
+                subflow.uncovered_until = None;
                 return;
             }
             let Some(mapping) = subflow.mappings.covering(subflow.held.start) else {
@@ -189,7 +194,7 @@ impl<B: PacketBuf> Connection<B> {
                 }
             }
             self.place_mapped(cx, at, &mapping);
-            self.subflows[at].uncovered_since = None;
+            self.subflows[at].uncovered_until = None;
         }
     }
 
@@ -239,7 +244,8 @@ impl<B: PacketBuf> Connection<B> {
         if self.mode == Mode::Unverified {
             self.fall_back(cx, Counter::FallbackData, false);
         } else {
-            self.subflows[at].uncovered_since.get_or_insert(cx.now);
+            let until = cx.now + UNCOVERED_MAX;
+            self.subflows[at].uncovered_until.get_or_insert(until);
         }
     }
 

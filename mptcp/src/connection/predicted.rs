@@ -64,7 +64,7 @@ impl<B: PacketBuf> Connection<B> {
         subflow.on_fourth_ack();
         // The data: receive().
         subflow.held.pass(seg.payload.len());
-        subflow.uncovered_since = None;
+        subflow.uncovered_until = None;
         self.place(cx, at, mapping.place(seg.seq), seg.payload.clone());
         let window = self.window();
         self.subflows[at].tcb.set_recv_room(window);

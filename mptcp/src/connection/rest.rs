@@ -244,7 +244,8 @@ impl<B: PacketBuf> Subflow<B> {
             held,
             verified,
             bare,
-            uncovered_since,
+            uncovered_until,
+            rest_asked: _,
             failed,
             fail_again_at,
             stale,
@@ -267,7 +268,7 @@ impl<B: PacketBuf> Subflow<B> {
             prio_due,
         } = self;
         let next = tcb.rcv_nxt();
-        let holds = held.start != next || !mappings.is_idle(next) || uncovered_since.is_some();
+        let holds = held.start != next || !mappings.is_idle(next) || uncovered_until.is_some();
         let fails = failed.is_some() || fail_again_at.is_some() || fail_due.is_some() || *stale;
         let joins = join_ack.is_some() || join_ack_at.is_some() || prio_due.is_some();
         let ends = *finishing || *data_fin_due || withdrawal.is_some();

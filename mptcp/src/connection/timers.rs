@@ -11,8 +11,6 @@ use stack::tcp::State;
 use stack::time::Duration;
 use stack::{Instant, PacketBuf};
 
-/// How long data without a mapping, or whose checksum failed, is held before its subflow is reset.
-const UNCOVERED_MAX: Duration = Duration::from_secs(5);
 /// Pieces sent again per data-level timeout.
 const BURST: usize = 16;
 /// Data-level timeouts in a row, with the peer's TCP alive and its window open, before the connection is given up.
@@ -114,13 +112,12 @@ impl<B: PacketBuf> Connection<B> {
         }
         let several = self.usable() > 1;
         for subflow in &self.subflows {
-            let uncovered = subflow.uncovered_since.map(|since| since + UNCOVERED_MAX);
             next = next
                 .before(subflow.tcb.next_deadline())
                 .before(subflow.join_ack_at)
                 .before(subflow.fail_again_at)
                 .before(subflow.withdrawal.map(|withdrawal| withdrawal.until))
-                .before(uncovered);
+                .before(subflow.uncovered_until);
             if several && subflow.is_usable() {
                 next = next.before(subflow.stale_at());
             }
@@ -200,10 +197,7 @@ impl<B: PacketBuf> Connection<B> {
             self.reinject_carried_alone();
         }
         let subflow = &self.subflows[at];
-        if subflow
-            .uncovered_since
-            .is_some_and(|since| since + UNCOVERED_MAX <= cx.now)
-        {
+        if subflow.uncovered_until.is_some_and(|until| until <= cx.now) {
             self.on_waited(cx, at);
         }
     }

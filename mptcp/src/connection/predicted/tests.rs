@@ -237,7 +237,7 @@ impl Rig {
         );
         let due = (c.heard, c.dirty, c.turn, c.capable_due, &c.outbox);
         let subflow = |s: &Subflow<Buf>| {
-            let data = (&s.tcb, &s.mappings, &s.held, &s.rate, s.uncovered_since);
+            let data = (&s.tcb, &s.mappings, &s.held, &s.rate, s.uncovered_until);
             let told = (s.announced, s.told, s.verified, s.bare, s.stale);
             format!("{data:?} {told:?} {:?} {:?}", s.data_fin_due, s.join_ack_at)
         };
