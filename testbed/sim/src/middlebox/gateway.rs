@@ -5,7 +5,7 @@
 use super::begin::Beginning;
 use super::segments::cut;
 use super::{FlowId, Middlebox, Way, flow_of};
-use crate::packet::{ACK, SYN, Tcp, kind};
+use crate::packet::{ACK, FIN, SYN, Tcp, kind};
 use stack::Instant;
 use std::collections::BTreeMap;
 
@@ -120,7 +120,8 @@ impl Gateway {
             return;
         };
         let at = tcp.seq.wrapping_sub(stream.begins.first);
-        if at >= BEFORE || tcp.payload.is_empty() {
+        // An end that passes before the data that it follows has its place from then on.
+        if at >= BEFORE || tcp.payload.is_empty() && !tcp.has(FIN) {
             return;
         }
         for (place, octets) in (at..).zip(tcp.payload.windows(ADDRESS)) {
@@ -206,6 +207,39 @@ mod tests {
     use std::net::SocketAddr;
 
     const END: u32 = 20_000;
+
+    /// Seed 113699: data that was lost came after its end had passed, became longer, and ran over that.
+    #[test]
+    fn nothing_is_rewritten_before_an_end_that_has_passed() {
+        let ends = ["10.0.0.1:1", "10.0.0.2:2"]
+            .map(|end| ([0; 6], end.parse::<SocketAddr>().expect("an end")));
+        for ends_first in [false, true] {
+            let mut gateway = Gateway::new([true; 2], true, 100);
+            let mut pass = |flags, seq, payload: &[u8]| {
+                let mut segment = Tcp::between(ends[0], ends[1]);
+                (segment.flags, segment.seq) = (flags, seq);
+                segment.payload = payload.to_vec();
+                let mut out = Vec::new();
+                gateway.pass(
+                    Instant::from_millis(0),
+                    Way::Forth,
+                    segment.frame(),
+                    &mut out,
+                );
+                let of = |(_, frame): &(Way, Vec<u8>)| Tcp::parse(frame).expect("a segment");
+                out.iter().map(of).collect::<Vec<_>>()
+            };
+            pass(SYN, 999, b"");
+            if ends_first {
+                assert_eq!(pass(FIN | ACK, 1_010, b"")[0].seq, 1_010);
+            }
+            let data = pass(ACK, 1_000, b"..@\x01ab....");
+            let len: usize = data.iter().map(|part| part.payload.len()).sum();
+            let end = pass(FIN | ACK, 1_010, b"")[0].seq;
+            assert_eq!(1_000 + len, end as usize);
+            assert_eq!(len == 10, ends_first);
+        }
+    }
 
     /// What is cut anew and sent again is rewritten as it was, and nothing is acknowledged of which a part is missing.
     #[test]
