@@ -5,6 +5,7 @@ mod world;
 use mptcp::connection::Limits;
 use mptcp::option::parse;
 use mptcp::{Counter, DataSeq, MpOption, WireSeq};
+use stack::Counter as TcpCounter;
 use stack::time::Duration;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -197,6 +198,41 @@ fn m21_a_window_that_only_a_backup_announced_is_probed() {
     let took = world.run(MINUTE, |w| w.ends[B].received == 150_000);
     assert!(took < Duration::from_secs(2), "{took:?}");
     world.ends[B].assert_intact();
+}
+
+/// RFC 9293 3.8.6.1, RFC 8684 3.3.5: each subflow's own window is heeded, so each is probed, also while others carry data.
+#[test]
+fn t13_a_window_update_that_is_lost_on_one_of_two_paths_costs_no_path() {
+    let paths = vec![
+        Link::pair(200_000, 10, 50_000),
+        Link::pair(200_000, 10, 50_000),
+    ];
+    let mut world = World::new(small(50_000), paths);
+    world.join_all(&[1]);
+    world.ends[B].reads = false;
+    world.ends[A].send(4_000_000, true);
+    world.ends[B].send(0, true);
+    world.pass(Duration::from_secs(5));
+    world.paths[1][B].set_down(true);
+    world.ends[B].reads = true;
+    world.pass(Duration::from_millis(500));
+    world.paths[1][B].set_down(false);
+    let carried = |world: &World| {
+        let second = world.ends[A].conn.subflow(mptcp::SubflowId(1));
+        second.expect("a second subflow").bytes_out()
+    };
+    let before = carried(&world);
+    world.pass(Duration::from_secs(5));
+    let (after, probes) = (
+        carried(&world),
+        world.ends[A].tcp.get(TcpCounter::TcpKeepalive),
+    );
+    assert!(after > before + 500_000, "{before} {after}");
+    assert!(probes > 0);
+    world.run(MINUTE, World::is_complete);
+    world.ends[B].assert_intact();
+    // Nobody asks for what is open.
+    assert_eq!(world.ends[A].tcp.get(TcpCounter::TcpKeepalive), probes);
 }
 
 #[test]

@@ -299,10 +299,15 @@ impl<B: PacketBuf> Connection<B> {
         let option_len = self.data_option_len();
         let mut candidates: ArrayVec<Candidate, { super::SUBFLOWS_MAX }> = ArrayVec::new();
         let mut any_capped = false;
-        for subflow in &self.subflows {
+        let within = self.send_edge > self.send.nxt();
+        for subflow in &mut self.subflows {
             if subflow.is_usable() && !avoid.has(subflow.id.0) && !candidates.is_full() {
                 let (candidate, capped) = subflow.candidate(len, option_len);
                 any_capped |= capped;
+                if !candidate.has_space && candidate.flight == 0 && within && !candidate.backup {
+                    // Each subflow's own window is heeded, too (RFC 8684 3.3.5), and the one that opened it may have been lost.
+                    subflow.tcb.ask_window(now);
+                }
                 candidates.push(candidate);
             }
         }

@@ -14,6 +14,8 @@ pub(super) struct Rare {
     pub(super) pacing: Option<Pacing>,
     /// The owner asked for one probe.
     pub(super) probe: bool,
+    /// The owner waits for the peer's window, with nothing queued.
+    pub(super) asks_window: bool,
 }
 
 impl Rare {

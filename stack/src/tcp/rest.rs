@@ -95,6 +95,7 @@ impl<B: PacketBuf> Tcb<B> {
             suspicion,
             pacing,
             probe,
+            asks_window: _,
         } = rare.as_deref().cloned().unwrap_or_default();
         let is_idle = |ecn: &Ecn| ecn.is_idle();
         let rests = suspicion.is_none() && !probe && ecn.as_ref().is_none_or(is_idle);

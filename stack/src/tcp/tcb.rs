@@ -9,7 +9,7 @@ use super::rare::Rare;
 use super::recv::Receiver;
 use super::send::Sender;
 use super::time_wait::{TWO_MSL, TimeWait};
-use super::timers::Timers;
+use super::timers::{Timer, Timers};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{OPTIONS_MAX, OptBytes, Timestamps};
@@ -268,6 +268,19 @@ impl<B: PacketBuf> Tcb<B> {
             self.snd.space()
         } else {
             0
+        }
+    }
+
+    /// The owner has data for the peer that waits for nothing but its window, and leaves it with nobody else: where that is closed
+    /// and nothing is queued, the peer is probed as it would be with data queued (RFC 9293 3.8.6.1), once for each call.
+    pub fn ask_window(&mut self, now: Instant) {
+        if !self.is_sending() || self.queued() > 0 || self.snd.usable_wnd() > 0 {
+            return;
+        }
+        self.rare.get_or_insert_default().asks_window = true;
+        if !self.timers.is_set(Timer::Persist) {
+            let at = now + self.snd.persist_interval();
+            self.timers.set(Timer::Persist, at);
         }
     }
 

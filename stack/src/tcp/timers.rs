@@ -1,5 +1,6 @@
 //! The timers of one connection, each at most one deadline, and what happens when one is due.
 
+use super::rare::Rare;
 use super::{State, Tcb};
 use crate::counters::Counter;
 use crate::time::{Duration, Instant};
@@ -152,15 +153,22 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// RFC 9293 3.8.6.1: the first probe after one RTO, then less and less often; never given up while answered.
     fn on_persist_timeout(&mut self, cx: &mut Cx<'_>) {
-        if self.snd.queue.unsent() == 0 || self.snd.queue.flight() != 0 {
+        let asks = |rare: &mut Box<Rare>| core::mem::take(&mut rare.asks_window);
+        let asks = self.rare.as_mut().is_some_and(asks);
+        let waits = self.snd.queue.unsent() > 0;
+        if !(waits || asks) || self.snd.queue.flight() != 0 {
             return;
         }
         if self.snd.unanswered_probes >= GIVE_UP {
             return self.give_up(cx);
         }
-        self.snd.probe_due = true;
         self.snd.unanswered_probes += 1;
         self.snd.probes = self.snd.probes.saturating_add(1);
+        if !waits {
+            // There is no octet to send, and none is needed: an answer has the window. The owner asks again if it still waits.
+            return self.request_probe();
+        }
+        self.snd.probe_due = true;
         self.timers
             .set(Timer::Persist, cx.now + self.snd.persist_interval());
     }

@@ -101,6 +101,56 @@ fn t13_a_fin_alone_is_probed_with_the_fin() {
 }
 
 #[test]
+fn t13_an_owner_with_data_elsewhere_may_ask_for_the_window() {
+    let mut rig = Rig::new(&plain());
+    rig.tcb.ask_window(rig.now);
+    assert_eq!(rig.deadline_ms(), None, "it is open");
+    rig.input(&with_window(ack(0), 0));
+    let mut at = 0;
+    for wait in [1, 2, 4] {
+        rig.tcb.ask_window(rig.now);
+        rig.tcb.ask_window(rig.now);
+        at += wait * 1000;
+        rig.at(at - 1);
+        assert!(rig.drain().is_empty(), "1 ms before {at}");
+        rig.at(at);
+        let out = rig.drain();
+        assert_eq!(out.len(), 1, "at {at}");
+        assert!(out[0].payload.is_none() && out[0].seq == SeqNum(rig.tcb.snd_nxt().0 - 1));
+        assert_eq!(rig.deadline_ms(), None, "once");
+        rig.input(&with_window(ack(0), 0));
+    }
+    // What is open in time is not asked for, and the next time it begins anew.
+    rig.tcb.ask_window(rig.now);
+    rig.input(&with_window(ack(0), 5000));
+    rig.at(at + 8000);
+    assert!(rig.drain().is_empty());
+    rig.input(&with_window(ack(0), 0));
+    rig.tcb.ask_window(rig.now);
+    assert_eq!(rig.due_ms(), Some(at + 9000));
+    // Data that is queued meanwhile is probed with as ever.
+    rig.push(1000);
+    rig.at(at + 9000);
+    assert_eq!(rig.sent(), [(0, 1)]);
+    assert!(!rig.tcb.timed_out());
+}
+
+#[test]
+fn t13_a_peer_that_does_not_say_its_window_is_given_up() {
+    let mut rig = Rig::new(&plain());
+    rig.input(&with_window(ack(0), 0));
+    let mut probes = 0;
+    while !rig.tcb.timed_out() {
+        rig.tcb.ask_window(rig.now);
+        let due = rig.due_ms().expect("it is asked for");
+        rig.at(due);
+        probes += rig.drain().len();
+        assert!(probes < 100);
+    }
+    assert_eq!(probes, 15);
+}
+
+#[test]
 fn t13_a_small_window_is_filled_only_when_it_is_half_or_nothing_else_moves() {
     let mut rig = Rig::new(&plain());
     rig.input(&with_window(ack(0), 400));
