@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cycles;
 pub mod headers;
 pub mod idle;
+pub mod long;
 pub mod mailbox;
 pub mod memory;
 pub mod port;

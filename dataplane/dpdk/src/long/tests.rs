@@ -2,10 +2,13 @@ use super::*;
 use crate::mempool::{Mempool, Stash};
 use crate::{Eal, EalConfig};
 use dataplane::MemBuf;
+use dataplane::headers::{Headers, headers};
 use dataplane::memory::linear;
-use stack::Tuple;
 use stack::buf::{Frame, Partial, PortId};
-use stack::wire::tcp;
+use stack::checksum::Sum;
+use stack::wire::ip::set_length;
+use stack::wire::tcp::{self, Flags};
+use stack::{Header, Tuple};
 use testbed::peer::{Peer, Wish};
 
 /// Octets of a buffer, after its headroom.
