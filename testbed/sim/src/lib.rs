@@ -13,6 +13,7 @@ pub mod lane;
 pub mod middlebox;
 pub mod native;
 pub mod node;
+pub mod offload;
 pub mod oracle;
 pub mod packet;
 pub mod plan;

@@ -308,6 +308,8 @@ fn summary(sum: &Sum, nanos: u64) {
         "tcp_rto",
         "tcp_fast_recovery",
         "reinjected",
+        "device_trains",
+        "device_joined",
     ];
     let seen: Vec<_> = wanted
         .iter()

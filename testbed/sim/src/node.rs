@@ -3,6 +3,7 @@
 use crate::app::Endpoint;
 use crate::host::Host;
 use crate::native::Native;
+use crate::offload::Offloads;
 use crate::port::{Checksums, Far, SimBuf, SimPort};
 use crate::seed;
 use crate::watch::Watch;
@@ -91,16 +92,19 @@ impl Machine {
         seed: u64,
     ) -> Self {
         let mut rng = seed::rng(seed, name);
+        let mut drawn = seed::rng(seed, &format!("{name} offloads"));
+        let mut infos = Vec::new();
         let count = workers.count;
         let mut held: Vec<Vec<SimPort>> = (0..count).map(|_| Vec::new()).collect();
         let far = (0..config.ports.len())
             .map(|port| {
+                let offloads = Offloads::draw(&mut drawn);
                 let info = PortInfo {
                     name: config.ports[port].name.clone(),
                     device: "sim".into(),
                     mac: config.net.interfaces[port].mac,
                     mtu: 1500,
-                    sums: false,
+                    sums: offloads.sums,
                 };
                 let checksums = match rng.below(100) {
                     0..35 => Checksums::Verifies,
@@ -109,13 +113,16 @@ impl Machine {
                 };
                 let queues = (count, workers.spread);
                 let rng = Rng::from_u64(rng.u64());
-                let (ports, far) = SimPort::new(&info, pool, checksums, queues, rng);
+                let (ports, far) = SimPort::new(&info, pool, (checksums, offloads), queues, rng);
                 held.iter_mut()
                     .zip(ports)
                     .for_each(|(of, port)| of.push(port));
+                infos.push(info);
                 far
             })
             .collect();
+        let mut config = config.clone();
+        config.leave_checksums_to(&infos);
         let rings = siblings_with(count.into(), workers.ring);
         let made = (0..count).zip(held).zip(rings);
         let made = made.map(|((core, ports), rings)| {
@@ -193,6 +200,8 @@ impl Machine {
         let (turns, since) = self.idle_turns;
         let idle = moved == 0 && now.since(since) < IDLE;
         self.idle_turns = if idle { (turns + 1, since) } else { (0, now) };
+        let parts = self.far.iter().flat_map(Far::take_parts);
+        parts.for_each(|part| self.watch.given_part(part));
         for (card, far) in self.far.iter().enumerate() {
             for (frame, is_taken) in far.take() {
                 // What the device does not take was sent nevertheless, as far as the box knows.
@@ -304,6 +313,10 @@ impl Machine {
             ] {
                 *all.entry(name.to_owned()).or_default() += n;
             }
+        }
+        for far in &self.far {
+            *all.entry("device_trains".to_owned()).or_default() += far.stats().tx_trains;
+            *all.entry("device_joined".to_owned()).or_default() += far.joined()[0];
         }
         all.retain(|_, n| *n > 0);
         all

@@ -159,6 +159,17 @@ impl Tcp {
         self.flags & flags == flags
     }
 
+    /// Whether its headers are those of `other`, but for what each segment of a stream has for itself.
+    #[must_use]
+    pub fn has_header_of(&self, other: &Self) -> bool {
+        let of = |tcp: &Self| {
+            let ends = (tcp.src, tcp.dst, tcp.src_port, tcp.dst_port);
+            (ends, tcp.ack, tcp.wnd, tcp.urgent, tcp.ecn())
+        };
+        let ethernet = self.head[..ETHERNET] == other.head[..ETHERNET];
+        ethernet && of(self) == of(other) && self.options == other.options
+    }
+
     /// Sequence numbers that it takes.
     #[must_use]
     pub fn seq_len(&self) -> u32 {

@@ -1,11 +1,13 @@
 //! A device in memory that can do to a box what devices do: have no buffer, take fewer frames than it is given, verify
-//! checksums or leave that to others. It counts its buffers, so that one that is never given back is seen.
+//! checksums or leave that to others, compute them, cut what leaves and put together what arrives. It counts its buffers, so that
+//! one that is never given back is seen.
 
+use crate::offload::{self, Offloads};
 use crate::packet;
 use crate::seed::Draw;
 use dataplane::headers::tcp_payload_in_header;
 use dataplane::memory::{MemBuf, linear};
-use dataplane::{BURST, BufferUse, Port, PortInfo, PortStats, Received, RxChecksum};
+use dataplane::{BURST, BufferUse, Port, PortInfo, PortStats, Received, RxChecksum, train};
 use stack::ip::{Sight, sight};
 use stack::time::Duration;
 use stack::{Frame, Instant, PacketBuf, Rng, Slice, rss};
@@ -102,6 +104,10 @@ pub struct Ring {
     spells: Vec<Spell>,
     rng: Rng,
     checksums: Checksums,
+    offloads: Offloads,
+    /// Frames that were put together, and what came of them, which nobody has looked at.
+    joined: [u64; 2],
+    parts: Vec<Vec<u8>>,
     pool: u32,
     used: Rc<Cell<u32>>,
 }
@@ -118,6 +124,50 @@ impl Ring {
     fn has_buffers(&self) -> bool {
         let none = |trouble| (trouble == Trouble::NoBuffer).then_some(0);
         self.in_trouble(none).is_none() && self.used.get() < self.pool
+    }
+
+    /// `frame` in a buffer of its own.
+    fn received(&mut self, frame: Vec<u8>, checksum: RxChecksum) -> Received<SimBuf> {
+        self.stats.rx_packets += 1;
+        self.stats.rx_bytes += frame.len() as u64;
+        self.used.set(self.used.get() + 1);
+        let held = Held {
+            frame: frame.into(),
+            used: Some(Rc::clone(&self.used)),
+        };
+        Received {
+            frame: Slice::new(SimBuf(Rc::new(held))),
+            checksum,
+        }
+    }
+
+    /// Puts `first` and what waits behind it together, and that into as many buffers as it takes: whether it did.
+    fn receive_joined(
+        &mut self,
+        queue: usize,
+        first: &[u8],
+        into: &mut Vec<Received<SimBuf>>,
+    ) -> bool {
+        let Some(room) = self.offloads.joins else {
+            return false;
+        };
+        let (len, whole) = offload::joined(first, &self.rx[queue]);
+        let Some(parts) = offload::in_buffers(&whole, room).filter(|_| len > 0) else {
+            return false;
+        };
+        self.rx[queue].drain(..len);
+        let free = self.pool.saturating_sub(self.used.get()) as usize;
+        if !self.has_buffers() || free < parts.len() {
+            self.stats.rx_nobuf += 1 + len as u64;
+            return true;
+        }
+        self.joined[0] += 1 + len as u64;
+        self.joined[1] += parts.len() as u64;
+        for part in parts {
+            self.parts.push(part.clone());
+            into.push(self.received(part, RxChecksum::Partial));
+        }
+        true
     }
 
     /// The queue for a frame.
@@ -186,6 +236,18 @@ impl Far {
         self.0.borrow().stats
     }
 
+    /// Frames that it put together, and into how many buffers each with headers of its own.
+    #[must_use]
+    pub fn joined(&self) -> [u64; 2] {
+        self.0.borrow().joined
+    }
+
+    /// Takes what came of frames that were put together.
+    #[must_use]
+    pub fn take_parts(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.0.borrow_mut().parts)
+    }
+
     /// Buffers that somebody still refers to.
     #[must_use]
     pub fn buffers(&self) -> u32 {
@@ -201,13 +263,13 @@ pub struct SimPort {
 }
 
 impl SimPort {
-    /// A device with `pool` buffers, which does about `checksums` what it does, as each of `workers` workers holds
-    /// it; whether it `spreads` flows over their queues.
+    /// A device with `pool` buffers, which does about `checksums` what it does, and the `offloads`, as each of `workers` workers
+    /// holds it; whether it `spreads` flows over their queues.
     #[must_use]
     pub fn new(
         info: &PortInfo,
         pool: u32,
-        checksums: Checksums,
+        (checksums, offloads): (Checksums, Offloads),
         (workers, spreads): (u8, bool),
         rng: Rng,
     ) -> (Vec<Self>, Far) {
@@ -220,6 +282,9 @@ impl SimPort {
             spells: Vec::new(),
             rng,
             checksums,
+            offloads,
+            joined: [0; 2],
+            parts: Vec::new(),
             pool,
             used: Rc::default(),
         }));
@@ -245,6 +310,9 @@ impl Port for SimPort {
             let Some(frame) = ring.rx[self.queue].pop_front() else {
                 return;
             };
+            if ring.receive_joined(self.queue, &frame, into) {
+                continue;
+            }
             if !ring.has_buffers() {
                 ring.stats.rx_nobuf += 1;
                 continue;
@@ -259,17 +327,7 @@ impl Port for SimPort {
                 ),
                 _ => (frame, RxChecksum::Unknown),
             };
-            ring.stats.rx_packets += 1;
-            ring.stats.rx_bytes += frame.len() as u64;
-            ring.used.set(ring.used.get() + 1);
-            let held = Held {
-                frame: frame.into(),
-                used: Some(Rc::clone(&ring.used)),
-            };
-            into.push(Received {
-                frame: Slice::new(SimBuf(Rc::new(held))),
-                checksum,
-            });
+            into.push(ring.received(frame, checksum));
         }
     }
 
@@ -285,17 +343,37 @@ impl Port for SimPort {
         {
             taken = ring.rng.below(u32::try_from(taken).unwrap_or(u32::MAX)) as usize;
         }
-        for (n, frame) in frames.drain(..).enumerate() {
-            ring.stats.copied_in_stack += tcp_payload_in_header(frame.header.bytes()) as u64;
-            let whole = linear(&frame);
-            if n < taken {
-                ring.stats.tx_packets += 1;
-                ring.stats.tx_bytes += whole.len() as u64;
+        let mut n = 0;
+        while n < frames.len() {
+            let cuts = ring.offloads.cuts;
+            let len = if cuts > 0 {
+                train::len(&frames[n..], cuts)
             } else {
-                ring.stats.tx_dropped += 1;
+                1
+            };
+            let of = &frames[n..n + len];
+            for frame in of {
+                let copied = tcp_payload_in_header(frame.header.bytes()) as u64;
+                ring.stats.copied_in_stack += copied;
             }
-            ring.tx.push((whole, n < taken));
+            let whole = if len > 1 { train::coupled(of) } else { None };
+            ring.stats.tx_trains += u64::from(whole.is_some());
+            let out = match whole {
+                Some(whole) => offload::cut_up(&whole, of),
+                None => of.iter().map(linear).collect(),
+            };
+            for (at, frame) in (n..).zip(out) {
+                if at < taken {
+                    ring.stats.tx_packets += 1;
+                    ring.stats.tx_bytes += frame.len() as u64;
+                } else {
+                    ring.stats.tx_dropped += 1;
+                }
+                ring.tx.push((frame, at < taken));
+            }
+            n += len;
         }
+        frames.clear();
     }
 
     fn stats(&self) -> PortStats {

@@ -365,7 +365,8 @@ impl World {
             }
             for far in &machine.far {
                 let stats = far.stats();
-                received += stats.rx_packets + stats.rx_nobuf + stats.rx_missed;
+                let [joined, into] = far.joined();
+                received += stats.rx_packets + stats.rx_nobuf + stats.rx_missed + joined - into;
                 if stats.copied_in_stack > 0 {
                     return Err(Failure::Copied { node: machine.name });
                 }

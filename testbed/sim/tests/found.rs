@@ -134,6 +134,24 @@ fn frames_go_to_their_workers_whoever_gets_them() {
     );
 }
 
+/// Devices that cut what leaves in a row, compute checksums, and put together what arrives: the flows come through whole.
+#[test]
+fn devices_that_cut_and_join_change_nothing() {
+    let (mut trains, mut joined) = (0, 0);
+    for seed in 1..=12 {
+        let mut plan = Plan::quiet(Chain::Bonded(2));
+        plan.seed = seed;
+        plan.flows[0].v6 = seed % 2 == 0;
+        let outcome = run(&plan, false);
+        assert_eq!(outcome.failure, None, "{seed}");
+        for (_, all) in &outcome.counters {
+            trains += all.get("device_trains").copied().unwrap_or(0);
+            joined += all.get("device_joined").copied().unwrap_or(0);
+        }
+    }
+    assert!(trains > 100 && joined > 100, "{trains} {joined}");
+}
+
 /// Seed 24923: a first mapping that is changed on the way has both boxes fall back, and what is lost meanwhile goes again without
 /// DATA_ACKs, of which the window would be that of TCP.
 #[test]

@@ -8,7 +8,7 @@ mod data;
 mod stream;
 
 use crate::middlebox::{FlowId, Way, flow_of};
-use crate::packet::{ACK, FIN, RST, SYN, Tcp, kind};
+use crate::packet::{self, ACK, FIN, RST, SYN, Tcp, kind};
 use data::{Data, Dss};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::{Got, Offer, Sent};
@@ -131,6 +131,14 @@ impl Watch {
             self.got.mapped(stream, id, &mapping, at, &flow.got);
         }
         self.got.arrived(flow.data[1], id, at, len);
+    }
+
+    /// A device has made `frame` of what reached the box: it may be passed on as such.
+    pub fn given_part(&mut self, frame: Vec<u8>) {
+        if let Some(tcp) = Tcp::parse(&packet::repaired(frame)) {
+            let flow = self.flows.entry(flow_of(&tcp, Way::Back)).or_default();
+            flow.pairs.insert((tcp.seq, tcp.ack));
+        }
     }
 
     /// The box sends a frame.
