@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import peer
+from ..shell import wait_until
 from ..topology import V4, V6
 from .case import HagCase
 
@@ -39,8 +40,10 @@ class Cores(HagCase):
         data = peer.payload(30_000, 5)
         before = self.running.counters()
 
+        joined = threading.Event()
+
         def serve(conn: socket.socket) -> None:
-            time.sleep(0.5)
+            joined.wait(peer.PATIENCE_S)
             conn.sendall(data)
             peer.read_all(conn)
 
@@ -52,7 +55,11 @@ class Cores(HagCase):
                 return got == data
 
         with peer.listening(self.made.server, serve) as server, ThreadPoolExecutor(CONNECTIONS) as pool:
-            fetched = sum(pool.map(fetch, range(CONNECTIONS)))
+            fetching = pool.map(fetch, range(CONNECTIONS))
+            accepted = lambda: self.running.counters()["join_accepted"] - before["join_accepted"]  # noqa: E731
+            wait_until("each connection has its second subflow", lambda: accepted() >= CONNECTIONS, peer.PATIENCE_S)
+            joined.set()
+            fetched = sum(fetching)
             server.join()
         self.assertEqual(fetched, CONNECTIONS)
         after = self.running.counters()
