@@ -1,7 +1,8 @@
 //! The timer wheel: set, move and stop in O(1), expire in O(expired), whatever the number of timers.
 //!
-//! Each owner has one entry at most and keeps its [`Alarm`]. A deadline that moves later leaves the entry where it is: the
-//! owner finds nothing due when that fires, and sets it anew. So what restarts a timer costs one comparison.
+//! Each owner has one entry at most and keeps its [`Alarm`]. A deadline that moves later leaves the entry where it is, and is noted
+//! there: when its turn comes the entry moves on, and the owner is not looked at. So what restarts a timer costs a comparison, and
+//! timers that are set and stopped all the time, as those of TCP, cost little even where each owner has left the cache meanwhile.
 
 use crate::chunks::Chunks;
 use crate::slab::Handle;
@@ -21,21 +22,24 @@ const NOWHERE: u16 = u16::MAX;
 /// An entry in its slot's ring, one that has fired, or a free place in the list of those.
 #[derive(Clone, Copy, Debug)]
 struct Node<K> {
-    tick: u64,
+    /// The lower half of the tick where it stands, at which its turn comes. Never after `due`.
+    tick: u32,
+    /// The same of when it is to fire.
+    due: u32,
     key: K,
     next: u32,
     prev: u32,
     slot: u16,
 }
 
-/// How many ticks ahead an entry stands at most, so that an [`Alarm`] can tell which of two ticks is the earlier by their
-/// lower halves: one that is due later fires early.
+/// How many ticks ahead an entry is due at most, so that the lower halves of two ticks tell which is the earlier: one that is due
+/// later fires early.
 const AHEAD_MAX: u64 = 1 << 30;
 
 /// What an owner keeps of its entry in a [`Wheel`]: where it is, and when it fires. Unset to begin with.
 #[derive(Clone, Copy, Debug)]
 pub struct Alarm {
-    /// The lower half of the tick.
+    /// The lower half of the tick where its entry stood when it was last set. If that is over the entry has moved on, or fired.
     tick: u32,
     node: u32,
 }
@@ -106,22 +110,32 @@ impl<K: Copy> Wheel<K> {
         }
     }
 
-    /// Sees to it that `key` fires at `at` or before: an entry that fires earlier stays, a later one is moved.
+    /// Has `key` fire at `at`, and not when it would have. One that has fired is left to its owner, who has yet to see that.
     ///
     /// # Panics
     /// There are 2^32 - 1 entries already.
     pub fn arm(&mut self, alarm: &mut Alarm, key: K, at: Instant) {
         let tick = at.as_nanos().div_ceil(self.granularity);
-        let tick = tick.clamp(self.elapsed, self.elapsed.saturating_add(AHEAD_MAX));
+        let tick = low(tick.clamp(self.elapsed, self.elapsed.saturating_add(AHEAD_MAX)));
         if !alarm.is_set() {
             alarm.node = self.take_node(key);
-        } else if low(tick).wrapping_sub(alarm.tick).cast_signed() >= 0 {
+        } else if is_before(low(self.elapsed), alarm.tick) && !is_before(tick, alarm.tick) {
+            self.nodes[alarm.node].due = tick;
             return;
         } else {
+            let node = &mut self.nodes[alarm.node];
+            if node.slot == NOWHERE {
+                return;
+            }
+            if !is_before(tick, node.tick) {
+                (alarm.tick, node.due) = (node.tick, tick);
+                return;
+            }
             self.unlink(alarm.node);
         }
-        alarm.tick = low(tick);
-        self.nodes[alarm.node].tick = tick;
+        alarm.tick = tick;
+        let node = &mut self.nodes[alarm.node];
+        (node.tick, node.due) = (tick, tick);
         self.place(alarm.node);
     }
 
@@ -145,16 +159,20 @@ impl<K: Copy> Wheel<K> {
                 break;
             }
             self.elapsed = self.elapsed.max(start);
+            let elapsed = low(self.elapsed);
             let first = core::mem::replace(&mut self.slots[slot], NONE);
             self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
             let mut at = first;
             loop {
                 let node = &mut self.nodes[at];
                 let next = node.next;
-                if node.tick <= self.elapsed {
+                if !is_before(elapsed, node.due) {
                     node.slot = NOWHERE;
                     due.push(node.key);
                 } else {
+                    if !is_before(elapsed, node.tick) {
+                        node.tick = node.due;
+                    }
                     self.place(at);
                 }
                 at = next;
@@ -189,6 +207,7 @@ impl<K: Copy> Wheel<K> {
         self.len += 1;
         let node = Node {
             tick: 0,
+            due: 0,
             key,
             next: NONE,
             prev: NONE,
@@ -208,7 +227,8 @@ impl<K: Copy> Wheel<K> {
     /// Appends a node to its slot. It belongs to the level of the highest digit (base 64) in which its tick differs from
     /// `elapsed`.
     fn place(&mut self, index: u32) {
-        let tick = self.nodes[index].tick;
+        let ahead = self.nodes[index].tick.wrapping_sub(low(self.elapsed));
+        let tick = self.elapsed.saturating_add(u64::from(ahead));
         let differing = (tick ^ self.elapsed) | (SLOTS as u64 - 1);
         let level = (63 - differing.leading_zeros() as usize) / SLOT_BITS;
         let digit = Self::digit(tick, level);
@@ -274,6 +294,11 @@ const fn low(tick: u64) -> u32 {
     tick as u32
 }
 
+/// Whether the tick with the lower half `a` comes before that with `b`; they are less than 2^31 apart.
+const fn is_before(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() < 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::{AHEAD_MAX, Alarm, Wheel};
@@ -336,18 +361,36 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_moved_earlier_and_never_later() {
+    fn an_entry_fires_when_it_was_last_set_to() {
         let mut wheel = Wheel::new();
         let mut due = Vec::new();
         let mut alarm = schedule(&mut wheel, 1, Instant::from_millis(5_000));
         wheel.arm(&mut alarm, 1, Instant::from_millis(300));
+        wheel.arm(&mut alarm, 1, Instant::from_millis(9_000));
+        wheel.expired(Instant::from_millis(301), &mut due);
+        // It has moved on by itself, and is moved from there.
         wheel.arm(&mut alarm, 1, Instant::from_millis(400));
-        wheel.expired(Instant::from_millis(299), &mut due);
+        wheel.expired(Instant::from_millis(399), &mut due);
         assert_eq!(due, []);
-        wheel.expired(Instant::from_millis(10_000), &mut due);
+        wheel.expired(Instant::from_millis(400), &mut due);
         assert_eq!((due.len(), wheel.len()), (1, 1), "its place is kept");
         wheel.disarm(&mut alarm);
         assert_eq!((alarm.is_set(), wheel.len()), (false, 0));
+    }
+
+    #[test]
+    fn what_has_fired_is_left_to_its_owner() {
+        let mut wheel = Wheel::new();
+        let mut due = Vec::new();
+        let mut alarm = schedule(&mut wheel, 1, Instant::from_millis(300));
+        wheel.expired(Instant::from_millis(300), &mut due);
+        wheel.arm(&mut alarm, 1, Instant::from_millis(400));
+        wheel.expired(Instant::from_millis(1_000), &mut due);
+        assert_eq!(due, [1], "once");
+        wheel.disarm(&mut alarm);
+        wheel.arm(&mut alarm, 1, Instant::from_millis(1_100));
+        wheel.expired(Instant::from_millis(1_100), &mut due);
+        assert_eq!(due, [1, 1]);
     }
 
     #[test]
@@ -416,7 +459,7 @@ mod tests {
                     Op::Arm(owner, after) => {
                         let at = now + after;
                         wheel.arm(&mut alarms[owner], owner, Instant::from_millis(at));
-                        model[owner] = Some(model[owner].map_or(at, |set| set.min(at)));
+                        model[owner] = Some(at);
                         continue;
                     },
                     Op::Disarm(owner) => {
