@@ -8,7 +8,9 @@ use dataplane::port::Received;
 use mptcp::WireSeq;
 use mptcp::crypto::dss_checksum;
 use mptcp::handshake::join::{self, Keys};
-use mptcp::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption};
+use mptcp::option::{
+    AddAddr, AddAddrProof, Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption,
+};
 use mptcp::{AddrId, DataSeq, Key, Version};
 use stack::buf::{PacketBuf, RxChecksum, Slice};
 use stack::checksum::Sum;
@@ -410,6 +412,7 @@ impl Relays {
             remote: sender,
         };
         self.join(&mut flow, &keys, meter);
+        self.echo(&mut flow, meter);
         self.flows.push(flow);
     }
 
@@ -440,6 +443,23 @@ impl Relays {
         let mut wish = plain(Flags::ACK);
         wish.mptcp = emit(joined.ack);
         self.exchange(flow, Flow::joined, &wish, meter);
+    }
+
+    /// Echoes the addresses that the box announces, which it repeats until then (RFC 8684 3.4.1): one after the other, as they come.
+    fn echo(&mut self, flow: &mut Flow, meter: &mut impl Meter) {
+        loop {
+            let said = core::mem::take(&mut flow.client().mptcp);
+            let mut said = mptcp::option::parse(&said).flatten();
+            let Some(MpOption::AddAddr(announced)) = said.next() else {
+                return;
+            };
+            let mut wish = plain(Flags::ACK);
+            wish.mptcp = emit(AddAddr {
+                proof: AddAddrProof::Echo,
+                ..announced
+            });
+            self.exchange(flow, Flow::client, &wish, meter);
+        }
     }
 
     /// One burst of `burst` segments of payload through the next flow, then the receiver's acknowledgments. `meter` is
