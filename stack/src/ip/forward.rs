@@ -55,6 +55,9 @@ impl<B: PacketBuf> Net<B> {
         };
         let mtu = usize::from(hop.mtu);
         if packet.len() > mtu {
+            if let Some(ended) = self.send_cut(cx, &packet, (&hop, changed), out) {
+                return ended;
+            }
             let flags = packet.ip_header().get(6).copied().unwrap_or(0);
             if packet.src.is_ipv6() || flags & DONT_FRAGMENT != 0 {
                 self.complain(cx, &packet, Complaint::TooBig(hop.mtu), out);
@@ -163,7 +166,7 @@ impl<B: PacketBuf> Net<B> {
 }
 
 /// The IP header that a packet goes on with, and what replaces as many octets behind it.
-fn headers<'a, B: PacketBuf>(
+pub(super) fn headers<'a, B: PacketBuf>(
     packet: &'a Packet<B>,
     changed: Option<&'a Onward>,
 ) -> (&'a [u8], &'a [u8]) {

@@ -31,6 +31,7 @@ mod syn;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod uncut;
 
 pub use crate::buf::RxChecksum;
 pub use config::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig, VlanConfig};

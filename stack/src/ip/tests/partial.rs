@@ -63,6 +63,60 @@ fn what_is_routed_on_is_complete() {
     }
 }
 
+/// A neighbor on the same machine leaves long segments to be cut: where they do not end here they go on cut.
+#[test]
+fn a_long_segment_is_routed_on_in_parts_that_fit() {
+    let text: Vec<u8> = (0..4_000)
+        .map(|at| u8::try_from(at % 251).unwrap())
+        .collect();
+    for (addrs, narrow) in [(V4, 1500), (V6, 1500), (V4, 1280)] {
+        let mut config = config();
+        config.interfaces[2].mtu = narrow;
+        let mut bed = Bed::of(config);
+        bed.acquaint(ACCESS, CLIENT_MAC, ip(addrs.0));
+        bed.acquaint(CORE, SERVER_MAC, ip("10.9.0.2"));
+        bed.acquaint(CORE, SERVER_MAC, ip("fd00:9::2"));
+        // FIN, PSH and ACK.
+        let segment = tcp_segment(addrs, 0x19, &[1, 1, 1, 0], &text);
+        let whole = |segment: &[u8]| {
+            let mut frame = packet(FROM_CLIENT, addrs, TCP, 64, segment);
+            if addrs == V4 {
+                edit_ipv4(&mut frame, |ip| ip[6] = 0x40);
+            }
+            frame
+        };
+        bed.route(ACCESS, whole(&segment));
+        let parts = bed.sent();
+        assert!(parts.len() > 2);
+        let mut at = 0;
+        for (n, (_, part)) in (1..).zip(&parts) {
+            assert!(part.len() <= 14 + usize::from(narrow) && is_whole(part, addrs, TCP));
+            let (.., l4) = l4_of(part);
+            let number = u32::from_be_bytes(*l4[4..].first_chunk().unwrap());
+            assert_eq!(number as usize, 1_000_000 + at);
+            assert_eq!(l4[13], if n == parts.len() { 0x19 } else { 0x10 });
+            assert_eq!((&l4[..4], &l4[20..24]), (&segment[..4], &segment[20..24]));
+            assert_eq!(l4[24..], text[at..at + l4.len() - 24]);
+            assert_eq!(part[if addrs == V4 { 22 } else { 21 }], 63);
+            at += l4.len() - 24;
+        }
+        assert_eq!(at, text.len());
+        assert_eq!((bed.count(Counter::Forwarded), bed.ended()), (1, 1));
+        // Neither a damaged one, nor what is no longer than the link that it came by.
+        let mut damaged = segment.clone();
+        damaged[1_000] ^= 1;
+        let mut refused = vec![whole(&damaged)];
+        if narrow < 1500 {
+            refused.push(whole(&tcp_segment(addrs, 0x10, &[], &text[..1_400])));
+        }
+        for (n, frame) in (1..).zip(refused) {
+            bed.route(ACCESS, frame);
+            assert_eq!(bed.count(Counter::DropTooBig), n);
+            bed.sent_one();
+        }
+    }
+}
+
 #[test]
 fn what_goes_the_short_way_is_not_read_and_left_to_the_next_port() {
     for addrs in [V4, V6] {

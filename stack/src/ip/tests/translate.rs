@@ -208,6 +208,28 @@ fn no_udp_checksum_stays_none_and_a_damaged_one_stays_damaged() {
 }
 
 #[test]
+fn a_translated_segment_that_nobody_has_cut_leaves_in_parts() {
+    let mut bed = sharing();
+    let segment = tcp_segment((H, S), 0x18, &[], &[7; 3_000]);
+    let mut frame = packet((ACCESS, CLIENT_MAC), (H, S), 6, 64, &segment);
+    edit_ipv4(&mut frame, |ip| ip[6] = 0x40);
+    let Ingress::Tcp(arrival) = bed.input(ACCESS, frame) else {
+        panic!("a segment");
+    };
+    _ = bed.with(|net, cx, out| net.forward_translated(cx, arrival.packet, &OUT, out));
+    let parts = bed.sent();
+    assert_eq!(parts.len(), 3);
+    let mut text = 0;
+    for (_, part) in &parts {
+        let (src, dst, l4) = judged(&part[14..]);
+        assert_eq!((src, dst), (PUBLIC.addr.to_string(), S.to_owned()));
+        assert_eq!(l4[..2], PUBLIC.port.to_be_bytes());
+        text += l4.len() - 20;
+    }
+    assert_eq!(text, 3_000);
+}
+
+#[test]
 fn a_translated_packet_that_is_too_long_leaves_in_fragments_that_join_again() {
     let mut bed = sharing();
     let data: Vec<u8> = (0..1_400).map(|i| u8::try_from(i % 251).unwrap()).collect();
