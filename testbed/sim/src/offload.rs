@@ -31,7 +31,7 @@ impl Offloads {
             sums,
             // Who cuts computes the checksums of what it cuts.
             cuts: if sums { rng.pick(&[0, 3, 17, 64]) } else { 0 },
-            joins: rng.percent(20).then(|| rng.pick(&[900, 1_400])),
+            joins: rng.percent(20).then(|| rng.pick(&[900, 2_048, 5_000])),
         }
     }
 }

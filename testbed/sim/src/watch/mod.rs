@@ -28,6 +28,9 @@ struct Flow {
     fallen: bool,
     /// Numbers of segments that were given, to know one that is passed on.
     pairs: BTreeSet<(u32, u32)>,
+    /// For each acknowledgment where the parts of segments begin that a device has made, and how long they are: a box that passes one
+    /// on may cut it once more.
+    parts: BTreeMap<u32, Vec<(u32, u32)>>,
     /// The streams of data that it is part of: what the box sends, and what it gets.
     data: [Option<usize>; 2],
     offer: Offer,
@@ -137,7 +140,8 @@ impl Watch {
     pub fn given_part(&mut self, frame: Vec<u8>) {
         if let Some(tcp) = Tcp::parse(&packet::repaired(frame)) {
             let flow = self.flows.entry(flow_of(&tcp, Way::Back)).or_default();
-            flow.pairs.insert((tcp.seq, tcp.ack));
+            let of = flow.parts.entry(tcp.ack).or_default();
+            of.push((tcp.seq, tcp.seq_len()));
         }
     }
 
@@ -201,7 +205,12 @@ impl Watch {
     /// Whether a segment is one that the box was given from the other side, and has passed on as it came.
     fn is_passed_on(&self, id: FlowId, tcp: &Tcp) -> bool {
         let other = self.flows.get(&mirrored(id));
-        other.is_some_and(|other| other.pairs.contains(&(tcp.seq, tcp.ack)))
+        other.is_some_and(|other| {
+            let within = |(seq, len): &(u32, u32)| tcp.seq.wrapping_sub(*seq) < *len;
+            let parts = other.parts.get(&tcp.ack);
+            other.pairs.contains(&(tcp.seq, tcp.ack))
+                || parts.is_some_and(|parts| parts.iter().any(within))
+        })
     }
 
     /// What a segment says about data, whose payload stands at `at` in its flow.
