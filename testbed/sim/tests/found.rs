@@ -284,3 +284,30 @@ fn a_host_that_floods_an_access_may_come_to_no_end() {
     assert_eq!(through.sum::<u64>(), 1);
     assert!(outcome.lasted > Duration::from_secs(360));
 }
+
+/// Seed 122000: several SYNs of one tuple that were forged at once begin a flow each, and the watcher knew the last of them alone.
+#[test]
+fn each_forged_syn_is_known_whose_flow_begins() {
+    let mut plan = Plan::quiet(Chain::Plain);
+    plan.net.shapes[0].delay = Duration::ZERO;
+    plan.net.habits.iter_mut().for_each(|habits| {
+        habits.timestamps = false;
+        habits.gives_up = true;
+    });
+    plan.flows[0].sizes = [4_000, 0];
+    plan.flows[0].close = [Close::AfterPeer, Close::WhenSent];
+    for seed in 1..=8 {
+        plan.seed = seed;
+        let forger = Kind::Forger {
+            forgery: Forgery::Syn,
+            ways: [true, false],
+            every: 1,
+            most: 10,
+            seed,
+        };
+        plan.faults = [(1, Kind::Portal(Then::Reset)), (0, forger)]
+            .map(|(cable, kind)| Fault::Middlebox { cable, kind })
+            .into();
+        assert_eq!(run(&plan, false).failure, None, "{seed}");
+    }
+}

@@ -47,8 +47,13 @@ impl Flow {
 
     /// The box begins anew where there was a flow before.
     fn begins_anew(&mut self) {
+        // It may do so once more for the same SYN, or for one that came before.
         let syn = self.syn.take();
-        *self = Self::default();
+        *self = Self {
+            syn: syn.clone(),
+            got: self.got.anew(),
+            ..Self::default()
+        };
         if let Some(syn) = syn {
             self.takes_syn(&syn);
         }

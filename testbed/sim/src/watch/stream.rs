@@ -196,6 +196,14 @@ impl Got {
         self.begin(seq);
     }
 
+    /// What is known of the next stream, before anything of it came: the SYNs that did.
+    pub(super) fn anew(&mut self) -> Self {
+        Self {
+            syns: std::mem::take(&mut self.syns),
+            ..Self::default()
+        }
+    }
+
     /// Whether the box has acknowledged the other end's SYN, so that another changes nothing.
     pub(super) const fn is_fixed(&self) -> bool {
         self.is_fixed
