@@ -305,9 +305,21 @@ fn each_forged_syn_is_known_whose_flow_begins() {
             most: 10,
             seed,
         };
-        plan.faults = [(1, Kind::Portal(Then::Reset)), (0, forger)]
-            .map(|(cable, kind)| Fault::Middlebox { cable, kind })
-            .into();
-        assert_eq!(run(&plan, false).failure, None, "{seed}");
+        let boxes = [(1, Kind::Portal(Then::Reset)), (0, forger)];
+        let boxes = boxes.map(|(cable, kind)| Fault::Middlebox { cable, kind });
+        // Also where they come to one worker after the other.
+        let missteers = Fault::Device {
+            machine: 0,
+            port: 0,
+            trouble: Trouble::Missteers(91),
+            from: Duration::ZERO,
+            lasts: Duration::from_secs(60),
+        };
+        for workers in [1, 3] {
+            plan.net.workers[0] = workers;
+            plan.faults = boxes.clone().into();
+            plan.faults.extend((workers > 1).then(|| missteers.clone()));
+            assert_eq!(run(&plan, false).failure, None, "{workers} {seed}");
+        }
     }
 }

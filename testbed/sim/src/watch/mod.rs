@@ -47,11 +47,13 @@ impl Flow {
 
     /// The box begins anew where there was a flow before.
     fn begins_anew(&mut self) {
-        // It may do so once more for the same SYN, or for one that came before.
+        // It may do so once more for the same SYN, or for one that came before; and what came before may still be passed on.
         let syn = self.syn.take();
         *self = Self {
             syn: syn.clone(),
             got: self.got.anew(),
+            pairs: std::mem::take(&mut self.pairs),
+            parts: std::mem::take(&mut self.parts),
             ..Self::default()
         };
         if let Some(syn) = syn {

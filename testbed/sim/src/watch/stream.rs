@@ -189,11 +189,14 @@ pub(super) struct Got {
 
 impl Got {
     pub(super) fn syn(&mut self, seq: u32) {
-        if self.is_fixed || self.irs == Some(seq) {
+        if self.irs == Some(seq) {
             return;
         }
+        // One within a stream may begin the next.
         self.syns.push(seq);
-        self.begin(seq);
+        if !self.is_fixed {
+            self.begin(seq);
+        }
     }
 
     /// What is known of the next stream, before anything of it came: the SYNs that did.
