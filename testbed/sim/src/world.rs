@@ -261,16 +261,20 @@ impl World {
     }
 
     /// Ends a flow that hangs because a host of its own does, or that runs between hosts alone, as no box relays anything
-    /// any more; whether there was one. A host that heeds no congestion may come to no end by itself, either, where not every
-    /// box relays for it: all but a queue of each window is lost on an access, and goes again once its timer has backed off.
+    /// any more; whether there was one. What a host sends that heeds no congestion may come to no end, either, where not every
+    /// box relays it: all but a queue of each window is lost on an access, and goes again once its timer has backed off.
     fn excuse(&mut self, plan: &Plan) -> bool {
         let relays = self
             .machines()
             .any(|machine| machine.occupancy().relays > 0);
-        let heedless = plan.net.habits.iter().any(|habits| !habits.reno);
-        let floods = heedless && !self.relayed_all(plan);
-        let hangs =
-            |flow| !relays || floods || self.ends().any(|end| end.flow == flow && end.nudged);
+        let passed_on = !self.relayed_all(plan);
+        let floods = |flow| {
+            let ends = self.ends().filter(|end| end.flow == flow);
+            let mut others = ends.zip(plan.net.habits.iter().rev());
+            passed_on && others.all(|(end, other)| end.expects.is_complete() || !other.reno)
+        };
+        let nudged = |flow| self.ends().any(|end| end.flow == flow && end.nudged);
+        let hangs = |flow| !relays || floods(flow) || nudged(flow);
         let Some(flow) = self
             .ends()
             .find(|end| !end.over && hangs(end.flow))
