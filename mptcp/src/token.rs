@@ -152,6 +152,19 @@ impl KeyPool {
         self.ready.len()
     }
 
+    /// Fills the pool, and has those of `keys` be taken first whose tokens name the core. For tests in which data's numbers are to
+    /// begin somewhere.
+    pub fn put_first(&mut self, rng: &mut Rng, keys: &[Key]) {
+        self.refill(rng, u32::MAX);
+        for key in keys {
+            let key = key.derive(self.version);
+            if key.token.core(self.core_bits) == self.core && !self.ready.is_empty() {
+                self.ready.swap_remove(0);
+                self.ready.push(key);
+            }
+        }
+    }
+
     /// Keys ready.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -222,6 +235,11 @@ impl KeyPools {
         self.v1.refill(rng, draws);
     }
 
+    /// Has `keys` be the first of `version`; see [`KeyPool::put_first`].
+    pub fn put_first(&mut self, version: Version, rng: &mut Rng, keys: &[Key]) {
+        self.of(version).put_first(rng, keys);
+    }
+
     /// A key of `version`; see [`KeyPool::take`].
     pub fn take(
         &mut self,
@@ -230,11 +248,14 @@ impl KeyPools {
         counters: &mut Tally<Counter>,
         taken: impl Fn(Token) -> bool,
     ) -> Option<LocalKey> {
-        let pool = match version {
+        self.of(version).take(rng, counters, taken)
+    }
+
+    const fn of(&mut self, version: Version) -> &mut KeyPool {
+        match version {
             Version::V0 => &mut self.v0,
             Version::V1 => &mut self.v1,
-        };
-        pool.take(rng, counters, taken)
+        }
     }
 }
 

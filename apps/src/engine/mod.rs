@@ -54,7 +54,7 @@ use ipnet::IpNet;
 use metering::Metering;
 use mptcp::join::Joining;
 use mptcp::time_wait::TimeWait;
-use mptcp::{KeyPools, TokenTable};
+use mptcp::{Key, KeyPools, TokenTable, Version};
 use offer::PlainPeers;
 use open_joins::Outbound;
 use option_eaters::OptionEaters;
@@ -326,6 +326,11 @@ impl<B: PacketBuf> Engine<B> {
     /// Draws from `rng` from now on. For tests that have chance repeat itself: keys, and with them tokens, then collide.
     pub fn draw_from(&mut self, rng: Rng) {
         self.tools.rng = rng;
+    }
+
+    /// Has `keys` be the first that are used of `version`. For tests in which data's numbers are to begin somewhere.
+    pub fn use_first(&mut self, version: Version, keys: &[Key]) {
+        self.keys.put_first(version, &mut self.tools.rng, keys);
     }
 
     fn wake(&mut self, handle: Handle) {

@@ -9,6 +9,7 @@ pub mod card;
 pub mod ecn;
 pub mod fault;
 pub mod host;
+pub mod keys;
 pub mod lane;
 pub mod middlebox;
 pub mod native;

@@ -2,6 +2,7 @@
 
 use crate::app::Endpoint;
 use crate::host::Host;
+use crate::keys;
 use crate::native::Native;
 use crate::offload::Offloads;
 use crate::port::{Checksums, Far, SimBuf, SimPort};
@@ -10,6 +11,7 @@ use crate::watch::Watch;
 use apps::control::{Command, Reply};
 use apps::engine::{Engine, EngineConfig, Limits, Occupancy};
 use dataplane::{App, CoreId, PortInfo, Worker, WorkerStats, mailbox, siblings_with};
+use mptcp::Version;
 use stack::time::{Duration, earlier};
 use stack::{Instant, Rng};
 use std::collections::BTreeMap;
@@ -156,6 +158,16 @@ impl Machine {
     /// Has chance repeat itself for some time.
     pub const fn repeat(&mut self, repeats: Repeats) {
         self.repeats = Some(repeats);
+    }
+
+    /// Has the low half of its data's numbers come round soon, where it is one of two boxes, or the only one.
+    pub fn round_numbers(&mut self, which: usize) {
+        for worker in &mut self.workers {
+            for version in [Version::V0, Version::V1] {
+                let keys = keys::of(version, which);
+                worker.app_mut().use_first(version, &keys);
+            }
+        }
     }
 
     /// Has whoever watches it know that keys may come again.

@@ -125,6 +125,8 @@ pub struct Net {
     pub tcp_pacing: bool,
     /// Whether the box at the edge waits for the other's address to be announced, or knows it.
     pub announced: bool,
+    /// Whether the low half of data's numbers comes round soon in what either box sends, from the client on.
+    pub rounds: [bool; 2],
     /// Octets that a relay holds in each direction.
     pub buffer: u32,
     /// Receive buffers of each device.
@@ -181,6 +183,8 @@ impl Plan {
         if legs.percent(15) {
             net.tcp_congestion = Algorithm::Bbr;
         }
+        let numbers = &mut seed::rng(seed, "numbers");
+        net.rounds = [0, 1].map(|_| numbers.percent(20));
         let flows = flows(&net, &mut seed::rng(seed, "flows"));
         let mut faults = fault::draw(&net, &mut seed::rng(seed, "faults"));
         let among = &mut seed::rng(seed, "workers");
@@ -242,6 +246,7 @@ impl Plan {
                 tcp_congestion: Algorithm::Cubic,
                 tcp_pacing: false,
                 announced: true,
+                rounds: [false; 2],
                 buffer: 256 << 10,
                 pool: 8192,
                 workers: [1; 2],
@@ -389,6 +394,7 @@ fn net(rng: &mut Rng) -> Net {
         tcp_congestion: rng.pick(&[Algorithm::Cubic, Algorithm::Cubic, Algorithm::NewReno]),
         tcp_pacing: false,
         announced: rng.percent(60),
+        rounds: [false; 2],
         buffer: rng.pick(&[64, 256, 4096]) << 10,
         pool: rng.pick(&[512, 2048, 8192]),
         workers: [1; 2],

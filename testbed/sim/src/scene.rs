@@ -174,13 +174,11 @@ fn machine(plan: &Plan, at: usize, name: &'static str, config: &EngineConfig) ->
         spread: plan.net.spreads[at],
         ring: rings.unwrap_or(RING_FRAMES),
     };
-    Node::Machine(Machine::new(
-        name,
-        config,
-        plan.net.pool,
-        workers,
-        plan.seed,
-    ))
+    let mut machine = Machine::new(name, config, plan.net.pool, workers, plan.seed);
+    if plan.net.rounds[at] {
+        machine.round_numbers(at);
+    }
+    Node::Machine(machine)
 }
 
 fn addr(text: &str) -> IpAddr {

@@ -3,6 +3,7 @@
 use mptcp::Versions;
 use sim::app::{Close, Pause};
 use sim::fault::Fault;
+use sim::keys::BEFORE;
 use sim::lane::Ill;
 use sim::middlebox::Kind;
 use sim::middlebox::answers::Then;
@@ -150,6 +151,31 @@ fn devices_that_cut_and_join_change_nothing() {
         }
     }
     assert!(trains > 100 && joined > 100, "{trains} {joined}");
+}
+
+/// The low half of data's numbers comes round each way, with and without checksums, at boxes and at a client that we did not write.
+#[test]
+fn numbers_of_data_may_come_round() {
+    // That client takes no checksums.
+    let rows = [
+        (Chain::Bonded(2), Versions::V0, false),
+        (Chain::Bonded(2), Versions::V0, true),
+        (Chain::Bonded(2), Versions::V1, false),
+        (Chain::Bonded(2), Versions::V1, true),
+        (Chain::Native(2), Versions::V1, false),
+    ];
+    for (chain, versions, checksum) in rows {
+        let mut plan = Plan::quiet(chain);
+        plan.net.versions = [versions; 2];
+        plan.net.rounds = [true; 2];
+        plan.net.checksum = [checksum; 2];
+        plan.flows[0].sizes = [u64::from(2 * BEFORE); 2];
+        let outcome = run(&plan, false);
+        let note = format!("{chain:?} {versions:?} {checksum}");
+        assert_eq!(outcome.failure, None, "{note}");
+        let mut all = outcome.counters.iter();
+        assert!(all.any(|(_, all)| all.contains_key("relay_opened_mptcp")));
+    }
 }
 
 /// Seed 24923: a first mapping that is changed on the way has both boxes fall back, and what is lost meanwhile goes again without
