@@ -101,6 +101,12 @@ impl<B: PacketBuf> Plain<B> {
         }
         self.tcb.output_into(&mut cx.stack(), 0, segment)
     }
+
+    /// Writes one more to `segment`, as [`Tcb::output_more`] does, behind one with data that is there; whether there is one.
+    #[inline]
+    pub fn output_more(&mut self, now: Instant, segment: &mut OutSegment<B>) -> bool {
+        self.tcb.output_more(now, segment)
+    }
 }
 
 /// An established connection, where its owner has it: behind a box it would cost a miss per segment.

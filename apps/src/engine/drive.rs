@@ -266,8 +266,16 @@ impl<B: PacketBuf> Engine<B> {
             match relay.leg(which) {
                 Leg::Plain(leg) => {
                     while leg.output_into(&mut tools.leg(now), &mut segment) {
+                        let has_data = segment.payload.is_some();
                         tools.ledger.enter(Step::IpOut);
-                        net.send_tcp(&mut tools.cx(now), &leg.tuple, ip, &mut segment, frames);
+                        let cx = &mut tools.cx(now);
+                        let leads = net.send_tcp(cx, &leg.tuple, ip, &mut segment, frames);
+                        tools.ledger.enter(Step::TcpOut);
+                        while has_data && leads && leg.output_more(now, &mut segment) {
+                            tools.ledger.enter(Step::IpOut);
+                            net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
+                            tools.ledger.enter(Step::TcpOut);
+                        }
                     }
                 },
                 Leg::Multipath(leg) => {
@@ -276,15 +284,21 @@ impl<B: PacketBuf> Engine<B> {
                     while let Some((subflow, tuple)) =
                         leg.output_into(&mut tools.leg(now), &mut segment)
                     {
-                        let before = frames.len();
+                        let (before, has_data) = (frames.len(), segment.payload.is_some());
                         tools.ledger.enter(Step::IpOut);
-                        net.send_tcp(&mut tools.cx(now), &tuple, ip, &mut segment, frames);
+                        let cx = &mut tools.cx(now);
+                        let leads = net.send_tcp(cx, &tuple, ip, &mut segment, frames);
                         tools.ledger.enter(Step::MptcpOut);
+                        while has_data && leads && leg.output_more(now, &mut segment) {
+                            tools.ledger.enter(Step::IpOut);
+                            net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
+                            tools.ledger.enter(Step::MptcpOut);
+                        }
                         let sent = frames.get(before..).unwrap_or_default();
                         if !capped.is_empty() {
                             charge((&mut *caps, &capped), now, subflow, sent);
                         }
-                        if let Some(frame) = sent.last() {
+                        for frame in sent {
                             metering.leaves(now, account, frame, &mut leaving);
                         }
                     }

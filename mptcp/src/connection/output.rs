@@ -5,7 +5,7 @@ use super::{Connection, Mode, Output, SubflowId};
 use crate::Cx;
 use crate::option::{Dss, MpOption, parse};
 use stack::wire::tcp::{Flags, OptBytes, OutSegment};
-use stack::{PacketBuf, Step, Tuple};
+use stack::{Instant, PacketBuf, Step, Tuple};
 
 impl<B: PacketBuf> Connection<B> {
     /// The next segment to send now, as [`Self::output_into`] makes it; call until `None`.
@@ -51,6 +51,28 @@ impl<B: PacketBuf> Connection<B> {
         }
         self.turn = 0;
         None
+    }
+
+    /// Writes the next segment to send now to `segment`, which holds what [`Self::output_into`] or this wrote there last, if it goes by
+    /// the same subflow and only has more data, with nothing else to say: most data leaves in a row. Whether it is so; if not,
+    /// nothing has changed. Nothing else may be done in between.
+    #[inline]
+    pub fn output_more(&mut self, now: Instant, segment: &mut OutSegment<B>) -> bool {
+        // With the same DATA_ACK as the one before, it tells nothing new that a window or a control depends on.
+        let calm = self.mode == Mode::Verified && !self.dirty && self.outbox.is_empty();
+        if !calm || !bears_data_ack(&segment.options.mptcp) {
+            return false;
+        }
+        let Some(subflow) = self.subflows.get_mut(self.turn) else {
+            return false;
+        };
+        let leaves = subflow.tcb.output_more(now, segment);
+        if leaves {
+            let len = segment.payload_len();
+            subflow.rate.on_sent(now, &subflow.tcb, len);
+            renew_data_ack(&mut segment.options.mptcp, self.recv.next().0.to_be_bytes());
+        }
+        leaves
     }
 
     /// The same of one subflow: whether there was one.

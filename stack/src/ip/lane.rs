@@ -33,6 +33,16 @@ pub(super) struct Lane {
     /// Whether its device adds up everything.
     sums: bool,
     common: tcp::Common,
+    /// The frame of the first in a row, once there is a second.
+    first: Option<First>,
+}
+
+/// A frame with data, as a template of those behind it that have its header but for number, PSH, lengths and options of the layer
+/// above as long as its own.
+#[derive(Debug)]
+struct First {
+    header: Header,
+    tcp: tcp::First,
 }
 
 impl Lane {
@@ -59,6 +69,7 @@ impl Lane {
             partial: None,
             sums: false,
             common: tcp::Common::of(&tuple),
+            first: None,
         }
     }
 
@@ -93,6 +104,7 @@ impl Lane {
             partial: Partial::at(l3, l4.into()),
             sums,
             common: tcp::Common::of(tuple),
+            first: None,
         }
     }
 
@@ -110,17 +122,14 @@ impl Lane {
     /// Appends `segment` to `out` as a frame, with its payload; whether it fits the link. `id` is that of IPv4.
     #[inline]
     pub(super) fn push<B: PacketBuf>(
-        &self,
+        &mut self,
         segment: &mut OutSegment<B>,
         (tos, id): (u8, u16),
         out: &mut Vec<Frame<B>>,
     ) -> bool {
+        self.first = None;
         // The frame is built where it will lie.
-        let sum = match &segment.payload {
-            Some(_) if self.sums => None,
-            Some(payload) => payload.known_sum(),
-            None => Some(Sum::ZERO),
-        };
+        let sum = self.sum_of(segment);
         out.push(Frame {
             port: self.port,
             header: Header::begun(&self.front, self.l4),
@@ -145,6 +154,72 @@ impl Lane {
         }
         frame.payload.extend(segment.payload.take());
         true
+    }
+
+    /// The same of one behind that which was appended last and is the last of `out`, with the same traffic class: both have data,
+    /// and differ in number, PSH, payload and options of the layer above alone.
+    #[inline]
+    pub(super) fn push_more<B: PacketBuf>(
+        &mut self,
+        segment: &mut OutSegment<B>,
+        (tos, id): (u8, u16),
+        out: &mut Vec<Frame<B>>,
+    ) -> bool {
+        if self.first.is_none() {
+            self.first = out.last().and_then(|frame| {
+                let tcp = tcp::First::of(segment, &self.common)?;
+                let header = frame.header.clone();
+                let same_len = header.len() == usize::from(self.l4) + tcp.len();
+                same_len.then_some(First { header, tcp })
+            });
+        }
+        let first = self.first.as_ref();
+        let Some(first) = first.filter(|first| first.tcp.leads(segment)) else {
+            return self.push(segment, (tos, id), out);
+        };
+        let total = first.tcp.len() + segment.payload_len();
+        let (l3, l4) = (self.l3, usize::from(self.l4));
+        let len = l4 - l3 + total;
+        if len > self.mtu {
+            return false;
+        }
+        let sum = self.sum_of(segment);
+        out.push(Frame {
+            port: self.port,
+            header: Header::copy_of(&first.header),
+            payload: Chain::new(),
+            partial: self.partial.filter(|_| sum.is_none()),
+        });
+        let Some(frame) = out.last_mut() else {
+            return false;
+        };
+        let header = frame.header.bytes_mut();
+        if let Some(ip) = header[l3..].first_chunk_mut() {
+            match self.tuple.dst {
+                IpAddr::V4(_) => {
+                    if let Some(front) = self.front[l3..].first_chunk() {
+                        *ip = *front;
+                    }
+                    complete_ipv4(ip, (tos, len, id));
+                },
+                IpAddr::V6(_) => {
+                    let len = u16::try_from(total).unwrap_or(u16::MAX);
+                    ip[4..6].copy_from_slice(&len.to_be_bytes());
+                },
+            }
+        }
+        first.tcp.go_on(segment, sum, &mut header[l4..]);
+        frame.payload.extend(segment.payload.take());
+        true
+    }
+
+    /// The sum of the payload of `segment`, unless it is left to the port.
+    fn sum_of<B: PacketBuf>(&self, segment: &OutSegment<B>) -> Option<Sum> {
+        match &segment.payload {
+            Some(_) if self.sums => None,
+            Some(payload) => payload.known_sum(),
+            None => Some(Sum::ZERO),
+        }
     }
 }
 

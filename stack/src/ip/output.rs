@@ -147,7 +147,8 @@ impl Hop {
 }
 
 impl<B: PacketBuf> Net<B> {
-    /// Sends a segment of ours, whatever its source address, and takes its payload. Never fragmented (RFC 1191 3).
+    /// Sends a segment of ours, whatever its source address, and takes its payload. Never fragmented (RFC 1191 3). Whether its frame
+    /// is the last of `out` now.
     pub fn send_tcp(
         &mut self,
         cx: &mut Cx<'_>,
@@ -155,21 +156,41 @@ impl<B: PacketBuf> Net<B> {
         ip: IpOut,
         segment: &mut OutSegment<B>,
         out: &mut Vec<Frame<B>>,
-    ) {
+    ) -> bool {
         let known = (self.neighbors.epoch(), cx.now);
         if !self.lane.is_of(tuple, ip.ttl, known) && !self.find_lane(cx, tuple, ip.ttl, out) {
             cx.counters.count(Counter::SendNoRoute);
-            return;
+            return false;
         }
         // The identification is of use to IPv4 alone, and to skip one does no harm.
         self.next_id = self.next_id.wrapping_add(1);
         let tos = ip.tos | if segment.ect { ECT0 } else { 0 };
         if !self.lane.push(segment, (tos, self.next_id), out) {
             cx.counters.count(Counter::SendTooBig);
-        } else if let Some(hop) = self.lane.asked()
+            return false;
+        }
+        if let Some(hop) = self.lane.asked()
             && let Some(frame) = out.pop()
         {
             self.hold(cx, &hop, frame, None);
+            return false;
+        }
+        true
+    }
+
+    /// Sends one more like that which [`Self::send_tcp`] sent before, with nothing in between, and which is the last of `out`: both
+    /// have data, and differ in number, PSH, payload and options of the layer above alone.
+    pub fn send_more(
+        &mut self,
+        cx: &mut Cx<'_>,
+        ip: IpOut,
+        segment: &mut OutSegment<B>,
+        out: &mut Vec<Frame<B>>,
+    ) {
+        self.next_id = self.next_id.wrapping_add(1);
+        let tos = ip.tos | if segment.ect { ECT0 } else { 0 };
+        if !self.lane.push_more(segment, (tos, self.next_id), out) {
+            cx.counters.count(Counter::SendTooBig);
         }
     }
 

@@ -67,6 +67,46 @@ impl<B: PacketBuf> Tcb<B> {
         probe.map(|probe| *out = probe).is_some()
     }
 
+    /// Writes the next segment to send now to `out`, which holds one with data, written there last by [`Self::output_into`] or by
+    /// this, if all that is different is number, PSH, payload and the options of the layer above: new data that both windows let go,
+    /// while there is nothing else to think of. Whether it is so; if not, nothing has changed. Nothing else may be done in between.
+    ///
+    /// So the owner may have changed the rest of `out` as it likes, as for the segment before it.
+    #[inline]
+    pub fn output_more(&mut self, now: Instant, out: &mut OutSegment<B>) -> bool {
+        let Some(entry) = self.snd.queue.first_unsent() else {
+            return false;
+        };
+        let (len, upper) = (entry.len, entry.upper.len());
+        let whole = !entry.fin && len <= self.max_len(upper).min(self.snd.usable_wnd());
+        if !whole || !self.goes_on(now) || !self.snd.cwnd_allows(len) {
+            return false;
+        }
+        let (sent, queued) = (self.snd.queue.sent(), self.snd.queue.entries());
+        let Some(entry) = self.snd.queue.send_next(now) else {
+            return false;
+        };
+        out.seq = entry.seq;
+        out.flags = if entry.psh && sent + 1 == queued {
+            Flags::ACK.with(Flags::PSH)
+        } else {
+            Flags::ACK
+        };
+        out.payload = entry.payload.clone();
+        out.options.mptcp = entry.upper;
+        self.note_new(now, len, sent > 1);
+        true
+    }
+
+    /// Whether data was sent just now, and what [`Self::output_into`] looks at before new data is as it is nearly always: no ACK is
+    /// due, nothing lost, asked or probed for, and nothing that few connections have.
+    fn goes_on(&self, now: Instant) -> bool {
+        let Self { snd, rcv, .. } = self;
+        let calm = snd.queue.is_untroubled() && !snd.tlp.due && self.rare.is_none();
+        let follows = snd.last_sent == now && snd.queue.flight() > 0;
+        calm && follows && self.is_sending() && !rcv.ack.is_due()
+    }
+
     /// Decides what of the send queue leaves now, and notes that it does.
     fn next_data(&mut self, cx: &mut Cx<'_>) -> Option<Next> {
         let turn = self.snd.turn();
@@ -139,7 +179,7 @@ impl<B: PacketBuf> Tcb<B> {
         });
         let next = if let Some((take, whole)) = new {
             self.arm_retransmit(cx.now);
-            self.send_new(cx, take, whole)
+            self.send_new(cx.now, take, whole)
         } else {
             self.resend(cx, self.snd.queue.sent() - 1)
         };
@@ -175,32 +215,38 @@ impl<B: PacketBuf> Tcb<B> {
         if !self.snd.cwnd_allows(take) {
             return None;
         }
-        self.send_new(cx, take, whole)
+        self.send_new(cx.now, take, whole)
     }
 
     /// Sends `take` octets of the first segment never sent, or `whole` of it.
     #[inline(always)]
-    fn send_new(&mut self, cx: &mut Cx<'_>, take: u32, whole: bool) -> Option<Next> {
+    fn send_new(&mut self, now: Instant, take: u32, whole: bool) -> Option<Next> {
         if !whole {
             self.snd.queue.cut_unsent(take);
         }
         // What follows at the same time puts off no probe, but the second segment, which is no lone one any more.
-        let goes_on = self.snd.queue.sent() > 1 && self.snd.last_sent == cx.now;
-        let entry = self.snd.queue.send_next(cx.now)?;
+        let goes_on = self.snd.queue.sent() > 1 && self.snd.last_sent == now;
+        let entry = self.snd.queue.send_next(now)?;
         let len = entry.seq_len();
-        self.snd.on_sent(len, cx.now);
-        self.note_paced(cx.now, len);
+        self.note_new(now, len, goes_on);
+        Some(Next::New(self.snd.queue.sent() - 1))
+    }
+
+    /// Notes that `len` octets left for the first time; whether others did at the same time, the one before the last with them.
+    #[inline(always)]
+    fn note_new(&mut self, now: Instant, len: u32, goes_on: bool) {
+        self.snd.on_sent(len, now);
+        self.note_paced(now, len);
         self.snd.note_asked();
         self.snd.probe_due = false;
         self.snd.probes = 0;
         self.timers.clear(Timer::Persist);
         if !self.timers.is_set(Timer::Retransmit) {
-            self.arm_retransmit(cx.now);
+            self.arm_retransmit(now);
         }
         if !goes_on {
-            self.arm_probe(cx.now, true);
+            self.arm_probe(now, true);
         }
-        Some(Next::New(self.snd.queue.sent() - 1))
     }
 
     /// RFC 9293 3.8.6.1: while the window is closed and nothing is in flight, one octet goes out now and then.

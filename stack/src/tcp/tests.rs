@@ -6,6 +6,7 @@ mod black_hole;
 mod closing;
 mod ecn;
 mod frto;
+mod in_a_row;
 mod keepalive;
 mod must;
 pub(super) mod network;

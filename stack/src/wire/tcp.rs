@@ -6,7 +6,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use emit::{Common, emit_common};
+pub(crate) use emit::{Common, First, emit_common};
 pub use emit::{emit, options_len};
 pub use opt_bytes::{OptBytes, OptionsFull};
 pub(crate) use parse::{HEADER_MIN, parse_of, text_of};

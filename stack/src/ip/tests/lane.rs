@@ -6,7 +6,8 @@ use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::seq::SeqNum;
 use crate::time::Duration;
-use crate::wire::tcp::{Flags, Options, OutSegment, parse};
+use crate::wire::tcp::{Flags, Options, OutSegment, Timestamps, parse};
+use proptest::prelude::*;
 
 fn segment(len: usize) -> OutSegment<Buf> {
     OutSegment {
@@ -104,4 +105,80 @@ fn a_neighbor_that_moved_gets_the_next_segment() {
     let moved = [2, 0, 0, 0, 0xaa, 1];
     bed.acquaint(ACCESS, moved, tuple.dst);
     assert_eq!(to(&mut bed), moved);
+}
+
+/// Segments with data that leave in a row, and the frames that they become: each on its own, and each but the first as one more.
+fn rows_of(
+    tuple: &Tuple,
+    summing: bool,
+    segments: &[OutSegment<Buf>],
+    more: bool,
+) -> Vec<Frame<Buf>> {
+    let mut bed = Bed::acquainted();
+    if summing {
+        bed.net.summing.push(ACCESS);
+    }
+    let ip_out = IpOut { tos: 0xb8, ttl: 64 };
+    bed.with(|net, cx, out| {
+        let mut leads = false;
+        for segment in segments {
+            let mut segment = segment.clone();
+            if leads && more {
+                net.send_more(cx, ip_out, &mut segment, out);
+            } else {
+                leads = net.send_tcp(cx, tuple, ip_out, &mut segment, out);
+            }
+        }
+        out.clone()
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_sent_as_one_more_is_sent_as_anything_else(
+        ipv6: bool,
+        summing: bool,
+        stamps in any::<Option<(u32, u32)>>(),
+        (ack, wnd) in any::<(u32, u16)>(),
+        rows in prop::collection::vec((any::<u32>(), any::<bool>(), 1..1_400_usize, any::<bool>(), any::<[u8; 28]>(), 0..8_u8), 1..12),
+        upper in prop_oneof![2 => Just(0_usize), 4 => Just(26), 1 => Just(28), 1 => Just(12)],
+    ) {
+        let (src, dst) = if ipv6 { ("2001:db8::7", "fd00:1::2") } else { ("198.51.100.7", "10.1.0.2") };
+        let tuple = tuple(src, dst, 80);
+        let segments = rows.into_iter().map(|(seq, psh, len, known, octets, odd)| {
+            let mut segment = segment(len);
+            segment.seq = SeqNum(seq);
+            segment.ack = SeqNum(ack);
+            segment.wnd = wnd;
+            if psh {
+                segment.flags = segment.flags.with(Flags::PSH);
+            }
+            segment.options.ts = stamps.map(|(val, ecr)| Timestamps { val, ecr });
+            // Now and then one has options of another length.
+            let upper = if odd == 0 { 16 } else { upper };
+            segment.options.mptcp = octets.into_iter().take(upper).collect();
+            if let Some(payload) = segment.payload.as_mut().filter(|_| known) {
+                payload.sum_once();
+            }
+            segment
+        });
+        let segments: Vec<_> = segments.collect();
+        let [alone, more] = [false, true].map(|more| rows_of(&tuple, summing, &segments, more));
+        prop_assert_eq!(alone.len(), more.len());
+        for (alone, more) in alone.iter().zip(&more) {
+            prop_assert_eq!(alone.header.bytes(), more.header.bytes());
+            prop_assert_eq!((alone.port, alone.partial), (more.port, more.partial));
+            prop_assert_eq!(alone.len(), more.len());
+        }
+    }
+}
+
+#[test]
+fn one_more_that_is_too_long_for_the_link_is_not_sent() {
+    let tuple = tuple("198.51.100.7", "10.1.0.2", 80);
+    let long = 1_500 - 20 - 20;
+    let rows = [segment(long), segment(long), segment(long + 1), segment(5)];
+    let sent = rows_of(&tuple, false, &rows, true);
+    let sent: Vec<_> = sent.iter().map(Frame::len).collect();
+    assert_eq!(sent, [1_514, 1_514, 59]);
 }

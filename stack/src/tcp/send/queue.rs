@@ -156,6 +156,11 @@ impl<B: PacketBuf> SendQueue<B> {
         self.lost
     }
 
+    /// Whether nothing is known to be lost or to have arrived out of turn, and no timeout is being judged.
+    pub(in crate::tcp) const fn is_untroubled(&self) -> bool {
+        self.lost == 0 && self.board.is_none()
+    }
+
     /// Segments reported by SACK blocks and not yet acknowledged.
     pub(in crate::tcp) const fn sacked(&self) -> u32 {
         self.sacked

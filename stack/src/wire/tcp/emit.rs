@@ -1,6 +1,6 @@
 //! From an [`OutSegment`] to octets.
 
-use super::{OPTIONS_MAX, OptBytes, Options, OutSegment, kind};
+use super::{Flags, OPTIONS_MAX, OptBytes, Options, OutSegment, Timestamps, kind};
 use crate::buf::{Header, PacketBuf, Slice};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
@@ -69,9 +69,8 @@ pub(crate) fn emit_common<B: PacketBuf>(
     };
     let len = HEADER_MIN + options_len;
     let total = len + segment.payload_len();
-    let flags = u32::try_from(len / 4).unwrap_or(0) << 28 | u32::from(segment.flags.0) << 16;
     // The fixed header is five words; the last, the checksum and the urgent pointer, is zero so far.
-    let own = [segment.seq.0, segment.ack.0, flags | u32::from(segment.wnd)];
+    let own = [segment.seq.0, segment.ack.0, fields(segment, len)];
     put_words(fixed, [common.ports]);
     let words = put_words(&mut fixed[4..], own);
     let ends = common.words + u64::from(u16::try_from(total).unwrap_or(u16::MAX));
@@ -86,6 +85,111 @@ pub(crate) fn emit_common<B: PacketBuf>(
     [fixed[16], fixed[17]] = field.to_be_bytes();
     header.reserve(len);
     total
+}
+
+/// Octets of the options of the layer above that data carries where there are any, and with padding: a DSS with whole numbers and
+/// without a checksum (RFC 8684 3.3).
+const UPPER: usize = 26;
+const UPPER_PADDED: usize = UPPER.next_multiple_of(4);
+
+/// What is the same in all headers of segments with data that leave in a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct First {
+    /// Where the options of the layer above begin, and where the header ends.
+    upper: usize,
+    len: usize,
+    /// What [`Common`] and the words of the header add up to, but for number, PSH, length and options of the layer above.
+    words: u64,
+    /// The same of the pseudo header.
+    pseudo: u64,
+}
+
+impl First {
+    /// Of the header of `segment`, whose options are timestamps, one of the layer above as data has it, or both.
+    pub(crate) fn of<B: PacketBuf>(segment: &OutSegment<B>, common: &Common) -> Option<Self> {
+        let options = &segment.options;
+        let upper_len = options.mptcp.len();
+        if !is_usual(options) || !matches!(upper_len, 0 | UPPER) {
+            return None;
+        }
+        let (ts_len, ts) = match options.ts {
+            Some(stamps) => (TS_LEN, usual_ts(stamps).iter().map(|&w| u64::from(w)).sum()),
+            None => (0, 0),
+        };
+        let upper = HEADER_MIN + ts_len;
+        let len = upper + upper_len.next_multiple_of(4);
+        let nops = (len - upper - upper_len) / 2 * usize::from(u16::from_be_bytes([kind::NOP; 2]));
+        let fields = u64::from(segment.ack.0) + u64::from(fields(segment, len));
+        let psh = u64::from(segment.flags.0 & Flags::PSH.0) << 16;
+        Some(Self {
+            upper,
+            len,
+            words: common.words + fields - psh + ts + u64::try_from(nops).unwrap_or(0),
+            pseudo: common.words - u64::from(common.ports),
+        })
+    }
+
+    /// Octets of the header.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the header of `segment` is as long: all else is the same, as whoever asks knows.
+    #[inline]
+    pub(crate) fn leads<B: PacketBuf>(&self, segment: &OutSegment<B>) -> bool {
+        let upper = if self.len == self.upper { 0 } else { UPPER };
+        segment.options.mptcp.len() == upper
+    }
+
+    /// Enters in `header`, a copy of the first's, what is different in that of `segment`: as [`emit_common`] writes it.
+    #[inline]
+    pub(crate) fn go_on<B: PacketBuf>(
+        &self,
+        segment: &OutSegment<B>,
+        payload: Option<Sum>,
+        header: &mut [u8],
+    ) {
+        let upper = if self.len == self.upper {
+            Sum::ZERO
+        } else {
+            let octets = segment.options.mptcp.with_zeros();
+            if let Some(place) = header[self.upper..].first_chunk_mut::<UPPER>() {
+                *place = *octets.first_chunk().unwrap_or(&[0; UPPER]);
+            }
+            octets
+                .first_chunk()
+                .map_or(Sum::ZERO, Sum::of_array::<UPPER_PADDED>)
+        };
+        let Some(fixed) = header.first_chunk_mut::<HEADER_MIN>() else {
+            return;
+        };
+        let total = self.len + segment.payload_len();
+        let total = u64::from(u16::try_from(total).unwrap_or(u16::MAX));
+        let psh = segment.flags.0 & Flags::PSH.0;
+        fixed[4..8].copy_from_slice(&segment.seq.0.to_be_bytes());
+        fixed[13] = segment.flags.0;
+        let field = match payload {
+            Some(payload) => {
+                let own = u64::from(segment.seq.0) + (u64::from(psh) << 16);
+                let parts = u64::from(upper.folded()) + u64::from(payload.folded());
+                Sum::of_words(self.words + total + own + parts).checksum()
+            },
+            None => Sum::of_words(self.pseudo + total).folded(),
+        };
+        [fixed[16], fixed[17]] = field.to_be_bytes();
+    }
+}
+
+/// The fourth word of the header of `segment`, which is of `len` octets.
+fn fields<B>(segment: &OutSegment<B>, len: usize) -> u32 {
+    let offset = u32::try_from(len / 4).unwrap_or(0);
+    offset << 28 | u32::from(segment.flags.0) << 16 | u32::from(segment.wnd)
+}
+
+/// Aligned timestamps.
+const fn usual_ts(stamps: Timestamps) -> [u32; TS_LEN / 4] {
+    let head = u32::from_be_bytes([kind::NOP, kind::NOP, kind::TIMESTAMPS, 10]);
+    [head, stamps.val, stamps.ecr]
 }
 
 /// Writes `words` to the front of `place`; what they add up to.
@@ -128,8 +232,7 @@ fn lay_out_usual(options: &Options, room: &mut [u8]) -> (usize, Sum) {
     // All that there can be of them is copied, as what there is not is zero: so many octets are a few moves.
     let (ts_len, mut words, sum) = match options.ts {
         Some(stamps) => {
-            let head = u32::from_be_bytes([kind::NOP, kind::NOP, kind::TIMESTAMPS, 10]);
-            let words = put_words(room, [head, stamps.val, stamps.ecr]);
+            let words = put_words(room, usual_ts(stamps));
             let room = &mut room[TS_LEN..];
             let sum = put_options::<{ OPTIONS_MAX - TS_LEN }>(room, upper);
             (TS_LEN, words, sum)
