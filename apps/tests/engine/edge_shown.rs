@@ -211,6 +211,14 @@ fn at_rest_a_connection_is_shown_by_either_box_as_before() {
         sim.idle(Duration::from_secs(20));
         assert_eq!(resting(&sim), [1, 1], "{to}");
         assert_eq!(shown(&mut sim), before, "{to}");
+        // What it carries then is its subscriber's, as before.
+        transfer(&mut sim, sockets, 0, 30_000);
+        let list = Command::ShowAccounts { limit: 9 };
+        for all in [ask_edge(&mut sim, list), sim.command(list)].map(accounts) {
+            let up = all[0].paths.iter().map(|path| path.bytes_up).sum::<u64>();
+            assert_eq!(all.len(), 1, "{to} {all:?}");
+            assert!(all[0].subscriber != "others" && up >= 130_000, "{all:?}");
+        }
         close(&mut sim, sockets);
     }
 }

@@ -68,6 +68,12 @@ fn both_ways_by_both_accesses(edge: EdgeSettings, to: &str) {
         assert_eq!(sources(&sim, ACCESS1, Way::ToBox), vec![[10, 11, 0, 2]]);
         assert_eq!(sources(&sim, ACCESS2, Way::ToBox), vec![[10, 2, 0, 2]]);
     }
+    sim.idle(Duration::from_secs(20));
+    assert_eq!(
+        [held_at_edge(&sim).resting, sim.occupancy().resting],
+        [1, 1]
+    );
+    transfer(&mut sim, sockets, 1, 10_000);
     close(&mut sim, sockets);
 }
 

@@ -164,14 +164,23 @@ fn the_class_of_traffic_crosses_both_ways_from_the_first_packet() {
     host.payload = b"up".to_vec();
     let up = send(&mut sim, ACCESS1, &host, CORE);
     assert!(up.iter().all(|tcp| tcp.tos == 0xb8), "{up:?}");
-    let mut server = up[0].answer(ACK, 77_001);
+    let mut server = up.last().unwrap().answer(ACK, 77_001);
     for (class, data) in [(0x28, b"a"), (0x68, b"b")] {
         server.tos = class;
         server.payload = data.to_vec();
         let down = send(&mut sim, CORE, &server, ACCESS1);
-        assert_eq!(down.last().unwrap().tos, class);
+        let down = down.last().unwrap();
+        assert_eq!(down.tos, class);
+        host = down.answer(ACK, host.seq + u32::from(class == 0x28) * 2);
+        host.tos = 0xb8;
+        send(&mut sim, ACCESS1, &host, CORE);
         server.seq += 1;
     }
+    // Our own ACK has the class of the host's last packet, after any silence.
+    sim.idle(Duration::from_secs(20));
+    assert_eq!(sim.occupancy().resting, 1);
+    let acks = send(&mut sim, CORE, &server, CORE);
+    assert_eq!(acks.last().unwrap().tos, 0xb8, "{acks:?}");
 }
 
 #[test]
