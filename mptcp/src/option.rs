@@ -15,7 +15,7 @@ mod tests;
 
 pub use emit::NoRoom;
 pub(crate) use emit::data_dss;
-pub use parse::{Malformed, Options, Subtype, lone_dss, parse};
+pub use parse::{Malformed, Options, Subtype, lone_dss, next_mapping, parse};
 pub use room::{OPTION_SPACE, Packer, space};
 
 use crate::crypto::{JoinHmac, Key};

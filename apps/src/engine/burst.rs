@@ -6,10 +6,11 @@ use super::flows::relay_of;
 use super::metering::Carried;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
-use crate::relay::{Leg, Which};
+use crate::relay::{Leg, More, Which};
 use arrayvec::ArrayVec;
 use dataplane::{BURST, Received};
 use mptcp::connection::Connection;
+use mptcp::option::next_mapping;
 use stack::ip::{Head, Ingress, Net};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, KIND_MPTCP};
@@ -157,7 +158,7 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// The same where they are of a leg: each segment is given to it, and the relay woken. Of those that go on where the one
-    /// before ended, on a TCP leg, only the text is read.
+    /// before ended only the text is read, and on a Multipath TCP leg its mapping.
     fn on_run(
         &mut self,
         now: Instant,
@@ -169,27 +170,26 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         let held_max = self.held_max(self.relays.subscriber(leg.0));
-        let has_trains = run.len() > 1 && self.relays.plain_mut(leg).is_some();
+        let is_plain = run.len() > 1 && self.relays.plain_mut(leg).is_some();
         let mut carried = Carried::default();
-        // Whether the frame goes on where the one before it ends, and whether it may be given as text if it does.
-        let (mut goes_on, mut leads) = (false, false);
+        // What the frame goes on with behind the one before it, and whether it may be given as that if it does.
+        let (mut more, mut leads) = (None, false);
         for (at, Seen { head, .. }) in run.iter().enumerate() {
             let Some(Received { frame, checksum }) = frames.next() else {
                 return;
             };
-            let text_alone = leads && goes_on && self.relays.takes_more(leg, head.text_len());
-            goes_on = has_trains
-                && run.get(at + 1).zip(frames.as_slice().first()).is_some_and(
-                    |(next, Received { frame: behind, .. })| {
-                        next.head.goes_on(behind, (&frame, head))
-                    },
-                );
+            let this = more.take_if(|_| leads);
+            let how = this.and_then(|more| self.relays.takes_more(leg, &more, head.text_len()));
+            let behind = run.get(at + 1).zip(frames.as_slice().first());
+            more = behind.and_then(|(next, Received { frame: behind, .. })| {
+                more_of(is_plain, next.head.goes_on(behind, (&frame, head))?)
+            });
             self.tools.ledger.enter(Step::Parse);
             let cx = &mut self.tools.cx(now);
-            let damaged = if text_alone {
+            let damaged = if let Some(how) = how {
                 match Net::text(cx, head, frame, checksum) {
                     Ok(text) => {
-                        _ = self.give_more(now, leg, text);
+                        _ = self.give_more(now, leg, &how, text);
                         None
                     },
                     Err(error) => Some(error),
@@ -197,8 +197,10 @@ impl<B: PacketBuf> Engine<B> {
             } else {
                 match &Net::segment(cx, head, frame, checksum) {
                     Ok(segment) => {
-                        let first = goes_on && self.relays.leads(leg, segment);
+                        let first = is_plain && more.is_some() && self.relays.leads(leg, segment);
                         let (_, whole) = self.give(now, leg, held_max, segment);
+                        let first = first
+                            || !is_plain && more.is_some() && self.relays.has_led(leg, segment);
                         leads = whole && first;
                         None
                     },
@@ -259,4 +261,12 @@ impl<B: PacketBuf> Engine<B> {
             || self.may_be_split(head.port, &head.key) && head.has_option(frame, KIND_MPTCP);
         !judged_elsewhere && !head.flags.has(Flags::SYN) && !from_other_box()
     }
+}
+
+/// What goes on where the frame before it ended, by the options of both; `None` if they differ more than they may.
+fn more_of(is_plain: bool, [options, before]: [&[u8]; 2]) -> Option<More> {
+    if is_plain {
+        return (options == before).then_some(More::Text);
+    }
+    next_mapping([options, before]).map(More::Mapped)
 }

@@ -4,7 +4,7 @@ use super::metering::Carried;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
 use crate::Counter;
-use crate::relay::{Relay, Which};
+use crate::relay::{Relay, Taken, Which};
 use dataplane::Received;
 use mptcp::Version;
 use mptcp::connection::SubflowId;
@@ -202,20 +202,33 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     /// Gives text to a leg that goes on where a segment ended, which was given with its payload and leads
-    /// (`Relays::leads`): it holds no more than before, and is heard of as before.
+    /// (`Relays::leads`, `has_led`): it holds no more than before, and is heard of as before.
     #[inline]
     pub(super) fn give_more(
         &mut self,
         now: Instant,
         leg: (Handle, Which),
+        how: &Taken,
         text: Slice<B>,
     ) -> Ended {
-        self.tools.ledger.enter(Step::TcpIn);
-        let Some(tcb) = self.relays.plain_mut(leg) else {
-            return self.tools.apps.end(Counter::DropNoFlow);
+        let taken = match how {
+            Taken::Text => {
+                self.tools.ledger.enter(Step::TcpIn);
+                let tcb = self.relays.plain_mut(leg);
+                tcb.map(|tcb| tcb.input_more(now, text))
+            },
+            Taken::Mapped(more) => {
+                self.tools.ledger.enter(Step::MptcpIn);
+                let connection = self.relays.multipath_mut(leg);
+                connection.map(|(connection, _)| {
+                    connection.input_more(&mut self.tools.leg(now), more, text);
+                })
+            },
         };
-        tcb.input_more(now, text);
-        self.legs.end()
+        match taken {
+            Some(()) => self.legs.end(),
+            None => self.tools.apps.end(Counter::DropNoFlow),
+        }
     }
 
     /// Counts what was given to a leg, and wakes its relay.

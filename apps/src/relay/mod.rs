@@ -21,7 +21,7 @@ use mptcp::{Cx, Token};
 pub(crate) use pool::leave_pool;
 pub(crate) use pump::Room;
 use pump::{Pump, held, move_data, waiting};
-pub(crate) use relays::Relays;
+pub(crate) use relays::{More, Relays, Taken};
 use stack::slab::Handle;
 use stack::time::Duration;
 use stack::wheel::Alarm;

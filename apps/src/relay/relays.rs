@@ -3,11 +3,30 @@
 use super::rest::Resting;
 use super::{Leg, Relay, Which};
 use core::ops::Deref;
-use mptcp::connection::Limits;
+use mptcp::connection::{self, Connection, Limits, SubflowId};
+use mptcp::option::Mapping;
 use stack::slab::{Handle, Slab};
 use stack::tcp::Tcb;
 use stack::wire::tcp::Segment;
 use stack::{FlowKey, PacketBuf, prefetch};
+
+/// What goes on where the segment before it ended, in the same header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum More {
+    /// In the very same.
+    Text,
+    /// With a mapping of its own.
+    Mapped(Mapping),
+}
+
+/// How its text is taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Taken {
+    /// By TCP.
+    Text,
+    /// By Multipath TCP, there.
+    Mapped(connection::More),
+}
 
 /// A relay in its place.
 enum Place<B> {
@@ -152,14 +171,52 @@ impl<B: PacketBuf> Relays<B> {
         }
     }
 
-    /// Whether it is of such a leg and [leads](Tcb::leads).
+    /// The same of a Multipath TCP leg.
+    pub(crate) fn multipath_mut(
+        &mut self,
+        (handle, which): (Handle, Which),
+    ) -> Option<(&mut Connection<B>, SubflowId)> {
+        let Place::Awake(relay) = self.places.get_mut(handle)? else {
+            return None;
+        };
+        let (leg, id) = match which {
+            Which::Client(id) => (&mut relay.client, id),
+            Which::Server(id) => (&mut relay.server, id),
+        };
+        match leg {
+            Leg::Plain(_) => None,
+            Leg::Multipath(leg) => Some((leg, id)),
+        }
+    }
+
+    /// Whether it is of a TCP leg and [leads](Tcb::leads).
     pub(crate) fn leads(&mut self, leg: (Handle, Which), segment: &Segment<B>) -> bool {
         self.plain_mut(leg).is_some_and(|tcb| tcb.leads(segment))
     }
 
-    /// Whether such a leg [takes](Tcb::takes_more) `len` octets more.
-    pub(crate) fn takes_more(&mut self, leg: (Handle, Which), len: usize) -> bool {
-        self.plain_mut(leg).is_some_and(|tcb| tcb.takes_more(len))
+    /// Whether it is of a Multipath TCP leg and [has led](Connection::has_led).
+    pub(crate) fn has_led(&mut self, leg: (Handle, Which), segment: &Segment<B>) -> bool {
+        self.multipath_mut(leg)
+            .is_some_and(|(connection, id)| connection.has_led(id, segment))
+    }
+
+    /// How a leg takes `len` octets more, if it does, [of TCP](Tcb::takes_more) or [of Multipath TCP](Connection::takes_more).
+    pub(crate) fn takes_more(
+        &mut self,
+        leg: (Handle, Which),
+        more: &More,
+        len: usize,
+    ) -> Option<Taken> {
+        match more {
+            More::Text => {
+                let taken = self.plain_mut(leg)?.takes_more(len);
+                taken.then_some(Taken::Text)
+            },
+            More::Mapped(mapping) => {
+                let (connection, id) = self.multipath_mut(leg)?;
+                connection.takes_more(id, mapping, len).map(Taken::Mapped)
+            },
+        }
     }
 
     /// The relay at `place`, if there is one and it is awake; and the place after it, the first after the last.

@@ -5,11 +5,13 @@ use apps::engine::{Engine, EngineConfig, Limits};
 use dataplane::app::App;
 use dataplane::memory::{MemBuf, linear};
 use dataplane::port::Received;
+use mptcp::option::{Capable, CapableFlags, CapableForm, Dss, Mapping, MpOption, parse};
+use mptcp::{Key, Version, WireSeq};
 use proptest::prelude::*;
 use stack::buf::RxChecksum;
 use stack::time::Duration;
 use stack::wire::tcp::{Flags, OptBytes};
-use stack::{Frame, Instant, PortId, Slice, Tuple};
+use stack::{Frame, Instant, PortId, SeqNum, Slice, Tuple};
 use std::net::IpAddr;
 use testbed::peer::{Peer, Wish};
 use testbed::scene;
@@ -36,7 +38,7 @@ fn train() -> impl Strategy<Value = Train> {
     let start = prop_oneof![8 => Just(0), 1 => -2_000..3_000];
     let len = prop_oneof![4 => Just(1_000_usize), 1 => 0..1_400_usize];
     let wnd = prop_oneof![4 => Just(u16::MAX), 1 => 0..9_000_u16];
-    let edits = prop::collection::vec((0..6_usize, 14..60_usize, any::<u8>()), 0..2);
+    let edits = prop::collection::vec((0..6_usize, 14..94_usize, any::<u8>()), 0..2);
     let edits = prop_oneof![3 => Just(Vec::new()), 1 => edits];
     let some = || prop_oneof![4 => Just(9_usize), 1 => 0..6_usize];
     let first = (0..2_usize, 1..7_usize, len, start, wnd);
@@ -57,6 +59,46 @@ fn train() -> impl Strategy<Value = Train> {
     )
 }
 
+/// Of the client's Multipath TCP: where data and its first subflow begin, each way.
+#[derive(Clone, Copy)]
+struct Numbers {
+    dsn: u64,
+    seq: SeqNum,
+    data_ack: u64,
+    ack: SeqNum,
+}
+
+impl Numbers {
+    /// The DSS of a segment of `len` octets so far from what the box expects.
+    fn dss(&self, peer: &Peer, distance: i32, len: usize) -> OptBytes {
+        let at = peer.next.distance(self.seq) + distance;
+        let mapping = Mapping {
+            dsn: WireSeq::Full(self.dsn.wrapping_add_signed(at.into())),
+            ssn: at.cast_unsigned().wrapping_add(1),
+            len: u16::try_from(len).unwrap(),
+            checksum: None,
+            data_fin: false,
+        };
+        let acked = u64::from(peer.seen - self.ack);
+        emit(Dss {
+            data_ack: Some(WireSeq::Full(self.data_ack.wrapping_add(acked))),
+            mapping: (len > 0).then_some(mapping),
+        })
+    }
+}
+
+fn emit(option: impl Into<MpOption>) -> OptBytes {
+    option.into().into()
+}
+
+fn capable(form: CapableForm) -> OptBytes {
+    emit(Capable {
+        version: 1,
+        flags: CapableFlags::HMAC,
+        form,
+    })
+}
+
 fn wish(flags: Flags, timestamps: bool) -> Wish {
     Wish {
         flags: flags.0,
@@ -71,7 +113,7 @@ fn wish(flags: Flags, timestamps: bool) -> Wish {
     }
 }
 
-/// A box that relays one connection of TCP.
+/// A box that relays one connection of TCP, whose client may speak Multipath TCP.
 struct Bed {
     engine: Engine<MemBuf>,
     now: Instant,
@@ -98,8 +140,8 @@ impl Bed {
         sent.map(|frame| (frame.port, linear(frame))).collect()
     }
 
-    /// Opens the connection of `peers`.
-    fn open(peers: &mut [Peer; 2], timestamps: bool) -> Self {
+    /// Opens the connection of `peers`; the numbers of the client if it speaks Multipath TCP.
+    fn open(peers: &mut [Peer; 2], timestamps: bool, multipath: bool) -> (Self, Option<Numbers>) {
         let config = EngineConfig {
             accept_plain: true,
             ..scene::config(Limits::default())
@@ -110,22 +152,60 @@ impl Bed {
             out: Vec::new(),
         };
         let (syn, ack) = (Flags::SYN, Flags::ACK);
+        let ours = Key::new([5; 8]);
+        let mut numbers = None;
         for (from, flags) in [(0, syn), (1, syn.with(ack)), (0, ack)] {
-            let (port, wish) = (peers[from].port, wish(flags, timestamps));
-            let frame = peers[from].frame(&wish, &MemBuf::from(Vec::new()));
-            let mut due = vec![(port, frame)];
-            while let Some((port, frame)) = due.pop() {
-                bed.now = bed.now + Duration::from_micros(5);
-                bed.take(port, &[(frame, RxChecksum::Unknown)], 1);
-                let asked = bed.out.iter().filter_map(scene::arp_reply);
-                due.extend(asked.map(|(port, reply)| (PortId(port), reply)));
-                for frame in &bed.out {
-                    peers.iter_mut().for_each(|peer| peer.note(frame));
-                }
+            let mut wish = wish(flags, timestamps);
+            if multipath && flags == syn {
+                wish.mptcp = capable(CapableForm::Bare);
+            } else if multipath && flags == ack {
+                let theirs = parse(&peers[0].mptcp).flatten().next();
+                let Some(MpOption::Capable(Capable {
+                    form: CapableForm::OneKey { sender },
+                    ..
+                })) = theirs
+                else {
+                    panic!("the box answered MP_CAPABLE with {theirs:?}");
+                };
+                wish.mptcp = capable(CapableForm::TwoKeys {
+                    sender: ours,
+                    receiver: sender,
+                });
+                numbers = Some(Numbers {
+                    dsn: ours.idsn(Version::V1).0.wrapping_add(1),
+                    seq: peers[0].next,
+                    data_ack: sender.idsn(Version::V1).0.wrapping_add(1),
+                    ack: peers[0].seen,
+                });
             }
+            bed.send(peers, from, &wish);
+        }
+        if let Some(numbers) = numbers {
+            // What the client acknowledges of the first data shows that options pass.
+            let mut first = wish(ack, timestamps);
+            first.payload = 100;
+            bed.send(peers, 1, &first);
+            let mut answer = wish(ack, timestamps);
+            answer.mptcp = numbers.dss(&peers[0], 0, 0);
+            bed.send(peers, 0, &answer);
         }
         assert_eq!(bed.engine.occupancy().relays, 1);
-        bed
+        (bed, numbers)
+    }
+
+    /// Takes what one of `peers` sends, who are shown what comes of it.
+    fn send(&mut self, peers: &mut [Peer; 2], from: usize, wish: &Wish) {
+        let data = MemBuf::from(vec![7; 100]);
+        let mut due = vec![(peers[from].port, peers[from].frame(wish, &data))];
+        while let Some((port, frame)) = due.pop() {
+            self.now = self.now + Duration::from_micros(5);
+            self.take(port, &[(frame, RxChecksum::Unknown)], 1);
+            let asked = self.out.iter().filter_map(scene::arp_reply);
+            due.extend(asked.map(|(port, reply)| (PortId(port), reply)));
+            for frame in &self.out {
+                peers.iter_mut().for_each(|peer| peer.note(frame));
+            }
+        }
     }
 }
 
@@ -143,7 +223,12 @@ fn peers() -> [Peer; 2] {
     ]
 }
 
-fn frames(peer: &Peer, train: &Train, timestamps: bool) -> Vec<(Vec<u8>, RxChecksum)> {
+fn frames(
+    peer: &Peer,
+    train: &Train,
+    timestamps: bool,
+    numbers: Option<&Numbers>,
+) -> Vec<(Vec<u8>, RxChecksum)> {
     let checksum = if train.good {
         RxChecksum::Good
     } else {
@@ -155,16 +240,20 @@ fn frames(peer: &Peer, train: &Train, timestamps: bool) -> Vec<(Vec<u8>, RxCheck
         let ends = train.push && at + 1 == train.count;
         let psh = if ends { Flags::PSH } else { Flags(0) };
         let behind = i32::try_from(at * train.len).unwrap();
+        let distance = train.start + behind;
+        let dss = numbers.map(|numbers| numbers.dss(peer, distance, train.len));
         let wish = Wish {
-            seq: train.start + behind,
+            seq: distance,
             wnd: train.wnd,
             payload: train.len,
+            mptcp: dss.unwrap_or_default(),
             ..wish(Flags::ACK.with(psh), timestamps)
         };
         let mut frame = peer.frame(&wish, &data);
         for &(of, place, value) in &train.edits {
             if of == at {
-                frame[place % 54] = value;
+                let place = place % frame.len().min(94);
+                frame[place] = value;
                 frame = scene::repaired(&frame, peer.port.0);
             }
         }
@@ -184,14 +273,16 @@ proptest! {
     #[test]
     fn a_burst_is_taken_as_its_frames_one_after_another(
         timestamps: bool,
+        multipath: bool,
         trains in prop::collection::vec(train(), 1..20),
     ) {
         let [mut peers, mut others] = [peers(), peers()];
-        let mut at_once = Bed::open(&mut peers, timestamps);
-        let mut apart = Bed::open(&mut others, timestamps);
+        let (mut at_once, numbers) = Bed::open(&mut peers, timestamps, multipath);
+        let (mut apart, _) = Bed::open(&mut others, timestamps, multipath);
         for train in trains {
             let peer = &peers[train.from];
-            let frames = frames(peer, &train, timestamps);
+            let numbers = numbers.as_ref().filter(|_| train.from == 0);
+            let frames = frames(peer, &train, timestamps, numbers);
             let port = peer.port;
             for (bed, most) in [(&mut at_once, 32), (&mut apart, 1)] {
                 bed.now = bed.now + Duration::from_millis(1);

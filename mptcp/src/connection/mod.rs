@@ -24,6 +24,7 @@ mod schedule;
 mod timers;
 
 pub use crate::subflow::Subflow;
+pub use predicted::More;
 pub use rest::Resting;
 
 use crate::coupling::Coupling;
@@ -226,6 +227,8 @@ pub struct Connection<B> {
     /// An acceptable segment with options of MPTCP came since our DATA_FIN was sent last.
     heard: bool,
     paths: PathManager,
+    /// Whether the segment that came last was predicted.
+    predicted: bool,
     /// Something changed that may allow or require sending.
     dirty: bool,
     /// The subflow whose turn it is to be asked for output.
@@ -310,6 +313,7 @@ impl<B: PacketBuf> Connection<B> {
             remote_fin_accepted: false,
             heard: false,
             paths: PathManager::default(),
+            predicted: false,
             dirty: true,
             turn: 0,
             initial_peer: (tuple.src, tuple.src_port),

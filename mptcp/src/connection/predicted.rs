@@ -1,16 +1,24 @@
 //! Header prediction (Jacobson) at both levels: the data that comes next, with the one option that it needs. Nearly all segments
 //! of a peer that sends and is sent nothing are so, and for them [`Connection::input`] comes down to these few steps.
 
-use super::{Connection, LocalFin, Mode};
+use super::{Connection, LocalFin, Mode, SubflowId};
 use crate::coupling::Coupling;
 use crate::dss;
 use crate::option::{Dss, Mapping, lone_dss};
 use crate::{Cx, DataSeq};
 use stack::wire::tcp::Segment;
-use stack::{PacketBuf, Step};
+use stack::{PacketBuf, Slice, Step};
 
 #[cfg(test)]
 mod tests;
+
+/// Where text belongs that goes on behind a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct More {
+    /// Index of the subflow.
+    at: usize,
+    mapping: dss::Mapping,
+}
 
 impl<B: PacketBuf> Connection<B> {
     /// Takes `seg` of subflow `at`, if it is what comes next there, is mapped by the DSS that is its only option, and
@@ -69,6 +77,43 @@ impl<B: PacketBuf> Connection<B> {
         let window = self.window();
         self.subflows[at].tcb.set_recv_room(window);
         true
+    }
+
+    /// Whether `seg` of subflow `id`, which was given to [`Self::input`] last, was what was expected. If so, the text of segments that go
+    /// on where it ends, in its header but for number, PSH and the numbers of the mapping, may be given to [`Self::input_more`],
+    /// if nothing else is done in between.
+    pub fn has_led(&self, id: SubflowId, seg: &Segment<B>) -> bool {
+        self.predicted && self.subflow(id).is_some_and(|s| s.tcb.has_led(seg))
+    }
+
+    /// Whether `len` octets of text on subflow `id`, behind what [led](Self::has_led), are in its window, and `mapping` is all that
+    /// places them: what [`Self::input_more`] is to be given with them, at once.
+    pub fn takes_more(&self, id: SubflowId, mapping: &Mapping, len: usize) -> Option<More> {
+        let at = self.index(id)?;
+        let subflow = self.subflows.get(at)?;
+        let seq = subflow.tcb.rcv_nxt();
+        let mapping = dss::Mapping {
+            seq: subflow.irs + mapping.ssn,
+            dsn: DataSeq::expand(mapping.dsn, self.recv.next()),
+            len: mapping.len.into(),
+            check: None,
+        };
+        let octets = u32::try_from(len).unwrap_or(u32::MAX);
+        let placed = subflow.mappings.is_next(seq, octets, &mapping);
+        (placed && subflow.tcb.takes_more(len)).then_some(More { at, mapping })
+    }
+
+    /// Takes the `text` that [`Self::takes_more`] was asked about: what [`Self::input`] would do of its segment.
+    pub fn input_more(&mut self, cx: &mut Cx<'_>, more: &More, text: Slice<B>) {
+        let &More { at, mapping } = more;
+        let subflow = &mut self.subflows[at];
+        let seq = subflow.tcb.rcv_nxt();
+        subflow.tcb.input_more_next(cx.now, text.len());
+        subflow.mappings.pass(mapping, subflow.tcb.rcv_nxt());
+        subflow.held.pass(text.len());
+        self.place(cx, at, mapping.place(seq), text);
+        let window = self.window();
+        self.subflows[at].tcb.set_recv_room(window);
     }
 
     /// Whether data goes either way and will go on to: no fallback is possible, no end has begun, and no option but a DSS is

@@ -77,6 +77,27 @@ pub fn lone_dss(octets: &[u8]) -> Option<Dss> {
     dss(&mut r).filter(|_| r.0.is_empty())
 }
 
+/// The mapping in `options`, those of a whole TCP header, if they are the same as those `before`, but for the numbers of a mapping in
+/// a DSS that is the only option beside aligned timestamps.
+#[must_use]
+#[inline]
+pub fn next_mapping([options, before]: [&[u8]; 2]) -> Option<Mapping> {
+    const STAMPS: usize = 12;
+    let at = match options {
+        [1, 1, 8, 10, ..] => STAMPS,
+        _ => 0,
+    };
+    let len = usize::from(*options.get(at + 1)?);
+    let (dss, rest) = options.get(at..)?.split_at_checked(len)?;
+    let mapping = lone_dss(dss)?.mapping?;
+    // SSN and DSN are before the length, and that is the last.
+    let numbers = at + len.checked_sub(6 + mapping.dsn.encoded_len())?;
+    let same = mapping.checksum.is_none()
+        && options.get(..numbers) == before.get(..numbers)
+        && before.get(at + len..) == Some(rest);
+    same.then_some(mapping)
+}
+
 /// The options of one segment, in order; see [`parse`].
 #[derive(Clone, Debug)]
 pub struct Options<'a> {

@@ -1,7 +1,7 @@
 use super::{
     AddAddr, AddAddrProof, Capable, CapableFlags, CapableForm, Contradiction, Dss, Join, Malformed,
     Mapped, Mapping, MpOption, NoRoom, Packer, Prio, ResetReason, Subtype, TcpRst, data_dss,
-    lone_dss, parse, space,
+    lone_dss, next_mapping, parse, space,
 };
 use crate::crypto::JoinHmac;
 use crate::testing::{encoded, hex, key, octets};
@@ -512,4 +512,40 @@ fn option_space_is_what_tcp_leaves() {
     assert_eq!(dss.encoded_len(), 28);
     assert!(Packer::new(space(true, 0)).push(&dss));
     assert!(!Packer::new(space(true, 1)).push(&dss));
+}
+
+#[test]
+fn the_next_mapping_differs_in_its_numbers_alone() {
+    let header = |stamp: u8, ack: u64, dsn: u64, ssn: u32, checksum: Option<u16>| {
+        let dss = MpOption::Dss(Dss {
+            data_ack: Some(WireSeq::Full(ack)),
+            mapping: Some(Mapping {
+                dsn: WireSeq::Full(dsn),
+                ssn,
+                len: 1_000,
+                checksum,
+                data_fin: false,
+            }),
+        });
+        let mut octets = vec![1, 1, 8, 10, stamp, 0, 0, 0, 0, 0, 0, 0];
+        octets.extend_from_slice(&OptBytes::from(dss));
+        octets.resize(octets.len().next_multiple_of(4), 1);
+        octets
+    };
+    let before = header(1, 7, 5_000, 1, None);
+    let next = |octets: &[u8]| next_mapping([octets, &before]).map(|m| (m.dsn, m.ssn, m.len));
+    let same = header(1, 7, 7_000, 1_001, None);
+    assert_eq!(next(&same), Some((WireSeq::Full(7_000), 1_001, 1_000)));
+    assert_eq!(next(&header(2, 7, 6_000, 1_001, None)), None, "timestamps");
+    assert_eq!(next(&header(1, 8, 6_000, 1_001, None)), None, "DATA_ACK");
+    let summed = header(1, 7, 6_000, 1_001, Some(3));
+    assert_eq!(next_mapping([&summed, &summed]), None, "a checksum");
+    let without_stamps = next_mapping([&same[12..], &before[12..]]);
+    assert_eq!(without_stamps.map(|m| m.ssn), Some(1_001));
+    for cut in 0..same.len() {
+        _ = next_mapping([&same[..cut], &before[..cut]]);
+    }
+    let mut other = same.clone();
+    other[40 - 1] = 0;
+    assert_eq!(next(&other), None, "what follows");
 }

@@ -184,17 +184,16 @@ impl Head {
     }
 
     /// Whether the text in `frame`, whose head this is, goes on where that in the frame `before` it ends, whose head is `like`: a
-    /// flow's, in a header that differs in number, PSH and checksum alone. (What the urgent pointer says counts nowhere.)
+    /// flow's, in a header that differs in number, PSH, checksum and options alone. (What the urgent pointer says counts nowhere.) If
+    /// so, the options of both, which are of the same length.
     #[inline]
     #[must_use]
-    pub fn goes_on<B: PacketBuf>(
+    pub fn goes_on<'a, B: PacketBuf>(
         &self,
-        frame: &Slice<B>,
-        (before, like): (&Slice<B>, &Self),
-    ) -> bool {
-        let (Some(this), Some(last)) = (self.tcp_header(frame), like.tcp_header(before)) else {
-            return false;
-        };
+        frame: &'a Slice<B>,
+        (before, like): (&'a Slice<B>, &Self),
+    ) -> Option<[&'a [u8]; 2]> {
+        let (this, last) = (self.tcp_header(frame)?, like.tcp_header(before)?);
         let number =
             |fixed: &[u8; HEADER_MIN]| u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
         // The acknowledgment, the header's length, control bits, the window.
@@ -203,10 +202,10 @@ impl Head {
             u64::from_be_bytes(core::array::from_fn(|i| fixed[8 + i])) | psh
         };
         let text = u32::from(like.end - like.data);
-        number(this.0) == number(last.0).wrapping_add(text)
+        let goes_on = number(this.0) == number(last.0).wrapping_add(text)
             && rest(this.0) == rest(last.0)
-            && (this.1.is_empty() || this.1 == last.1)
-            && self.tos == like.tos
+            && self.tos == like.tos;
+        goes_on.then_some([this.1, last.1])
     }
 
     /// The TCP header in `frame`, whose head this is, and its options.

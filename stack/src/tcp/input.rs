@@ -104,6 +104,12 @@ impl<B: PacketBuf> Tcb<B> {
         self.is_predicted(seg) && self.snd.is_news(seg)
     }
 
+    /// Whether the window of `seg`, which was taken by [`Self::input_next`], was news: see [`Self::leads`]. So the text of what goes on
+    /// behind it may be given to [`Self::input_more_next`].
+    pub fn has_led(&self, seg: &Segment<B>) -> bool {
+        self.snd.is_news(seg)
+    }
+
     /// Whether `len` octets of text that come next are in the window.
     pub fn takes_more(&self, len: usize) -> bool {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
@@ -115,6 +121,13 @@ impl<B: PacketBuf> Tcb<B> {
     pub fn input_more(&mut self, now: Instant, text: Slice<B>) {
         self.snd.same_window(self.rcv.queue.nxt());
         self.append(now, text);
+    }
+
+    /// The same of `len` octets that are the owner's at once, as with [`Self::input_next`]; behind one that was taken so.
+    pub fn input_more_next(&mut self, now: Instant, len: usize) {
+        self.snd.same_window(self.rcv.queue.nxt());
+        self.count_next(now, len);
+        self.rcv.queue.pass(u32::try_from(len).unwrap_or(0));
     }
 
     fn append(&mut self, now: Instant, text: Slice<B>) {

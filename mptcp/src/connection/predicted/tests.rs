@@ -1,17 +1,18 @@
 //! What is predicted is taken as anything else would be: a connection and its twin get the same segments, the twin's with URG,
-//! which means nothing to us but keeps them from being predicted.
+//! which means nothing to us but keeps them from being predicted. And what leaves in a row leaves as anything else would: the twin
+//! is asked for one segment after another.
 
 use super::super::{Connection, Mode, Outcome, SubflowId};
 use crate::Cx;
 use crate::counters::Counter;
-use crate::option::{Dss, Mapping, MpOption, Prio};
+use crate::option::{Dss, Mapping, MpOption, Prio, lone_dss};
 use crate::subflow::Subflow;
 use crate::testing::{Buf, params, slice, tuple};
 use crate::types::{Role, WireSeq};
 use proptest::prelude::*;
 use stack::tcp::{Agreed, Tcb, TsState};
 use stack::time::Duration;
-use stack::wire::tcp::{Flags, OptBytes, Options, Segment, Timestamps};
+use stack::wire::tcp::{Flags, OptBytes, Options, OutSegment, Segment, Timestamps};
 use stack::{Instant, Ledger, Rng, SeqNum, Tally};
 
 /// A segment, as it lies towards what is expected.
@@ -72,7 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
     );
     prop_oneof![
         16 => segment,
-        1 => (1..2_500_usize).prop_map(Step::Send),
+        2 => prop_oneof![1..2_500_usize, 1..20_000_usize].prop_map(Step::Send),
         4 => Just(Step::Take),
         1 => (0..80_000_u32).prop_map(Step::Room),
         2 => (0..1_500_u64).prop_map(Step::Wait),
@@ -87,6 +88,8 @@ struct Rig {
     tcp: Tally<stack::Counter>,
     mptcp: Tally<Counter>,
     ledger: Ledger,
+    /// Segments that were asked for as more behind one with data.
+    more: usize,
 }
 
 impl Rig {
@@ -122,6 +125,7 @@ impl Rig {
             tcp,
             mptcp,
             ledger,
+            more: 0,
         }
     }
 
@@ -215,13 +219,35 @@ impl Rig {
             },
         }
         let before = self.state();
-        while let Some(out) = self.with(Connection::output) {
-            told.push(format!("{out:?}"));
+        if twin {
+            while let Some(out) = self.with(Connection::output) {
+                told.push(format!(
+                    "{:?} {:?} {:?}",
+                    out.subflow, out.tuple, out.segment
+                ));
+            }
+        } else {
+            self.output_in_rows(&mut told);
         }
         while let Some(event) = self.connection.take_event() {
             told.push(format!("{event:?}"));
         }
         format!("{told:?} {before} {}", self.state())
+    }
+
+    /// Asks for more behind each segment with data; what was sent.
+    fn output_in_rows(&mut self, told: &mut Vec<String>) {
+        let mut segment = OutSegment::default();
+        while let Some((id, tuple)) = self.with(|c, cx| c.output_into(cx, &mut segment)) {
+            loop {
+                told.push(format!("{id:?} {tuple:?} {segment:?}"));
+                let (has_data, now) = (segment.payload.take().is_some(), self.now);
+                if !has_data || !self.connection.output_more(now, &mut segment) {
+                    break;
+                }
+                self.more += 1;
+            }
+        }
     }
 
     fn state(&self) -> String {
@@ -260,6 +286,98 @@ proptest! {
             prop_assert_eq!(one.act(&step, false), twin.act(&step, true), "{:?}", step);
         }
     }
+}
+
+/// So many segments of `len` octets that come next on a subflow, in one header but for the numbers: their data lies `stride` lengths
+/// apart, so that a second subflow may have what is in between; or with a `stride` of 0 have one mapping together.
+fn train(
+    rig: &Rig,
+    (subflow, count, len): (usize, i32, usize),
+    wnd: u16,
+    stride: i64,
+) -> Vec<(SubflowId, Segment<Buf>)> {
+    let octets = i32::try_from(len).unwrap();
+    let shape = |at: i32| {
+        let (before, behind) = (at * octets, (count - 1 - at) * octets);
+        let together = stride == 0;
+        Shape {
+            subflow,
+            at: before,
+            len,
+            wnd,
+            before: if together { before.cast_unsigned() } else { 0 },
+            behind: if together {
+                u16::try_from(behind).unwrap()
+            } else {
+                0
+            },
+            data: i64::from(before) * stride.max(1),
+            ..NEXT
+        }
+    };
+    let segments = (0..count).filter_map(|at| rig.segment(&shape(at)));
+    segments.collect()
+}
+
+/// Gives `segments`, those that may be as text with its mapping: how many that were.
+fn take_train(rig: &mut Rig, segments: &[(SubflowId, Segment<Buf>)]) -> usize {
+    let (mut led, mut more) = (false, 0);
+    for (id, segment) in segments {
+        let dss = lone_dss(&segment.options.mptcp);
+        let mapping = dss.and_then(|dss| dss.mapping).unwrap();
+        let len = segment.payload.len();
+        let how = rig.connection.takes_more(*id, &mapping, len);
+        if let Some(how) = how.filter(|_| led) {
+            let text = segment.payload.clone();
+            rig.with(|c, cx| c.input_more(cx, &how, text));
+            more += 1;
+        } else {
+            rig.with(|c, cx| c.input(cx, *id, segment));
+            led = rig.connection.has_led(*id, segment);
+        }
+    }
+    more
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_text_of_a_train_is_taken_as_its_segments(
+        timestamps: bool,
+        steps in prop::collection::vec(
+            (step(), 0..2_usize, 0..5_i32, 1..1_400_usize, 0..3_u16, 0..3_i64), 1..40,
+        ),
+    ) {
+        let [mut one, mut twin] = [Rig::new(timestamps), Rig::new(timestamps)];
+        for (step, subflow, count, len, wnd, stride) in steps {
+            prop_assert_eq!(one.act(&step, false), twin.act(&step, true), "{:?}", step);
+            let segments = train(&one, (subflow, count, len), wnd * 20_000, stride);
+            take_train(&mut one, &segments);
+            for (id, segment) in segments {
+                let flags = segment.flags.with(Flags::URG);
+                twin.with(|c, cx| c.input(cx, id, &Segment { flags, ..segment }));
+            }
+            prop_assert_eq!(one.state(), twin.state(), "{} of {}", count, len);
+        }
+    }
+}
+
+#[test]
+fn all_of_a_train_but_its_first_is_taken_as_text() {
+    let mut rig = Rig::new(true);
+    for stride in [1, 2, 0] {
+        let segments = train(&rig, (0, 5, 1_000), 60_000, stride);
+        assert_eq!(take_train(&mut rig, &segments), 4);
+    }
+    let mut segments = train(&rig, (1, 5, 1_000), 60_000, 1);
+    let twice = segments[2].clone();
+    segments.insert(2, twice);
+    assert_eq!(
+        take_train(&mut rig, &segments),
+        2,
+        "what came twice is to be told"
+    );
 }
 
 /// What comes next on a subflow.
@@ -318,4 +436,16 @@ fn data_of_a_peer_whom_we_send_nothing_is_predicted() {
     assert!(!predicted(unmapped), "no mapping");
     assert_eq!(rig.connection.mode, Mode::Verified);
     assert_eq!(rig.connection.outcome(), Outcome::Alive);
+}
+
+#[test]
+fn all_data_behind_the_first_of_a_subflow_is_more() {
+    let mut rig = Rig::new(true);
+    rig.act(&Step::Segment(NEXT), false);
+    assert_eq!(rig.more, 0);
+    for _ in 0..8 {
+        rig.connection.send(slice(vec![9; 1_000]));
+    }
+    rig.act(&Step::Room(80_000), false);
+    assert_eq!(rig.more, 7);
 }

@@ -243,7 +243,8 @@ proptest! {
         prop_assert_eq!(follows, is_read && same_link && alone.key == before.key);
         if follows {
             prop_assert_eq!(format!("{after:?}"), format!("{alone:?}"));
-            let continues = after.goes_on(&second, (&first, &before));
+            let options = after.goes_on(&second, (&first, &before));
+            let continues = options.is_some_and(|[these, those]| these == those);
             prop_assert!(continues || !goes_on || edited);
             if continues {
                 let read = |bed: &mut Bed, head: &Head, frame: &Slice<Buf>| {
