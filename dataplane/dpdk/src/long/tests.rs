@@ -142,7 +142,7 @@ fn a_damaged_one_is_one_frame_and_so_is_what_cannot_be_cut() {
         mend(&mut whole);
         odd.push(whole);
     }
-    // Damaged where its parts would be given a checksum; with headers of impossible lengths; with more of them than we write.
+    // Damaged where its parts would be given a checksum; with headers of impossible lengths.
     for (at, octet) in [(22, 63), (14, 0x40), (14, 0x41), (14, 0x44)] {
         let mut whole = whole();
         // Where a TCP header would say its length behind an IP header of none, of one word, or of four.
@@ -150,13 +150,17 @@ fn a_damaged_one_is_one_frame_and_so_is_what_cannot_be_cut() {
         whole[at] = octet;
         odd.push(whole);
     }
-    let mut longest = whole();
-    longest.splice(66..66, [1; 28]);
-    longest.splice(34..34, [1; 40]);
-    (longest[14], longest[86]) = (0x4f, 0xf0);
-    let (ip, rest) = longest[14..].split_at_mut(60);
-    set_length(ip, rest.len());
-    odd.push(longest);
+    // With all options that there can be, which are more than we write: in a chain, where they would not stand before the others
+    // either, and in the first buffer alone.
+    for len in [3_001, 400] {
+        let mut longest = segment(true, Flags::ACK, &text()[..len]);
+        longest.splice(66..66, [1; 28]);
+        longest.splice(34..34, [1; 40]);
+        (longest[14], longest[86]) = (0x4f, 0xf0);
+        let (ip, rest) = longest[14..].split_at_mut(60);
+        set_length(ip, rest.len());
+        odd.push(longest);
+    }
     for whole in odd {
         let kept = cut(chain(&mut pool, &whole), RxChecksum::Good, &mut parts).unwrap_err();
         let octets: Vec<u8> = kept.segments().flatten().copied().collect();
