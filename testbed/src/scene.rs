@@ -8,7 +8,7 @@ use apps::nat::{FirewallSettings, Forward, MappingLimits, NatSettings, Protocol}
 use dataplane::memory::{MemBuf, linear};
 use ipnet::{IpNet, Ipv4Net};
 use stack::checksum::Sum;
-use stack::ip::{Endpoint, InterfaceConfig, NetConfig, RouteConfig};
+use stack::ip::{Endpoint, InterfaceConfig, IsolatedConfig, NetConfig, RouteConfig};
 use stack::{Frame, PortId};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -105,6 +105,50 @@ pub fn config(limits: Limits) -> EngineConfig {
         seed: [7; 32],
         ..EngineConfig::default()
     }
+}
+
+/// The box at the customer's edge in the same place, its random choices fixed: port 0 faces its hosts, by port 1 it goes to the
+/// servers and by port 2 to the HAG's further address.
+///
+/// # Panics
+/// The scene does not resolve: a mistake in this file.
+#[must_use]
+pub fn bonding_edge(limits: Limits) -> Engine<MemBuf> {
+    let sides = [
+        ("lan", PortRole::Access, ["10.1.0.1/24", "fd00:1::1/64"]),
+        ("wan1", PortRole::Core, ["10.9.0.1/24", "fd00:9::1/64"]),
+        ("wan2", PortRole::Secondary, ["10.2.0.1/24", "fd00:2::1/64"]),
+    ];
+    let net = net();
+    let interfaces = net.interfaces.into_iter().zip(&sides);
+    let interfaces = interfaces.map(|(interface, (_, _, addresses))| InterfaceConfig {
+        addresses: nets(addresses),
+        ..interface
+    });
+    let isolated = IsolatedConfig {
+        port: PortId(2),
+        gateways: addresses(&["10.2.0.2", "fd00:2::2"]),
+    };
+    let config = EngineConfig {
+        net: NetConfig {
+            interfaces: interfaces.collect(),
+            routes: net.routes,
+            isolated: vec![isolated],
+            ..NetConfig::default()
+        },
+        ports: sides
+            .map(|(name, role, _)| PortSettings::new(name, role))
+            .into(),
+        announce: Vec::new(),
+        edge: Some(EdgeSettings {
+            hag_prefixes: nets(&["10.99.0.0/16", "fd00:99::/32"]),
+            announce: true,
+            ..EdgeSettings::default()
+        }),
+        inbound: true,
+        ..config(limits)
+    };
+    Engine::new(config).expect("the scene resolves")
 }
 
 /// The first three octets of the hosts behind [`edge`].
