@@ -63,6 +63,55 @@ fn m16_lost_data_fins_are_sent_again() {
     }
 }
 
+/// What left after A's first DATA_FIN, with that: by which end and path, and whether with a DATA_FIN. That first one is lost if so
+/// asked.
+fn since_the_end(world: &mut World, lost: bool) -> Vec<(usize, usize, bool)> {
+    let seen: Rc<RefCell<Vec<_>>> = Rc::default();
+    let noted = Rc::clone(&seen);
+    world.middlebox = Some(Box::new(move |transit| {
+        let ends = options(transit.segment).iter().any(is_data_fin);
+        let mut noted = noted.borrow_mut();
+        let first = noted.is_empty();
+        if ends || !first {
+            noted.push((transit.from, transit.path, ends));
+        }
+        !(lost && ends && first)
+    }));
+    world.pass(Duration::from_secs(1));
+    world.ends[A].send(0, true);
+    world.run(MINUTE, |w| w.ends[A].conn.fin_acknowledged());
+    world.pass(Duration::from_secs(1));
+    seen.take()
+}
+
+#[test]
+fn m16_a_data_fin_goes_by_one_subflow_the_fastest() {
+    for paths in [[10, 25], [25, 10]] {
+        let mut world = World::new(
+            Setup::default(),
+            paths.map(|delay| Link::pair(0, delay, 0)).into(),
+        );
+        world.join_all(&[1]);
+        world.ends[A].send(200_000, false);
+        world.pass(Duration::from_secs(5));
+        let fastest = usize::from(paths[1] < paths[0]);
+        let seen = since_the_end(&mut world, false);
+        assert_eq!(seen, [(A, fastest, true), (B, fastest, false)], "{paths:?}");
+    }
+}
+
+#[test]
+fn m16_a_data_fin_that_is_not_answered_goes_by_every_subflow() {
+    let mut world = two_paths(Setup::default());
+    let seen = since_the_end(&mut world, true);
+    let ends: Vec<_> = seen.iter().filter(|(.., ends)| *ends).collect();
+    assert_eq!(
+        ends,
+        [&(A, 0, true), &(A, 0, true), &(A, 1, true)],
+        "{seen:?}"
+    );
+}
+
 #[test]
 fn m16_data_fin_is_not_acknowledged_before_it_is_accepted() {
     let mut world = two_paths(Setup::default());

@@ -3,12 +3,13 @@
 use crate::common::raw::{RST, Tcp};
 use crate::common::script::{only, send};
 use crate::common::{
-    ACCESS1, ACCESS2, CLIENT, CORE, Either, H, HAG2, MpHost, S, S6, SERVER, Sim, Way, assert_empty,
-    bonded_sim, config, counter, link, pattern, server, sim_of,
+    ACCESS1, ACCESS2, CLIENT, CORE, Either, H, HAG2, MAC_AT, MpHost, S, S6, SERVER, Sim, Way,
+    assert_empty, bonded_sim, config, counter, link, pattern, port_mac, server, sim_of,
 };
 use apps::control::{Command, ConnectionState, Reply};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
+use stack::Instant;
 use stack::time::Duration;
 
 /// Connects the client; the server's socket.
@@ -267,28 +268,83 @@ fn t4_m16_half_close_crosses_as_data_fin_both_ways() {
     assert_empty(&mut sim);
 }
 
-#[test]
-fn m16_a_data_fin_on_two_subflows_at_once_is_acknowledged_once_on_each() {
+/// Two subflows over lines alike: what is sent on both at once comes in one turn of the box. The time when all is quiet.
+fn two_lines_alike(sim: &mut Sim<Either>) -> (SocketHandle, Instant) {
+    let socket = connect(sim, S);
+    await_subflows(sim, 2);
+    (socket, sim.now)
+}
+
+fn lines_alike() -> Sim<Either> {
     let hosts = vec![
         Either::Mptcp(Box::new(MpHost::new(1))),
         Either::Tcp(server()),
     ];
-    // Lines alike: both come in one turn of the box.
     let links = [(CLIENT, 0), (CLIENT, 1), (SERVER, 0)].map(|(host, nic)| link(host, nic, 10));
-    let mut sim = sim_of(config(), hosts, links.into(), 1);
-    let socket = connect(&mut sim, S);
-    await_subflows(&mut sim, 2);
-    let since = sim.now;
+    sim_of(config(), hosts, links.into(), 1)
+}
+
+/// Segments on both accesses since then.
+fn on_accesses(sim: &Sim<Either>, way: Way, since: Instant) -> [usize; 2] {
+    [ACCESS1, ACCESS2].map(|port| sim.on(port, way).filter(|seen| seen.at >= since).count())
+}
+
+#[test]
+fn m16_a_data_fin_and_what_acknowledges_it_are_one_segment_each() {
+    let mut sim = lines_alike();
+    let (socket, since) = two_lines_alike(&mut sim);
     client(&mut sim).finish = true;
     let closed = sim.run(Duration::from_secs(5), |sim| {
         sim.hosts[SERVER].tcp().tcp(socket).state() == State::CloseWait
     });
     assert!(closed);
     sim.idle(Duration::from_millis(500));
+    let (said, answered) = (
+        on_accesses(&sim, Way::ToBox, since),
+        on_accesses(&sim, Way::FromBox, since),
+    );
+    assert_eq!(said.iter().sum::<usize>(), 1, "{said:?}");
+    assert_eq!(answered.iter().sum::<usize>(), 1, "{answered:?}");
+    let since = sim.now;
+    sim.hosts[SERVER].tcp().tcp(socket).close();
+    let said = sim.run(Duration::from_secs(1), |sim| {
+        on_accesses(sim, Way::FromBox, since) != [0, 0]
+    });
+    let said_on = on_accesses(&sim, Way::FromBox, since);
+    assert!(said && said_on.iter().sum::<usize>() == 1, "{said_on:?}");
+}
+
+#[test]
+fn m16_a_data_fin_on_two_subflows_at_once_is_acknowledged_once_on_each() {
+    let mut sim = lines_alike();
+    let (socket, since) = two_lines_alike(&mut sim);
+    let last = |sim: &Sim<Either>, port, way| {
+        let seen = sim.on(port, way).filter_map(|seen| Tcp::parse(&seen.frame));
+        seen.last().unwrap()
+    };
+    // The last on the joined subflow is the fourth ACK: a DSS with a DATA_ACK, and nothing else.
+    let data_ack = last(&sim, ACCESS2, Way::FromBox).option(30).unwrap()[2..10].to_vec();
     for port in [ACCESS1, ACCESS2] {
-        let count = |way| sim.on(port, way).filter(|seen| seen.at >= since).count();
-        assert_eq!((count(Way::ToBox), count(Way::FromBox)), (1, 1), "{port}");
+        // Kinds and lengths as RFC 8684 3.3 has them: a DSS with no DATA_ACK, but a DSN of 8 octets, and bit F.
+        let mut end = last(&sim, port, Way::ToBox);
+        let timestamps = end.option(8).unwrap().to_vec();
+        end.options = [
+            &[8, 10],
+            &timestamps[..],
+            &[30, 18, 2 << 4, 0x1c],
+            &data_ack,
+            &[0, 0, 0, 0, 0, 1],
+        ]
+        .concat();
+        sim.inject(port, end.frame(MAC_AT[port], port_mac(port)));
     }
+    let closed = sim.run(Duration::from_secs(5), |sim| {
+        sim.hosts[SERVER].tcp().tcp(socket).state() == State::CloseWait
+    });
+    assert!(closed);
+    sim.idle(Duration::from_millis(500));
+    assert_eq!(on_accesses(&sim, Way::ToBox, since), [1, 1]);
+    assert_eq!(on_accesses(&sim, Way::FromBox, since), [1, 1]);
 }
 
 #[test]
@@ -310,19 +366,26 @@ fn ends_that_come_again_are_acknowledged_after_their_relay_is_gone() {
         tcp.option(30)
             .is_some_and(|dss| dss[0] >> 4 == 2 && dss[1] & 0x10 != 0)
     };
-    for port in [ACCESS1, ACCESS2] {
-        let from_client = sim
-            .on(port, Way::ToBox)
-            .filter_map(|s| Tcp::parse(&s.frame));
-        let from_client: Vec<_> = from_client.filter(|tcp| tcp.payload.is_empty()).collect();
-        let end = from_client.iter().rfind(|tcp| ends(tcp)).unwrap().clone();
+    let sent = [ACCESS1, ACCESS2].map(|port| {
+        let all = sim.on(port, Way::ToBox);
+        let all = all.filter_map(|s| Tcp::parse(&s.frame));
+        let bare = all.filter(|tcp| tcp.payload.is_empty());
+        (port, bare.collect::<Vec<_>>())
+    });
+    // It was said on one subflow; the other may carry it when it is said again.
+    let said = sent
+        .iter()
+        .find_map(|(_, sent)| sent.iter().rfind(|tcp| ends(tcp)));
+    let dss = said.unwrap().option(30).unwrap();
+    for (port, sent) in &sent {
         // As late as it can be: after the subflow's own end, in its place.
-        let again = Tcp {
-            options: end.options.clone(),
-            ..from_client.last().unwrap().clone()
-        };
-        for segment in [end, again] {
-            let answers = send(&mut sim, port, &segment, port);
+        let mut again = sent.last().unwrap().clone();
+        let timestamps = again.option(8).unwrap().to_vec();
+        let len = u8::try_from(dss.len() + 2).unwrap();
+        again.options = [&[8, 10], &timestamps[..], &[30, len], dss].concat();
+        let end = sent.iter().rfind(|tcp| ends(tcp)).cloned();
+        for segment in end.into_iter().chain([again]) {
+            let answers = send(&mut sim, *port, &segment, *port);
             let answer = only(&answers);
             assert!(
                 answer.option(30).is_some_and(|dss| dss[..2] == [2 << 4, 3]),
@@ -330,7 +393,7 @@ fn ends_that_come_again_are_acknowledged_after_their_relay_is_gone() {
             );
         }
     }
-    assert_eq!(counter(&mut sim, "time_wait_taken"), 4);
+    assert_eq!(counter(&mut sim, "time_wait_taken"), 3);
     sim.idle(Duration::from_secs(1));
     assert_eq!(sim.occupancy().time_waits, 0);
     assert_empty(&mut sim);
@@ -411,10 +474,7 @@ fn a_join_before_the_clients_key_is_dropped_in_silence_and_one_after_it_taken() 
     assert_eq!(counter(&mut sim, "pending"), 1);
     sim.inject(
         ACCESS2,
-        syn.frame(
-            crate::common::CLIENT_MAC_2,
-            crate::common::port_mac(ACCESS2),
-        ),
+        syn.frame(crate::common::CLIENT_MAC_2, port_mac(ACCESS2)),
     );
     sim.idle(Duration::from_millis(100));
     assert_eq!(counter(&mut sim, "join_too_early"), 1);
@@ -452,12 +512,7 @@ fn a_join_with_a_wrong_hmac_is_reset_and_harms_nothing() {
     sim.idle(Duration::from_secs(1));
     // The right token, but the third ACK proves nothing.
     let syn = join_syn();
-    let to_box = |tcp: &Tcp| {
-        tcp.frame(
-            crate::common::CLIENT_MAC_2,
-            crate::common::port_mac(ACCESS2),
-        )
-    };
+    let to_box = |tcp: &Tcp| tcp.frame(crate::common::CLIENT_MAC_2, port_mac(ACCESS2));
     sim.inject(ACCESS2, to_box(&syn));
     sim.idle(Duration::from_millis(100));
     let answer = join_frames(&sim, Way::FromBox).pop().expect("SYN+ACK");

@@ -40,11 +40,19 @@ impl<B: PacketBuf> Connection<B> {
             return;
         }
         self.recv.step_over_fin();
-        for subflow in &mut self.subflows {
-            if subflow.is_live() {
-                subflow.tcb.request_ack();
-            }
+        self.for_end(|subflow| subflow.tcb.request_ack());
+    }
+
+    /// Does `act` on the subflow by which an end of data is said, or acknowledged, for the first time: one is enough, as both are
+    /// said again if they are lost (RFC 8684 3.3.3). Where none is known to work it does so on all.
+    pub(super) fn for_end(&mut self, act: impl FnMut(&mut Subflow<B>)) {
+        let usable = self.subflows.iter_mut().filter(|s| s.is_usable());
+        let best = usable.min_by_key(|s| (s.backup, s.srtt()));
+        if let Some(best) = best {
+            return [best].into_iter().for_each(act);
         }
+        let live = self.subflows.iter_mut().filter(|s| s.is_live());
+        live.for_each(act);
     }
 
     /// Ends our direction after all that was queued: DATA_FIN, or FIN after a fallback.
@@ -91,7 +99,10 @@ impl<B: PacketBuf> Connection<B> {
                     )
             }),
             (_, LocalFin::Wanted) => false,
-            (_, LocalFin::Sent { .. }) => self.subflows.iter().any(|s| !s.data_fin_due),
+            (_, LocalFin::Sent { .. }) => {
+                let mut live = self.subflows.iter().filter(|s| s.is_live());
+                !live.any(|s| s.data_fin_due)
+            },
             (_, LocalFin::Acked) => true,
         }
     }

@@ -392,19 +392,20 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// Queues a DATA_FIN once all data was given to a subflow (RFC 8684 3.3.3): on every subflow, as Linux does.
+    /// Queues a DATA_FIN once all data was given to a subflow (RFC 8684 3.3.3): on one. If no answer comes as soon as TCP would
+    /// expect it, it goes by all.
     fn send_data_fin(&mut self, cx: &mut Cx<'_>) {
         if self.local_fin != LocalFin::Wanted || !self.send.all_sent() {
             return;
         }
         self.local_fin = LocalFin::Sent {
             dsn: self.send.nxt(),
-            again: cx.now + super::timers::patience(&self.subflows),
+            again: cx.now + super::timers::patience(&self.subflows) / 2,
             sends: 1,
             unanswered: 0,
         };
         self.heard = false;
-        self.ask_data_fin();
+        self.for_end(|subflow| subflow.data_fin_due = subflow.join_ack.is_none());
     }
 
     /// Makes the DATA_FIN due on every subflow that may carry it.
