@@ -545,7 +545,7 @@ fn the_next_mapping_differs_in_its_numbers_alone() {
     for cut in 0..same.len() {
         _ = next_mapping([&same[..cut], &before[..cut]]);
     }
-    let mut other = same.clone();
+    let mut other = same;
     other[40 - 1] = 0;
     assert_eq!(next(&other), None, "what follows");
 }
