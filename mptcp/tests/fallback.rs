@@ -290,9 +290,52 @@ fn m22_a_changed_octet_in_the_last_segment_means_an_infinite_mapping_too() {
             "{}",
             world.describe()
         );
-        if finish {
-            world.run(MINUTE, World::is_complete);
-            world.run(MINUTE, World::is_closed);
+        if !finish {
+            // The wait for an infinite mapping is over, too.
+            world.pass(Duration::from_secs(6));
+            assert_eq!(world.ends[B].count(Counter::DssUnfilled), 0);
+            world.ends.iter_mut().for_each(|end| end.send(1_000, true));
+        }
+        world.run(MINUTE, World::is_complete);
+        world.run(MINUTE, World::is_closed);
+    }
+}
+
+#[test]
+fn m22_an_infinite_mapping_that_never_comes_costs_the_subflow() {
+    // The other end does not even hear that it is asked for one. Where there is another subflow by then, that has the data.
+    for others in [false, true] {
+        let setup = Setup {
+            checksum: true,
+            ..Setup::default()
+        };
+        let mut world = World::new(setup, vec![Link::pair(0, 10, 0); 2]);
+        let mut changed = false;
+        world.middlebox = Some(Box::new(move |transit| {
+            let segment = transit.segment;
+            if segment.payload.len() > 100 && !changed {
+                changed = true;
+                let mut octets = segment.payload.bytes().to_vec();
+                octets[50] ^= 0x40;
+                segment.payload = world::slice(octets);
+            }
+            let mut options = parse(&segment.options.mptcp).flatten();
+            !options.any(|option| matches!(option, MpOption::Fail { .. }))
+        }));
+        world.ends[A].send(1_400, false);
+        world.pass(Duration::from_millis(300));
+        if others {
+            world.join(1);
+        }
+        world.pass(Duration::from_secs(6));
+        let [seen, unfilled] = [Counter::DssUncovered, Counter::DssUnfilled]
+            .map(|counter| world.ends[B].count(counter));
+        assert_eq!((seen, unfilled), (1, 0), "{}", world.describe());
+        if others {
+            assert_eq!(world.ends[B].conn.subflows().count(), 1);
+            world.transfer([10_000, 10_000], MINUTE);
+        } else {
+            assert!(world.ends[B].conn.is_closed(), "{}", world.describe());
         }
     }
 }
@@ -678,6 +721,122 @@ fn m22_a_first_mapping_whose_rest_nobody_answers_for_is_given_up() {
     assert_eq!(world.ends[B].count(Counter::DssUnfilled), 0);
     world.run(MINUTE, |w| w.ends[B].conn.is_closed());
     assert_eq!(world.ends[B].count(Counter::DssUnfilled), 1);
+}
+
+/// A world with checksums in which A's mapping of 800 octets is cut to 700 on the first path, and nothing follows it there for as
+/// long as this middlebox stays.
+fn withhold_the_rest(world: &mut World) {
+    world.middlebox = Some(Box::new(|transit| {
+        let payload = &mut transit.segment.payload;
+        let is_whole = payload.len() == 800;
+        if transit.from == A && transit.path == 0 && is_whole {
+            *payload = payload.slice(0..700);
+        }
+        transit.from == B || transit.path > 0 || payload.is_empty() || is_whole
+    }));
+}
+
+#[test]
+fn m22_a_later_mapping_is_waited_for_however_long_it_takes() {
+    // Its sender sends again what has no DATA_ACK: nothing is lost by patience, as it would be by plain TCP.
+    let mut world = one_path(Setup {
+        checksum: true,
+        ..Setup::default()
+    });
+    world.ends.iter_mut().for_each(|end| end.send(1_400, false));
+    world.run(MINUTE, |w| w.ends.iter().all(|end| end.received == 1_400));
+    withhold_the_rest(&mut world);
+    world.ends[A].send(800, false);
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.ends[B].received, 1_400);
+    world.middlebox = None;
+    world.transfer([10_000, 10_000], MINUTE);
+    assert_eq!(world.ends[B].count(Counter::DssUnfilled), 0);
+}
+
+#[test]
+fn m22_a_first_mapping_is_waited_for_where_it_has_other_ways() {
+    // A second subflow that comes while the first waits brings what is missing there, which is no reason to end the first.
+    let setup = Setup {
+        checksum: true,
+        ..Setup::default()
+    };
+    let mut world = World::new(setup, vec![Link::pair(0, 10, 0); 2]);
+    withhold_the_rest(&mut world);
+    world.ends[A].send(800, false);
+    world.pass(Duration::from_millis(100));
+    world.join(1);
+    world.run(MINUTE, |w| w.ends[B].received == 800);
+    world.pass(Duration::from_secs(6));
+    let seen = |counter| world.ends.each_ref().map(|end| end.count(counter));
+    assert_eq!(seen(Counter::DssUnfilled), [0; 2]);
+    assert_eq!(seen(Counter::SubflowReset), [0; 2]);
+    let subflows = world.ends.each_ref().map(|end| end.conn.subflows().count());
+    assert_eq!(subflows, [2; 2], "{}", world.describe());
+}
+
+#[test]
+fn m22_a_first_mapping_is_waited_for_where_it_had_other_ways() {
+    // The second subflow was there when the first began to wait, and is lost: its data comes again on the first, behind what waits.
+    let setup = Setup {
+        checksum: true,
+        ..Setup::default()
+    };
+    let mut world = World::new(setup, vec![Link::pair(0, 10, 0), Link::pair(0, 100, 0)]);
+    world.join_all(&[1]);
+    withhold_the_rest(&mut world);
+    let withhold = world.middlebox.take();
+    let mut withhold = withhold.expect("set");
+    world.middlebox = Some(Box::new(move |transit| {
+        let segment = &mut *transit.segment;
+        if transit.path == 1 && transit.from == A && !segment.payload.is_empty() {
+            segment.flags = Flags::RST;
+            segment.options = stack::wire::tcp::Options::default();
+            segment.payload = segment.payload.slice(0..0);
+        }
+        withhold(transit)
+    }));
+    world.ends[A].send(800, false);
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.ends[B].received, 0);
+    assert_eq!(world.ends[B].conn.subflows().count(), 1);
+    world.middlebox = None;
+    world.transfer([10_000, 10_000], MINUTE);
+    assert_eq!(world.ends[B].count(Counter::DssUnfilled), 0);
+}
+
+#[test]
+fn m26_data_waits_for_its_own_mapping_as_long_as_the_data_before_it_did() {
+    // The mappings of two segments come late, on ACKs: the second one's after more than the time that data is held, but not more
+    // than that after the first one's.
+    let mut world = one_path(Setup::default());
+    world.ends.iter_mut().for_each(|end| end.send(1_400, false));
+    world.pass(Duration::from_secs(1));
+    let (due, mut kept) = (Rc::new(Cell::new(None)), Vec::new());
+    let asked = Rc::clone(&due);
+    world.middlebox = Some(Box::new(move |transit| {
+        let segment = transit.segment;
+        if let Some(Ok(MpOption::Dss(mut dss))) = parse(&segment.options.mptcp).next()
+            && transit.from == A
+        {
+            kept.extend(dss.mapping.take());
+            if segment.payload.is_empty() {
+                dss.mapping = asked.take().map(|nth: usize| kept[nth]);
+            }
+            segment.options.mptcp = MpOption::from(dss).into();
+        }
+        true
+    }));
+    world.ends[A].send(2_800, false);
+    for (nth, secs) in [(0, 4), (1, 3)] {
+        world.pass(Duration::from_secs(secs));
+        due.set(Some(nth));
+        // So that A sends an ACK.
+        world.ends[B].send(100, false);
+        world.run(MINUTE, |w| w.ends[B].received == 1_400 * (nth + 2));
+    }
+    world.ends[B].assert_intact();
+    assert_eq!(world.ends[B].count(Counter::DssUncovered), 0);
 }
 
 #[test]
