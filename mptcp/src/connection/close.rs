@@ -45,14 +45,15 @@ impl<B: PacketBuf> Connection<B> {
 
     /// Does `act` on the subflow by which an end of data is said, or acknowledged, for the first time: one is enough, as both are
     /// said again if they are lost (RFC 8684 3.3.3). Where none is known to work it does so on all.
-    pub(super) fn for_end(&mut self, act: impl FnMut(&mut Subflow<B>)) {
+    pub(super) fn for_end(&mut self, mut act: impl FnMut(&mut Subflow<B>)) {
         let usable = self.subflows.iter_mut().filter(|s| s.is_usable());
-        let best = usable.min_by_key(|s| (s.backup, s.srtt()));
-        if let Some(best) = best {
-            return [best].into_iter().for_each(act);
+        match usable.min_by_key(|s| (s.backup, s.srtt())) {
+            Some(best) => act(best),
+            None => {
+                let live = self.subflows.iter_mut().filter(|s| s.is_live());
+                live.for_each(act);
+            },
         }
-        let live = self.subflows.iter_mut().filter(|s| s.is_live());
-        live.for_each(act);
     }
 
     /// Ends our direction after all that was queued: DATA_FIN, or FIN after a fallback.

@@ -52,15 +52,16 @@ impl<B: PacketBuf> Net<B> {
         let data = packet.l4_slice();
         let end = text_at(packet, data.bytes())?;
         let (ip, head) = headers(packet, changed);
-        let room = own.min(hop.mtu.into()).checked_sub(ip.len() + end)?;
+        let room = own.min(hop.mtu.into()).checked_sub(ip.len() + end);
+        let room = room.filter(|room| *room > 0)?;
         let mut tcp = ArrayVec::<u8, TCP_MAX>::new();
         tcp.try_extend_from_slice(data.bytes().get(..end)?).ok()?;
         tcp.get_mut(..head.len())?.copy_from_slice(head);
         let dst = changed.map_or(packet.dst, |changed| changed.dst);
         let len = data.len() - end;
         let mut ended = None;
-        for at in (0..len).step_by(room.max(1)) {
-            let part = data.slice(end + at..end + (at + room.max(1)).min(len));
+        for at in (0..len).step_by(room) {
+            let part = data.slice(end + at..end + (at + room).min(len));
             let mut header = Header::default();
             push_link(&mut header, hop, dst);
             let last = at + part.len() == len;
