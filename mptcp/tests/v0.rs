@@ -6,6 +6,8 @@
     reason = "each of the files has its own copy of the world"
 )]
 
+#[path = "checksum.rs"]
+mod checksum;
 #[path = "closing.rs"]
 mod closing;
 #[path = "fallback.rs"]
@@ -14,5 +16,7 @@ mod fallback;
 mod paths;
 #[path = "transfer.rs"]
 mod transfer;
+#[path = "unfilled.rs"]
+mod unfilled;
 #[path = "windows.rs"]
 mod windows;

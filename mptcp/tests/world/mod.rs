@@ -118,6 +118,11 @@ pub struct World {
 
 const SMSS: u16 = 1448 + 12;
 
+/// One path, of 10 ms each way.
+pub fn one_path(setup: Setup) -> World {
+    World::new(setup, vec![Link::pair(0, 10, 0)])
+}
+
 impl World {
     /// A connection whose first subflow, on path 0, has just completed its handshake, as both ends see it.
     pub fn new(setup: Setup, paths: Vec<[Link; 2]>) -> Self {
