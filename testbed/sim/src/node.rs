@@ -100,7 +100,7 @@ impl Machine {
         let mut held: Vec<Vec<SimPort>> = (0..count).map(|_| Vec::new()).collect();
         let far = (0..config.ports.len())
             .map(|port| {
-                let offloads = Offloads::draw(&mut drawn);
+                let offloads = Offloads::draw(&mut drawn).before(workers.ring);
                 let info = PortInfo {
                     name: config.ports[port].name.clone(),
                     device: "sim".into(),

@@ -34,6 +34,17 @@ impl Offloads {
             joins: rng.percent(20).then(|| rng.pick(&[900, 2_048, 5_000])),
         }
     }
+
+    /// Those of a device whose frames go through a ring of so many: what it puts together comes out as a burst, of which the ring holds
+    /// two at least. With less the last parts of each are lost for good, however often they are sent again.
+    #[must_use]
+    pub fn before(self, ring: usize) -> Self {
+        let fits = |octets: &usize| 2 * LONGEST.div_ceil(*octets) <= ring;
+        Self {
+            joins: self.joins.filter(fits),
+            ..self
+        }
+    }
 }
 
 /// The frames that a device makes of a train: each with the headers of the whole, and what is its own in them.
