@@ -5,11 +5,10 @@ use crate::headers::{Headers, headers};
 use stack::buf::{Frame, Header, PacketBuf, Partial, Slice, chain_len};
 use stack::wire::ip::set_length;
 use stack::wire::tcp::Flags;
+use stack::wire::tcp::part::LAST_ONLY;
 
 /// Most octets of an IP packet.
 const PACKET_MAX: usize = 65_535;
-/// What only the last segment of a train may have beside ACK.
-const LAST_ONLY: Flags = Flags::FIN.with(Flags::PSH);
 
 /// How many of `frames`, from the first on, can be one train of at most `slices_max` slices of payload: at least 1, if there is one.
 ///

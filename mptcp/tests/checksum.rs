@@ -6,12 +6,19 @@ use mptcp::connection::ResetReason;
 use mptcp::option::{Dss, parse};
 use mptcp::{Counter, DataSeq, Mode, MpOption, Outcome, Version};
 use stack::time::Duration;
-use stack::wire::tcp::Flags;
+use stack::wire::tcp::{Flags, Segment};
 use std::cell::Cell;
 use std::rc::Rc;
 use world::{A, B, Link, Setup, World, one_path};
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Changes an octet of its payload.
+fn change(segment: &mut Segment<world::Buf>) {
+    let mut octets = segment.payload.bytes().to_vec();
+    octets[50] ^= 0x40;
+    segment.payload = world::slice(octets);
+}
 
 /// Changes one octet of the payload of the `nth` data segment of `from` on `path`.
 fn flip(world: &mut World, from: usize, path: usize, nth: usize) {
@@ -20,9 +27,7 @@ fn flip(world: &mut World, from: usize, path: usize, nth: usize) {
         if transit.from == from && transit.path == path && transit.segment.payload.len() > 100 {
             seen += 1;
             if seen == nth {
-                let mut octets = transit.segment.payload.bytes().to_vec();
-                octets[50] ^= 0x40;
-                transit.segment.payload = world::slice(octets);
+                change(transit.segment);
             }
         }
         true
@@ -95,9 +100,7 @@ fn m22_a_changed_octet_in_the_last_segment_means_an_infinite_mapping_too() {
             if transit.from == A && segment.payload.len() > 100 {
                 seen += 1;
                 if seen == 15 {
-                    let mut octets = segment.payload.bytes().to_vec();
-                    octets[50] ^= 0x40;
-                    segment.payload = world::slice(octets);
+                    change(segment);
                 }
             }
             let mut options = parse(&segment.options.mptcp).flatten();
@@ -142,9 +145,7 @@ fn m22_an_infinite_mapping_that_never_comes_costs_the_subflow() {
             let segment = transit.segment;
             if segment.payload.len() > 100 && !changed {
                 changed = true;
-                let mut octets = segment.payload.bytes().to_vec();
-                octets[50] ^= 0x40;
-                segment.payload = world::slice(octets);
+                change(segment);
             }
             let mut options = parse(&segment.options.mptcp).flatten();
             !options.any(|option| matches!(option, MpOption::Fail { .. }))
@@ -202,9 +203,7 @@ fn m22_nothing_is_data_acked_after_the_fallback() {
         let full = segment.payload.len() > 100;
         sent[from] += u32::from(full);
         if from == A && full && sent[A] == 30 {
-            let mut octets = segment.payload.bytes().to_vec();
-            octets[50] ^= 0x40;
-            segment.payload = world::slice(octets);
+            change(segment);
         }
         !(full && (31..60).contains(&sent[from]) && sent[from] % 5 == 0)
     }));
@@ -238,9 +237,7 @@ fn m22_no_segment_is_longer_for_an_answer_to_mp_fail() {
         );
         sent += u32::from(transit.from == A && len > 100);
         if transit.from == A && len > 100 && sent == 5 {
-            let mut octets = segment.payload.bytes().to_vec();
-            octets[50] ^= 0x40;
-            segment.payload = world::slice(octets);
+            change(segment);
         }
         true
     }));
@@ -267,9 +264,7 @@ fn m22_a_lost_mp_fail_is_sent_again() {
             let segment = transit.segment;
             if transit.from == A && segment.payload.len() > 100 && !changed {
                 changed = true;
-                let mut octets = segment.payload.bytes().to_vec();
-                octets[50] ^= 0x40;
-                segment.payload = world::slice(octets);
+                change(segment);
             }
             let mut options = parse(&segment.options.mptcp).flatten();
             let fails = options.any(|option| matches!(option, MpOption::Fail { .. }));
@@ -316,9 +311,7 @@ fn m22_no_infinite_mapping_over_data_that_a_lost_subflow_carried() {
             segment.payload = segment.payload.slice(0..0);
         } else if transit.path == 0 && !changed {
             changed = true;
-            let mut octets = segment.payload.bytes().to_vec();
-            octets[50] ^= 0x40;
-            segment.payload = world::slice(octets);
+            change(segment);
         }
         true
     }));
@@ -391,9 +384,7 @@ fn fail_beside_a_late_data_ack(millis: u64) -> World {
             segment.options.mptcp = MpOption::from(Dss { data_ack, ..dss }).into();
         }
         if segment.payload.len() > 100 {
-            let mut octets = segment.payload.bytes().to_vec();
-            octets[50] ^= 0x40;
-            segment.payload = world::slice(octets);
+            change(segment);
         }
         true
     }));

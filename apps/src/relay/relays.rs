@@ -161,31 +161,29 @@ impl<B: PacketBuf> Relays<B> {
     }
 
     /// The TCP connection of a TCP leg of a relay that is awake.
-    pub(crate) fn plain_mut(&mut self, (handle, which): (Handle, Which)) -> Option<&mut Tcb<B>> {
-        match self.places.get_mut(handle)? {
-            Place::Awake(relay) => match relay.leg(which) {
-                Leg::Plain(leg) => Some(&mut leg.tcb),
-                Leg::Multipath(_) => None,
-            },
-            Place::Resting(_) => None,
+    pub(crate) fn plain_mut(&mut self, leg: (Handle, Which)) -> Option<&mut Tcb<B>> {
+        match self.leg_mut(leg)? {
+            Leg::Plain(leg) => Some(&mut leg.tcb),
+            Leg::Multipath(_) => None,
         }
     }
 
-    /// The same of a Multipath TCP leg.
+    /// The Multipath TCP connection of such a leg, and by which of its subflows the leg is meant.
     pub(crate) fn multipath_mut(
         &mut self,
-        (handle, which): (Handle, Which),
+        leg: (Handle, Which),
     ) -> Option<(&mut Connection<B>, SubflowId)> {
-        let Place::Awake(relay) = self.places.get_mut(handle)? else {
-            return None;
-        };
-        let (leg, id) = match which {
-            Which::Client(id) => (&mut relay.client, id),
-            Which::Server(id) => (&mut relay.server, id),
-        };
-        match leg {
+        let (Which::Client(id) | Which::Server(id)) = leg.1;
+        match self.leg_mut(leg)? {
             Leg::Plain(_) => None,
             Leg::Multipath(leg) => Some((leg, id)),
+        }
+    }
+
+    fn leg_mut(&mut self, (handle, which): (Handle, Which)) -> Option<&mut Leg<B>> {
+        match self.places.get_mut(handle)? {
+            Place::Awake(relay) => Some(relay.leg(which)),
+            Place::Resting(_) => None,
         }
     }
 

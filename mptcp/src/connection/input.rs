@@ -66,7 +66,7 @@ impl<B: PacketBuf> Connection<B> {
 
     fn on_accepted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, acked: u32) {
         let subflow = &mut self.subflows[at];
-        let mut asked = false;
+        let asked = subflow.rest_asked > 0;
         match subflow.withdrawal {
             Some(withdrawal) if withdrawal.answered_from <= cx.now => {
                 // It works: the withdrawal may be forged, and if not, its owner ends the subflow (RFC 8684 3.4.2).
@@ -76,7 +76,7 @@ impl<B: PacketBuf> Connection<B> {
             },
             Some(_) => {},
             None if acked > 0 => subflow.stale = false,
-            None => asked = subflow.rest_asked > 0,
+            None => {},
         }
         if self.mode != Mode::Fallback {
             let seen = self.on_options(cx, at, seg);

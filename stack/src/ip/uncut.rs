@@ -9,15 +9,12 @@ use super::packet::Packet;
 use crate::buf::{Frame, Header, PacketBuf, Partial};
 use crate::checksum::Sum;
 use crate::tally::Ended;
-use crate::wire::ip::{TCP, pseudo_header, set_length};
+use crate::wire::ip::{TCP, pseudo_header};
 use crate::wire::tcp::Flags;
+use crate::wire::tcp::part::{make_part, may_be_cut};
 use crate::{Counter, Cx};
 use arrayvec::ArrayVec;
 
-/// What the last part alone has.
-const LAST_ONLY: Flags = Flags::FIN.with(Flags::PSH);
-/// What is not of a segment that could be cut.
-const WHOLE_ALONE: Flags = Flags::SYN.with(Flags::RST).with(Flags::URG);
 const DONT_FRAGMENT: u8 = 0x40;
 /// Octets of a TCP header at most.
 const TCP_MAX: usize = 60;
@@ -28,8 +25,7 @@ fn text_at<B: PacketBuf>(packet: &Packet<B>, tcp: &[u8]) -> Option<usize> {
     // Fragments of one packet would be told apart by an identification of their own.
     let alone = packet.src.is_ipv6() || packet.ip_header().get(6)? & DONT_FRAGMENT != 0;
     let end = usize::from(tcp.get(12)? >> 4) * 4;
-    let flags = Flags(*tcp.get(13)?);
-    let plain = end >= 20 && end < tcp.len() && flags == flags.without(WHOLE_ALONE);
+    let plain = end >= 20 && end < tcp.len() && may_be_cut(Flags(*tcp.get(13)?));
     // Its parts get checksums of our making: what is wrong must stay so.
     let sum = || pseudo_header(packet.src, packet.dst, TCP, tcp.len()).then(Sum::of(tcp));
     (whole && alone && plain && sum().is_intact()).then_some(end)
@@ -95,19 +91,6 @@ fn push_headers(
     header.push(tcp);
     let (ip, tcp) = header.bytes_mut().get_mut(l3..)?.split_at_mut(ip.len());
     decrement_ttl(ip);
-    set_length(ip, tcp.len() + len);
-    let number = u32::from_be_bytes(*tcp.get(4..)?.first_chunk()?);
-    let number = number.wrapping_add(u32::try_from(at).unwrap_or(0));
-    tcp.get_mut(4..8)?.copy_from_slice(&number.to_be_bytes());
-    if !last {
-        tcp[13] = Flags(tcp[13]).without(LAST_ONLY).0;
-    }
-    let addresses = if ip.len() < 40 { 12..20 } else { 8..40 };
-    let long = u16::try_from(tcp.len() + len).unwrap_or(u16::MAX);
-    let pseudo = Sum::of(ip.get(addresses)?)
-        .then(Sum::of(&[0, TCP]))
-        .then(Sum::of(&long.to_be_bytes()));
-    let field = pseudo.folded().to_be_bytes();
-    tcp.get_mut(16..18)?.copy_from_slice(&field);
+    make_part(ip, tcp, (at, len), last);
     Partial::at(l3, l4)
 }

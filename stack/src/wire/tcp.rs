@@ -3,6 +3,7 @@
 mod emit;
 mod opt_bytes;
 mod parse;
+pub mod part;
 #[cfg(test)]
 mod tests;
 
