@@ -295,6 +295,11 @@ impl Rig {
         self.now = self.now + TURN;
         let now = self.now;
         self.generator.poll(now);
+        // It takes what the box sent at once, however many ports of the box sent to one of its own.
+        let waits = |cable: &Cable| !cable.generator.1.borrow().is_empty();
+        while self.cables.iter().any(waits) {
+            self.generator.poll(now);
+        }
         for cable in &self.cables {
             self.done.frames += carry(&cable.generator.0, &cable.device.1, &mut self.kept);
         }

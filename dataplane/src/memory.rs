@@ -1,14 +1,14 @@
 //! A port in memory: for tests, benchmarks and whole networks in virtual time.
 //!
-//! A received buffer is a [`bytes::Bytes`]. A port's far end is either another port ([`MemPort::pair`]) or a test that
+//! A received buffer is memory of its own. A port's far end is either another port ([`MemPort::pair`]) or a test that
 //! holds the wire ([`MemPort::with_wire`]) and sees each [`Frame`] as the app built it: what is header, what is reference.
 
 use crate::headers::tcp_payload_in_header;
 use crate::port::{BURST, BufferUse, Port, PortInfo, PortStats, Received};
-use bytes::Bytes;
 use core::ops::Range;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use stack::buf::RxChecksum;
+use stack::prefetch::prefetch_to_write;
 use stack::{Frame, PacketBuf, Slice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -16,33 +16,50 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Frames that a wire holds in each direction before it drops.
 pub const WIRE_FRAMES: usize = 16_384;
 
-/// A received buffer in ordinary memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemBuf(Bytes);
+/// A received buffer in ordinary memory. Its count of references lies straight before its octets, as a device's buffers have
+/// theirs beside them: who has fetched the headers has fetched it.
+#[derive(Clone, Debug)]
+pub struct MemBuf(Memory);
+
+#[derive(Clone, Debug)]
+enum Memory {
+    Own(Arc<[u8]>),
+    Lent(Arc<Lent>),
+}
 
 impl PacketBuf for MemBuf {
     fn bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Memory::Own(octets) => octets,
+            Memory::Lent(lent) => &lent.octets,
+        }
     }
 
     fn out_of_pool(&self, range: Range<usize>) -> Option<Self> {
-        // What a pool lends is an owner's, and never unique; memory of its own that nobody else holds is.
-        if self.0.is_unique() {
-            return None;
+        // What a pool lends leaves it; memory of its own that nobody else holds is free as soon.
+        match &self.0 {
+            Memory::Own(octets) if Arc::strong_count(octets) == 1 => None,
+            _ => Some(Self(Memory::Own(self.bytes().get(range)?.into()))),
         }
-        let octets = self.0.get(range)?;
-        Some(Self(Bytes::copy_from_slice(octets)))
     }
 
-    fn rewritten(self, at: usize, octets: [u8; 2]) -> Option<Self> {
-        let mut bytes = self.0.try_into_mut().ok()?;
-        bytes
-            .get_mut(at..)?
-            .first_chunk_mut()
-            .map(|place| *place = octets)?;
-        Some(Self(bytes.freeze()))
+    fn fetch(&self) {
+        let octets = self.bytes().as_ptr();
+        prefetch_to_write(octets.wrapping_sub(COUNTS), COUNTS);
+    }
+
+    fn rewritten(mut self, at: usize, octets: [u8; 2]) -> Option<Self> {
+        let Memory::Own(own) = &mut self.0 else {
+            return None;
+        };
+        let place = Arc::get_mut(own)?.get_mut(at..)?.first_chunk_mut()?;
+        *place = octets;
+        Some(self)
     }
 }
+
+/// Octets of the counts of references before those of a buffer.
+const COUNTS: usize = 2 * size_of::<usize>();
 
 /// The buffers that a port receives into; without a size there are as many as it takes.
 #[derive(Debug, Default)]
@@ -52,8 +69,9 @@ struct Pool {
 }
 
 /// A received frame in a buffer of the pool, which is free again once the last reference is gone.
+#[derive(Debug)]
 struct Lent {
-    octets: Bytes,
+    octets: Arc<[u8]>,
     pool: Arc<Pool>,
 }
 
@@ -61,24 +79,18 @@ impl Pool {
     /// The frame in a buffer of the pool, if it has one left.
     fn lend(self: &Arc<Self>, frame: MemBuf) -> Option<MemBuf> {
         let size = self.size.load(Ordering::Relaxed);
-        if size == 0 {
+        let Memory::Own(octets) = frame.0 else {
             return Some(frame);
+        };
+        if size == 0 {
+            return Some(MemBuf(Memory::Own(octets)));
         }
         if self.lent.load(Ordering::Relaxed) >= size {
             return None;
         }
         self.lent.fetch_add(1, Ordering::Relaxed);
-        let lent = Lent {
-            octets: frame.0,
-            pool: Arc::clone(self),
-        };
-        Some(MemBuf(Bytes::from_owner(lent)))
-    }
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.octets
+        let pool = Arc::clone(self);
+        Some(MemBuf(Memory::Lent(Arc::new(Lent { octets, pool }))))
     }
 }
 
@@ -89,14 +101,8 @@ impl Drop for Lent {
 }
 
 impl From<Vec<u8>> for MemBuf {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
-    }
-}
-
-impl From<Bytes> for MemBuf {
-    fn from(bytes: Bytes) -> Self {
-        Self(bytes)
+    fn from(octets: Vec<u8>) -> Self {
+        Self(Memory::Own(octets.into()))
     }
 }
 

@@ -57,11 +57,11 @@ fn a_turn_takes_commands_then_frames_then_flushes_and_sends_in_order() {
 #[test]
 fn payload_leaves_as_a_reference_into_the_received_buffer() {
     let (mut worker, _control, [a, b]) = two_ports(1);
-    let received = bytes::Bytes::from(vec![7; 1000]);
+    let received = MemBuf::from(vec![7; 1000]);
     assert!(a.put(received.clone()));
     worker.poll(Instant::ZERO);
     let sent = b.take().unwrap();
-    assert_eq!(sent.payload[0].bytes().as_ptr(), received.as_ptr());
+    assert_eq!(sent.payload[0].bytes().as_ptr(), received.bytes().as_ptr());
     assert_eq!(worker.ports()[1].copied_in_stack(), 0);
 }
 
