@@ -218,12 +218,16 @@ impl MappingStore {
     /// Takes in `mapping` and forgets everything before `end`, the end of octets that it places and that [`Self::is_next`] was
     /// asked about: as [`Self::declare`] and [`Self::consume`] do.
     pub(crate) fn pass(&mut self, mapping: Mapping, end: SeqNum) {
-        if self.ranges.is_empty() && mapping.end() == end {
-            self.next = end;
-            return;
+        match self.ranges.front() {
+            // It says the same of all of the mapping that is to come.
+            Some(first) if first.end() == end => self.ranges.clear(),
+            Some(_) => {},
+            None if mapping.end() > end => self
+                .ranges
+                .push_back(mapping.part(self.next, mapping.end())),
+            None => {},
         }
-        self.declare(mapping);
-        self.consume(end);
+        self.next = end;
     }
 
     /// Forgets everything before `seq`: the data up to it went on.

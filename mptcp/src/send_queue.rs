@@ -111,6 +111,11 @@ impl<B: PacketBuf> SendQueue<B> {
         self.pending.len()
     }
 
+    /// Lengths of the pieces that no subflow has carried yet, in their order.
+    pub(crate) fn waiting_lens(&self) -> impl Iterator<Item = usize> {
+        self.pending.iter().map(Slice::len)
+    }
+
     /// Octets given to a subflow and not DATA_ACKed.
     pub(crate) const fn in_flight(&self) -> usize {
         self.sent_len

@@ -336,6 +336,16 @@ impl<B: PacketBuf> Subflow<B> {
         (fits && !capped, capped)
     }
 
+    /// Takes a piece of `len` octets with options of `option_len` off what is `left` of an allowance, if that holds it: whether it does.
+    pub(crate) fn allow(&self, left: &mut Option<u32>, len: usize, option_len: usize) -> bool {
+        let Some(octets) = left else {
+            return true;
+        };
+        let rest = octets.checked_sub(self.packet_len(len, option_len));
+        *left = rest.or(Some(0));
+        rest.is_some()
+    }
+
     /// Takes a piece of `len` octets with options of `option_len` off the allowance.
     pub(crate) fn spend(&mut self, len: usize, option_len: usize) {
         if let Some(left) = self.allowance {

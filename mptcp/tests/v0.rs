@@ -14,6 +14,8 @@ mod closing;
 mod fallback;
 #[path = "paths.rs"]
 mod paths;
+#[path = "runs.rs"]
+mod runs;
 #[path = "transfer.rs"]
 mod transfer;
 #[path = "unfilled.rs"]

@@ -182,7 +182,7 @@ impl<B: PacketBuf> Engine<B> {
             let how = this.and_then(|more| self.relays.takes_more(leg, &more, head.text_len()));
             let behind = run.get(at + 1).zip(frames.as_slice().first());
             more = behind.and_then(|(next, Received { frame: behind, .. })| {
-                more_of(is_plain, next.head.goes_on(behind, (&frame, head))?)
+                more_of(is_plain, this, next.head.goes_on(behind, (&frame, head))?)
             });
             self.tools.ledger.enter(Step::Parse);
             let cx = &mut self.tools.cx(now);
@@ -263,10 +263,15 @@ impl<B: PacketBuf> Engine<B> {
     }
 }
 
-/// What goes on where the frame before it ended, by the options of both; `None` if they differ more than they may.
-fn more_of(is_plain: bool, [options, before]: [&[u8]; 2]) -> Option<More> {
+/// What goes on where the frame before it ended, which was given as `this`, by the options of both; `None` if they differ more than
+/// they may.
+fn more_of(is_plain: bool, this: Option<More>, [options, before]: [&[u8]; 2]) -> Option<More> {
     if is_plain {
         return (options == before).then_some(More::Text);
     }
-    next_mapping([options, before]).map(More::Mapped)
+    match this {
+        // One mapping is over several segments.
+        Some(this) if options == before => Some(this),
+        _ => next_mapping([options, before]).map(More::Mapped),
+    }
 }

@@ -11,6 +11,7 @@ use crate::send_queue::SlotSet;
 use crate::types::Version;
 use crate::{Cx, DataSeq};
 use arrayvec::ArrayVec;
+use stack::checksum::Sum;
 use stack::tcp::Item;
 use stack::wire::tcp::OptBytes;
 use stack::{Instant, PacketBuf, Slice};
@@ -207,6 +208,9 @@ impl<B: PacketBuf> Connection<B> {
         let Some(at) = self.pick(cx.now, Purpose::New, len, SlotSet::default()) else {
             return false;
         };
+        if self.give_run(cx, at) {
+            return true;
+        }
         let option_len = self.data_option_len();
         let mut given = self.give_next(cx, at, len);
         while given
@@ -218,6 +222,54 @@ impl<B: PacketBuf> Connection<B> {
             given = self.give_next(cx, at, len);
         }
         given
+    }
+
+    /// Gives subflow `at` the next pieces of new data under one mapping, which each repeats (RFC 8684 3.3.1): as many as the
+    /// scheduler leaves to it, but for the last that waits, and as both windows let go at once. Whether there were two at least; if
+    /// not, nothing has changed.
+    ///
+    /// Not with checksums: a receiver has to wait for all that one is over. And not before the peer has shown that it takes mappings.
+    fn give_run(&mut self, cx: &Cx<'_>, at: usize) -> bool {
+        let calm = self.mode == Mode::Verified && !self.params.checksum && !self.capable_due;
+        if !calm || !self.scheduler.stays() {
+            return false;
+        }
+        let (subflow, max) = (&self.subflows[at], self.piece_max(at));
+        let window = dsn::octets(self.send_edge, self.send.nxt());
+        let room = window
+            .min(subflow.tcb.send_space() as usize)
+            .min(usize::from(u16::MAX));
+        let mut left = subflow.allowance;
+        let (mut pieces, mut octets) = (0, 0);
+        let others = self.send.waiting_pieces().saturating_sub(1);
+        for len in self.send.waiting_lens().take(others) {
+            let allowed = subflow.allow(&mut left, len, DSS_LEN);
+            if len > max || octets + len > room || !allowed {
+                break;
+            }
+            (pieces, octets) = (pieces + 1, octets + len);
+        }
+        if pieces < 2 {
+            return false;
+        }
+        let upper = self.data_option(at, self.send.nxt(), octets, None);
+        let subflow = &mut self.subflows[at];
+        if subflow.tcb.queued() == 0 {
+            subflow.busy_since = cx.now;
+        }
+        subflow.carry(self.send.nxt(), octets);
+        for _ in 0..pieces {
+            let Some((_, payload)) = self.send.send_head(max, subflow.id.0, cx.now) else {
+                break;
+            };
+            subflow.spend(payload.len(), upper.len());
+            subflow.tcb.push(Item {
+                payload,
+                upper,
+                psh: false,
+            });
+        }
+        true
     }
 
     /// Gives subflow `at` the next piece of new data, `len` octets, or what of it fits one segment and the peer's window.
@@ -340,8 +392,9 @@ impl<B: PacketBuf> Connection<B> {
             cx.tcp.add(stack::Counter::PayloadSummed, read);
         }
         let psh = self.send.all_sent();
-        let upper = self.data_option(at, dsn, &payload);
         let len = payload.len();
+        let sum = self.params.checksum.then(|| payload.sum());
+        let upper = self.data_option(at, dsn, len, sum);
         let subflow = &mut self.subflows[at];
         if subflow.tcb.queued() == 0 {
             subflow.busy_since = cx.now;
@@ -355,16 +408,13 @@ impl<B: PacketBuf> Connection<B> {
         });
     }
 
-    /// The option that maps `payload`: a DSS, or for an initiator's first data the MP_CAPABLE that stands for one
-    /// (RFC 8684 3.1).
-    fn data_option(&self, at: usize, dsn: DataSeq, payload: &Slice<B>) -> OptBytes {
+    /// The option that maps the next `len` octets of subflow `at`, whose sum is `sum` if checksums are in use: a DSS, or for an
+    /// initiator's first data the MP_CAPABLE that stands for one (RFC 8684 3.1).
+    fn data_option(&self, at: usize, dsn: DataSeq, len: usize, sum: Option<Sum>) -> OptBytes {
         let subflow = &self.subflows[at];
         let ssn = subflow.tcb.push_seq() - subflow.iss;
-        let len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-        let checksum = self
-            .params
-            .checksum
-            .then(|| dss_checksum(dsn, ssn, len, payload.sum()));
+        let len = u16::try_from(len).unwrap_or(u16::MAX);
+        let checksum = sum.map(|sum| dss_checksum(dsn, ssn, len, sum));
         // It stands for the connection's first octet, and a joined subflow may have carried that.
         let first = ssn == 1 && !subflow.joined && dsn == self.first_out;
         if self.capable_due && first && self.params.version == Version::V1 {

@@ -25,7 +25,7 @@ fn m2_mp_capable_maps_no_other_data_than_the_first() {
     let connection = initiator();
     let payload = slice(vec![7; 100]);
     let capable = |dsn| {
-        let option = connection.data_option(0, dsn, &payload);
+        let option = connection.data_option(0, dsn, payload.len(), None);
         let option = parse(&option).next().unwrap().unwrap();
         matches!(option, MpOption::Capable(_))
     };
