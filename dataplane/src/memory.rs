@@ -19,41 +19,32 @@ pub const WIRE_FRAMES: usize = 16_384;
 /// A received buffer in ordinary memory. Its count of references lies straight before its octets, as a device's buffers have
 /// theirs beside them: who has fetched the headers has fetched it.
 #[derive(Clone, Debug)]
-pub struct MemBuf(Memory);
-
-#[derive(Clone, Debug)]
-enum Memory {
-    Own(Arc<[u8]>),
-    Lent(Arc<Lent>),
+pub struct MemBuf {
+    octets: Arc<[u8]>,
+    /// Where it is of a pool.
+    loan: Option<Arc<Loan>>,
 }
 
 impl PacketBuf for MemBuf {
     fn bytes(&self) -> &[u8] {
-        match &self.0 {
-            Memory::Own(octets) => octets,
-            Memory::Lent(lent) => &lent.octets,
-        }
+        &self.octets
     }
 
     fn out_of_pool(&self, range: Range<usize>) -> Option<Self> {
         // What a pool lends leaves it; memory of its own that nobody else holds is free as soon.
-        match &self.0 {
-            Memory::Own(octets) if Arc::strong_count(octets) == 1 => None,
-            _ => Some(Self(Memory::Own(self.bytes().get(range)?.into()))),
-        }
+        let alone = self.loan.is_none() && Arc::strong_count(&self.octets) == 1;
+        let octets = self.octets.get(range).filter(|_| !alone)?.into();
+        Some(Self { octets, loan: None })
     }
 
     fn fetch(&self) {
-        let octets = self.bytes().as_ptr();
+        let octets = self.octets.as_ptr();
         prefetch_to_write(octets.wrapping_sub(COUNTS), COUNTS);
     }
 
     fn rewritten(mut self, at: usize, octets: [u8; 2]) -> Option<Self> {
-        let Memory::Own(own) = &mut self.0 else {
-            return None;
-        };
-        let place = Arc::get_mut(own)?.get_mut(at..)?.first_chunk_mut()?;
-        *place = octets;
+        let own = Arc::get_mut(&mut self.octets).filter(|_| self.loan.is_none())?;
+        *own.get_mut(at..)?.first_chunk_mut()? = octets;
         Some(self)
     }
 }
@@ -68,41 +59,36 @@ struct Pool {
     lent: AtomicU32,
 }
 
-/// A received frame in a buffer of the pool, which is free again once the last reference is gone.
+/// A buffer's absence from its pool, which is free again once the last reference is gone.
 #[derive(Debug)]
-struct Lent {
-    octets: Arc<[u8]>,
-    pool: Arc<Pool>,
-}
+struct Loan(Arc<Pool>);
 
 impl Pool {
     /// The frame in a buffer of the pool, if it has one left.
     fn lend(self: &Arc<Self>, frame: MemBuf) -> Option<MemBuf> {
         let size = self.size.load(Ordering::Relaxed);
-        let Memory::Own(octets) = frame.0 else {
-            return Some(frame);
-        };
         if size == 0 {
-            return Some(MemBuf(Memory::Own(octets)));
+            return Some(frame);
         }
         if self.lent.load(Ordering::Relaxed) >= size {
             return None;
         }
         self.lent.fetch_add(1, Ordering::Relaxed);
-        let pool = Arc::clone(self);
-        Some(MemBuf(Memory::Lent(Arc::new(Lent { octets, pool }))))
+        let loan = Some(Arc::new(Loan(Arc::clone(self))));
+        Some(MemBuf { loan, ..frame })
     }
 }
 
-impl Drop for Lent {
+impl Drop for Loan {
     fn drop(&mut self) {
-        self.pool.lent.fetch_sub(1, Ordering::Relaxed);
+        self.0.lent.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl From<Vec<u8>> for MemBuf {
     fn from(octets: Vec<u8>) -> Self {
-        Self(Memory::Own(octets.into()))
+        let octets = octets.into();
+        Self { octets, loan: None }
     }
 }
 
