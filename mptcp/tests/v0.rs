@@ -18,6 +18,8 @@ mod paths;
 mod runs;
 #[path = "transfer.rs"]
 mod transfer;
+#[path = "unanswered.rs"]
+mod unanswered;
 #[path = "unfilled.rs"]
 mod unfilled;
 #[path = "windows.rs"]

@@ -202,6 +202,10 @@ impl<B: PacketBuf> Connection<B> {
             self.fall_back(cx, Counter::FallbackData, false);
             return;
         }
+        if self.subflows[at].failed.is_some() {
+            // It ends the stream of a peer that has fallen back already, whose answer to our MP_FAIL was lost.
+            return;
+        }
         self.subflows[at].tcb.accept_fin();
         if self.usable() > 1 || !self.subflows[at].is_usable() {
             self.close_subflow(cx, at);
