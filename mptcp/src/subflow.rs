@@ -130,8 +130,11 @@ pub struct Subflow<B> {
     pub(crate) bare: bool,
     /// Until when data waits for its mapping, for the rest of one, or for an infinite one.
     pub(crate) uncovered_until: Option<Instant>,
-    /// How often the peer was asked whether more of the mapping that comes first is under way, since some of it came.
-    pub(crate) rest_asked: u8,
+    /// How often the peer was asked whether more of the mapping that comes first is under way, since some of it came; or whether
+    /// it is there at all, since an infinite mapping is waited for.
+    pub(crate) asked: u8,
+    /// It is there, but what it answered was no infinite mapping: it is given a little longer.
+    pub(crate) answered: bool,
     /// Its checksum failed at this number while it was alone: its data waits for an infinite mapping (RFC 8684 3.7).
     pub(crate) failed: Option<DataSeq>,
     /// When MP_FAIL is to be repeated, as no infinite mapping has come.
@@ -210,7 +213,8 @@ impl<B: PacketBuf> Subflow<B> {
             verified: false,
             bare: false,
             uncovered_until: None,
-            rest_asked: 0,
+            asked: 0,
+            answered: false,
             failed: None,
             fail_again_at: None,
             stale: false,

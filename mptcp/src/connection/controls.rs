@@ -264,9 +264,12 @@ impl<B: PacketBuf> Connection<B> {
             Control::None | Control::Handshake => {},
             Control::Fail => {
                 subflow.fail_due = None;
-                // Nothing acknowledges MP_FAIL but the infinite mapping that it asks for.
+                // Nothing acknowledges MP_FAIL but the infinite mapping that it asks for. It goes as often in each of the waits for
+                // that, of which each is twice the one before.
                 let waits = subflow.failed.is_some();
-                subflow.fail_again_at = waits.then(|| cx.now + subflow.tcb.rto());
+                let doubled = if subflow.answered { 0 } else { subflow.asked };
+                let wait = subflow.tcb.rto() * (1 << doubled);
+                subflow.fail_again_at = waits.then(|| cx.now + wait);
                 cx.mptcp.count(Counter::MpFailTx);
             },
             Control::DataFin => {

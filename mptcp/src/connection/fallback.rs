@@ -10,11 +10,11 @@ use stack::time::Duration;
 use stack::wire::tcp::{Flags, Segment};
 use stack::{PacketBuf, SeqNum, Slice};
 
-/// How long data without a mapping, or whose checksum failed, is held before its subflow is reset; and how long nothing comes of a
-/// mapping before the peer is asked about the rest.
+/// How long data without a mapping is held before its subflow is reset; and how long nothing comes of a mapping, or of an infinite
+/// one that was asked for, before the peer is asked whether it is there at all.
 pub(super) const UNCOVERED_MAX: Duration = Duration::from_secs(5);
 /// How often the peer is asked; the waits for an answer double, to more than the 100 s of RFC 1122 4.2.3.5 in all.
-const RESTS_ASKED_MAX: u8 = 4;
+const ASKED_MAX: u8 = 4;
 
 /// An infinite mapping that our next data is to carry: from `seq` on, all octets follow `dsn`.
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +162,7 @@ impl<B: PacketBuf> Connection<B> {
         let subflow = &mut self.subflows[at];
         subflow.failed = Some(dsn);
         subflow.fail_due = Some(dsn);
+        (subflow.asked, subflow.answered) = (0, false);
         subflow.uncovered_until = Some(cx.now + UNCOVERED_MAX);
     }
 
@@ -171,25 +172,35 @@ impl<B: PacketBuf> Connection<B> {
     pub(super) fn await_rest(&mut self, cx: &mut Cx<'_>, at: usize) {
         let is_first = self.subflows.len() == 1 && self.recv.next() == self.first_in;
         let subflow = &mut self.subflows[at];
-        subflow.rest_asked = 0;
+        subflow.asked = 0;
         subflow.uncovered_until = is_first.then_some(cx.now + UNCOVERED_MAX);
     }
 
-    /// Data of subflow `at` waited long enough for its mapping, for the rest of it, or for an infinite one.
+    /// Data of subflow `at` waited long enough for its mapping, for the rest of it, or for an infinite one. A path that is down brings
+    /// neither of the last two, and takes nothing away: what the peer says counts, once it can (RFC 8684 3.7 names no time).
     pub(super) fn on_waited(&mut self, cx: &mut Cx<'_>, at: usize) {
         let others = self.subflows.len() > 1;
         let subflow = &mut self.subflows[at];
-        match subflow.mappings.covering(subflow.held.start) {
-            Some(_) if others && subflow.failed.is_none() => subflow.uncovered_until = None,
-            Some(_) if subflow.failed.is_none() && subflow.rest_asked < RESTS_ASKED_MAX => {
+        let may_ask = !others && !subflow.answered && subflow.asked < ASKED_MAX;
+        match (
+            subflow.mappings.covering(subflow.held.start),
+            subflow.failed,
+        ) {
+            (Some(_), None) if others => subflow.uncovered_until = None,
+            (Some(_), None) | (_, Some(_)) if may_ask => {
                 // What was lost comes again, but not while a path is down, and the peer's timer doubles as long. An ACK before the
-                // probe, so that a peer goes on that does not know that the first part came.
+                // probe, so that a peer goes on that does not know that the first part came; or MP_FAIL once more.
+                subflow.fail_due = subflow.failed;
                 subflow.tcb.request_ack();
                 subflow.tcb.request_probe();
-                subflow.rest_asked += 1;
-                subflow.uncovered_until = Some(cx.now + UNCOVERED_MAX * (1 << subflow.rest_asked));
+                subflow.asked += 1;
+                subflow.uncovered_until = Some(cx.now + UNCOVERED_MAX * (1 << subflow.asked));
             },
-            Some(mapping) if subflow.failed.is_none() => self.on_unfilled(cx, at, mapping.dsn),
+            (Some(mapping), None) => {
+                self.on_unfilled(cx, at, mapping.dsn);
+                // Who said nothing for so long is not waited for as long again.
+                self.subflows[at].asked = ASKED_MAX;
+            },
             _ => {
                 cx.mptcp.count(Counter::DssUncovered);
                 self.reset_subflow(cx, at, ResetReason::MIDDLEBOX_INTERFERENCE);
@@ -197,20 +208,29 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// `seg` came on subflow `at` since the peer was asked for the rest of a mapping. An ACK alone has the number that the peer
-    /// sends next: where that is the one that we expect, all that it sent has come, and nothing fills the mapping.
+    /// `seg` came on subflow `at` since the peer was asked for the rest of a mapping, or for an infinite one.
     #[cold]
     pub(super) fn on_asked(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>) {
         let alone = self.subflows.len() == 1 && self.mode != Mode::Fallback;
         let Some(subflow) = self.subflows.get_mut(at).filter(|_| alone) else {
             return;
         };
+        if subflow.uncovered_until.is_none() || subflow.answered {
+            return;
+        }
+        if subflow.failed.is_some() {
+            // The path works again: it is told at once, and as often as at first.
+            subflow.answered = true;
+            subflow.fail_due = subflow.failed;
+            subflow.uncovered_until = Some(cx.now + UNCOVERED_MAX);
+            return;
+        }
+        // An ACK alone has the number that the peer sends next: where that is the one that we expect, all that it sent has come, and
+        // nothing fills the mapping.
         let is_ack = seg.payload.is_empty() && !seg.flags.has(Flags::FIN);
         let has_all = is_ack && seg.seq == subflow.tcb.rcv_nxt();
-        let waits = subflow.uncovered_until.is_some() && subflow.failed.is_none();
         if let Some(mapping) = subflow.mappings.covering(subflow.held.start)
             && has_all
-            && waits
         {
             self.on_unfilled(cx, at, mapping.dsn);
         }

@@ -66,7 +66,7 @@ impl<B: PacketBuf> Connection<B> {
 
     fn on_accepted(&mut self, cx: &mut Cx<'_>, at: usize, seg: &Segment<B>, acked: u32) {
         let subflow = &mut self.subflows[at];
-        let asked = subflow.rest_asked > 0;
+        let was_asked = subflow.asked > 0;
         match subflow.withdrawal {
             Some(withdrawal) if withdrawal.answered_from <= cx.now => {
                 // It works: the withdrawal may be forged, and if not, its owner ends the subflow (RFC 8684 3.4.2).
@@ -91,7 +91,7 @@ impl<B: PacketBuf> Connection<B> {
             self.on_fail_again(cx, at, seg);
         }
         self.receive(cx, at);
-        if asked {
+        if was_asked {
             self.on_asked(cx, at, seg);
         }
         self.on_subflow_fin(cx, at);

@@ -349,3 +349,38 @@ fn each_forged_syn_is_known_whose_flow_begins() {
         }
     }
 }
+
+/// Where the only path is down for longer than five seconds just when a wrong checksum was found on it, the
+/// flow goes on as TCP all the same.
+#[test]
+fn m22_an_outage_beside_a_wrong_checksum_ends_no_flow() {
+    let (mut fallen, mut asked) = (0, 0);
+    for from in (60..160).step_by(5) {
+        let mut plan = Plan::quiet(Chain::Bonded(2));
+        plan.net.checksum = [true; 2];
+        plan.flows[0].sizes = [60_000; 2];
+        let down = |lane| Fault::Lane {
+            cable: 1,
+            lane,
+            ill: Ill::Down,
+            from: Duration::from_millis(from),
+            lasts: Duration::from_secs(20),
+        };
+        let boxes = [
+            (1, Kind::Swap([true, false])),
+            (2, Kind::Portal(Then::Silence)),
+        ];
+        let boxes = boxes.map(|(cable, kind)| Fault::Middlebox { cable, kind });
+        plan.faults = boxes.into_iter().chain([down(0), down(1)]).collect();
+        let outcome = run(&plan, false);
+        assert_eq!(outcome.failure, None, "{from}");
+        let count = |name| {
+            let all = outcome.counters.iter();
+            all.filter_map(|(_, all)| all.get(name)).sum::<u64>()
+        };
+        assert_eq!(count("relay_closed_clean"), 2, "{from}");
+        fallen += count("fallback_fail_rx");
+        asked = asked.max(count("mp_fail_tx"));
+    }
+    assert!(fallen > 0 && asked > 5, "{fallen} {asked}");
+}
