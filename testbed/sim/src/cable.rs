@@ -2,6 +2,7 @@
 //! may sit at its second end.
 
 use crate::lane::Lane;
+use crate::middlebox::chance::Chance;
 use crate::middlebox::{Middlebox, Way};
 use stack::Instant;
 use stack::time::earlier;
@@ -79,6 +80,12 @@ impl Cable {
                 self.onward(now, at, made, out);
             }
         }
+    }
+
+    /// What middleboxes on it have made of data since they were asked last that a checksum is right for all the same.
+    pub fn chances(&mut self) -> Vec<Chance> {
+        let boxes = self.boxes.iter_mut().chain(&mut self.far);
+        boxes.flat_map(|middlebox| middlebox.chances()).collect()
     }
 
     /// When there is something to do.

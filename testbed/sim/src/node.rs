@@ -415,6 +415,15 @@ impl Node {
         }
     }
 
+    /// The same, to be changed.
+    pub fn ends_mut(&mut self) -> &mut [Endpoint] {
+        match self {
+            Self::Host(host) => &mut host.ends,
+            Self::Native(host) => &mut host.ends,
+            Self::Machine(_) => &mut [],
+        }
+    }
+
     /// Ends flow `flow` by force, where it ends here.
     pub fn abort(&mut self, now: Instant, flow: usize) {
         match self {

@@ -1,5 +1,6 @@
 //! What must hold: octets out are octets in, position by position; an end that looks clean is the end; nothing is left.
 
+use crate::middlebox::chance::Chance;
 use crate::middlebox::gateway::{ADDRESS, is_address, rewritten};
 use crate::middlebox::payload::{INSERTED, swapped};
 use crate::stream::Stream;
@@ -207,25 +208,34 @@ pub struct Reference {
     rewrites: Rewrites,
     /// Addresses in the stream.
     addresses: u64,
+    /// How far it may have come in the stream, where addresses are rewritten: more than one only within what comes by chance.
+    places: Vec<Place>,
+    /// Where other octets may come than were sent, as a checksum is right for both.
+    chances: Vec<(u64, Vec<u8>)>,
+    got: u64,
+}
+
+/// A place in a stream whose addresses are rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
     /// Octets of the stream that came, each address that was rewritten as a whole.
     of_stream: u64,
     /// What is still to come of a rewritten address.
     rest: &'static [u8],
-    got: u64,
 }
 
 impl Reference {
     /// The very octets of `stream`.
     #[must_use]
-    pub const fn new(stream: Stream) -> Self {
+    pub fn new(stream: Stream) -> Self {
         Self {
             stream,
             swaps: Swaps::None,
             inserted: None,
             rewrites: Rewrites::None,
             addresses: 0,
-            of_stream: 0,
-            rest: &[],
+            places: vec![Place::default()],
+            chances: Vec::new(),
             got: 0,
         }
     }
@@ -259,30 +269,32 @@ impl Reference {
 
     /// Octets that must come.
     #[must_use]
-    pub const fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         let more = if self.inserted.is_some() {
             INSERTED.len() as u64
         } else {
             0
         };
-        let to_come = self.rest.len() as u64 + self.stream.len - self.of_stream;
+        let to_come = |place: &Place| place.rest.len() as u64 + self.stream.len - place.of_stream;
         match self.rewrites {
             Rewrites::None | Rewrites::Unseen { .. } => self.stream.len + more,
-            Rewrites::Seen { .. } => self.got + to_come,
+            Rewrites::Seen { .. } => self.got + self.places.first().map_or(0, to_come),
         }
     }
 
     /// Whether nothing must come.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Whether all has come.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
-        let Rewrites::Unseen { longer } = self.rewrites else {
-            return self.got == self.len();
+    pub fn is_complete(&self) -> bool {
+        let longer = match self.rewrites {
+            Rewrites::None => return self.got == self.len(),
+            Rewrites::Seen { .. } => return self.places.iter().any(|place| self.is_end(place)),
+            Rewrites::Unseen { longer } => longer,
         };
         let by = rewritten(longer).len().abs_diff(ADDRESS) as u64;
         let off = self.got.abs_diff(self.stream.len);
@@ -320,6 +332,9 @@ impl Reference {
             return Ok(());
         }
         for (n, (&came, &sent)) in (at..).zip(data.iter().zip(&sent)) {
+            if self.comes_by_chance(n, came) {
+                continue;
+            }
             let changed = swapped(sent);
             let fits = match self.swaps {
                 Swaps::None => came == sent,
@@ -348,36 +363,92 @@ impl Reference {
         data: &[u8],
         text: &'static [u8],
     ) -> Result<(), Failure> {
+        let mut next = Vec::new();
         for &came in data {
-            if self.is_complete() {
-                let sent = self.len();
-                return Err(Failure::TooMuch { flow, sent });
+            for place in &self.places {
+                self.step(*place, came, text, &mut next);
             }
-            let sent = if let [next, rest @ ..] = self.rest {
-                self.rest = rest;
-                *next
-            } else {
-                let sent = self.stream.octet(self.of_stream);
-                if came == text[0] && self.is_address(self.of_stream) {
-                    self.of_stream += ADDRESS as u64;
-                    self.rest = &text[1..];
-                    came
-                } else {
-                    self.of_stream += 1;
-                    sent
-                }
-            };
-            if came != sent {
-                return Err(Failure::WrongOctet {
-                    flow,
-                    at: self.got,
-                    came,
-                    sent,
-                });
+            if next.is_empty() {
+                return Err(self.wrong(flow, came));
             }
+            std::mem::swap(&mut self.places, &mut next);
+            next.clear();
             self.got += 1;
         }
         Ok(())
+    }
+
+    /// Where the stream may be after `place` if `came` is next.
+    fn step(&self, place: Place, came: u8, text: &'static [u8], next: &mut Vec<Place>) {
+        let Place { of_stream, rest } = place;
+        if let [first, rest @ ..] = rest {
+            next.extend((came == *first).then_some(Place { of_stream, rest }));
+            return;
+        }
+        if of_stream == self.stream.len {
+            return;
+        }
+        // By chance comes what has a mapping, before anything is taken that was rewritten.
+        let by_chance = of_stream == self.got && self.comes_by_chance(of_stream, came);
+        if by_chance || came == self.stream.octet(of_stream) {
+            next.push(Place {
+                of_stream: of_stream + 1,
+                rest,
+            });
+        }
+        if came == text[0] && self.is_address(of_stream) {
+            next.push(Place {
+                of_stream: of_stream + ADDRESS as u64,
+                rest: &text[1..],
+            });
+        }
+    }
+
+    const fn is_end(&self, place: &Place) -> bool {
+        place.rest.is_empty() && place.of_stream == self.stream.len
+    }
+
+    /// What is wrong with `came` where it is not what comes next of a stream whose addresses are rewritten.
+    fn wrong(&self, flow: usize, came: u8) -> Failure {
+        let expected = |place: &Place| {
+            let stream = || self.stream.octet(place.of_stream);
+            place.rest.first().copied().unwrap_or_else(stream)
+        };
+        match self.places.iter().find(|place| !self.is_end(place)) {
+            None => Failure::TooMuch {
+                flow,
+                sent: self.len(),
+            },
+            Some(place) => Failure::WrongOctet {
+                flow,
+                at: self.got,
+                came,
+                sent: expected(place),
+            },
+        }
+    }
+
+    /// A checksum is right for other data than was sent: that may come, but nothing else.
+    pub fn may_come(&mut self, chance: &Chance) {
+        let len = usize::try_from(self.stream.len).unwrap_or(0);
+        if self.inserted.is_some() || chance.sent.is_empty() {
+            return;
+        }
+        let mut stream = vec![0; len];
+        self.stream.fill(0, &mut stream);
+        let parts = stream.windows(chance.sent.len()).enumerate();
+        let found = parts.filter(|(_, part)| *part == chance.sent);
+        let chances = found.map(|(at, _)| (at as u64, chance.comes.clone()));
+        self.chances.extend(chances);
+    }
+
+    /// Whether `came` may come at `at`, whatever was sent.
+    fn comes_by_chance(&self, at: u64, came: u8) -> bool {
+        self.chances.iter().any(|(begins, comes)| {
+            let nth = at.checked_sub(*begins);
+            let nth = nth.and_then(|nth| usize::try_from(nth).ok());
+            nth.and_then(|nth| comes.get(nth)) == Some(&came)
+        })
     }
 
     /// Whether an address stands at `at` of what is sent.
@@ -406,7 +477,7 @@ impl Reference {
     ///
     /// # Errors
     /// Something is missing before it.
-    pub const fn end(&self, flow: usize) -> Result<(), Failure> {
+    pub fn end(&self, flow: usize) -> Result<(), Failure> {
         if self.is_complete() {
             return Ok(());
         }
@@ -415,5 +486,59 @@ impl Reference {
             came: self.got,
             sent: self.len(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream with an address in it, and where that stands.
+    fn stream() -> (Stream, Vec<u8>, usize) {
+        let streams = (0..).map(|key| Stream::new(key, 1_000));
+        let found = |stream: Stream| {
+            let mut octets = vec![0; 1_000];
+            stream.fill(0, &mut octets);
+            let at = octets.windows(ADDRESS).position(is_address)?;
+            (at > 100 && at < 800).then_some((stream, octets, at))
+        };
+        streams.filter_map(found).next().expect("one of some")
+    }
+
+    /// What is taken for other data by chance may come, in its place, whole or in part, and neither before it is known nor elsewhere.
+    #[test]
+    fn what_comes_by_chance_is_known_to_the_octet() {
+        let (stream, octets, at) = stream();
+        let end = at + 50;
+        let comes = [&octets[at - 50..at], b"#", &octets[at + ADDRESS..end + 3]].concat();
+        let chance = Chance {
+            sent: octets[at - 50..end].to_vec(),
+            comes: comes.clone(),
+        };
+        let with = |part: &[u8]| [&octets[..at - 50], part, &octets[end..]].concat();
+        let mut half = comes.clone();
+        half[..60].copy_from_slice(&octets[at - 50..at + 10]);
+        let mut other = comes.clone();
+        other[70] ^= 1;
+        let seen = Rewrites::Seen { longer: false };
+        for rewrites in [Rewrites::None, seen] {
+            let takes = |noted: bool, data: &[u8]| {
+                let mut reference = Reference::new(stream).rewritten(rewrites);
+                if noted {
+                    reference.may_come(&chance);
+                }
+                let taken = reference.take(0, data).and_then(|()| reference.end(0));
+                taken.is_ok()
+            };
+            assert!(takes(true, &with(&comes)) && takes(true, &with(&half)));
+            assert!(takes(true, &octets));
+            assert!(!takes(false, &with(&comes)), "it is not known");
+            assert!(!takes(true, &with(&other)), "something else");
+            assert!(!takes(true, &with(&comes[1..])), "in another place");
+            assert!(!takes(true, &with(&comes)[..990]), "a part is missing");
+            // What is rewritten after a fallback stays what it is.
+            let plain = [&octets[..at], b"#", &octets[at + ADDRESS..]].concat();
+            assert_eq!(takes(true, &plain), rewrites == seen);
+        }
     }
 }

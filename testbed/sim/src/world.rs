@@ -151,6 +151,10 @@ impl World {
     }
 
     fn arrive(&mut self, cable: usize) {
+        for chance in self.cables[cable].chances() {
+            let ends = self.nodes.iter_mut().flat_map(Node::ends_mut);
+            ends.for_each(|end| end.expects.may_come(&chance));
+        }
         for Arrival { plug, frame } in self.arrivals.drain(..) {
             self.trace.note(self.now, cable, Point::Arrived, &frame);
             self.delivered += u64::from(matches!(self.nodes[plug.node], Node::Machine(_)));

@@ -3,6 +3,7 @@
 //! are then of other octets than they were sent for (RFC 8684 3.3.1).
 
 use super::begin::Beginning;
+use super::chance::{Chance, Follower};
 use super::segments::cut;
 use super::{FlowId, Middlebox, Way, flow_of};
 use crate::packet::{ACK, FIN, SYN, Tcp, kind};
@@ -31,14 +32,16 @@ struct Stream {
     seen: u32,
     /// Where the addresses stood that it rewrote, in order.
     edits: Vec<u32>,
+    follower: Follower,
 }
 
 impl Stream {
-    const fn of(syn: &Tcp) -> Self {
+    fn of(syn: &Tcp) -> Self {
         Self {
             begins: Beginning::of(syn),
             seen: 0,
             edits: Vec::new(),
+            follower: Follower::default(),
         }
     }
 }
@@ -50,6 +53,7 @@ pub struct Gateway {
     /// How many addresses of a flow it rewrites in each direction.
     most: usize,
     streams: BTreeMap<(Way, FlowId), Stream>,
+    chances: Vec<Chance>,
 }
 
 /// Where nothing of a stream is: its SYN, and what is before that.
@@ -64,6 +68,7 @@ impl Gateway {
             longer,
             most,
             streams: BTreeMap::new(),
+            chances: Vec::new(),
         }
     }
 
@@ -185,9 +190,17 @@ impl Middlebox for Gateway {
             return out.push((way, frame));
         }
         self.look((way, flow), &tcp);
-        let len = tcp.payload.len();
+        let (seq, sent) = (tcp.seq, tcp.payload.clone());
+        let len = sent.len();
         if let Some(stream) = self.streams.get(&(way, flow)) {
             self.rewrite(stream, &mut tcp);
+        }
+        if let Some(stream) = self.streams.get_mut(&(way, flow)) {
+            let [at, behind] = [seq, tcp.seq].map(|seq| seq.wrapping_sub(stream.begins.first));
+            if at < BEFORE {
+                let follower = &mut stream.follower;
+                follower.pass((at, &sent), (behind, &tcp), &mut self.chances);
+            }
         }
         if let Some(stream) = self.streams.get(&(way.turned(), flow)) {
             self.acknowledge(stream, &mut tcp);
@@ -198,6 +211,10 @@ impl Middlebox for Gateway {
         } else {
             out.push((way, tcp.frame()));
         }
+    }
+
+    fn chances(&mut self) -> Vec<Chance> {
+        std::mem::take(&mut self.chances)
     }
 }
 

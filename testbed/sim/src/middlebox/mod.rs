@@ -3,6 +3,7 @@
 pub mod acks;
 pub mod answers;
 mod begin;
+pub mod chance;
 pub mod ends;
 pub mod gateway;
 pub mod inject;
@@ -52,6 +53,11 @@ pub trait Middlebox {
     /// When [`advance`](Self::advance) has something to do.
     fn next_deadline(&self) -> Option<Instant> {
         None
+    }
+
+    /// What it has made of data since it was asked last that a checksum is right for all the same.
+    fn chances(&mut self) -> Vec<chance::Chance> {
+        Vec::new()
     }
 
     /// Does what is due.

@@ -36,21 +36,32 @@ impl Number {
 
 /// A mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     pub(super) dsn: Number,
     ssn: u32,
     /// Octets of data in it; the end of the stream is not counted.
-    pub(super) len: u64,
+    pub(crate) len: u64,
     is_end: bool,
-    pub(super) is_infinite: bool,
+    pub(crate) is_infinite: bool,
     /// What its checksum is of beside the payload, and the checksum, where it has one (RFC 8684 3.3.1).
     checked: Option<[u8; 16]>,
 }
 
 impl Mapping {
     /// Where in its flow it begins, the place nearest to `near`.
-    pub(super) fn begins(&self, near: u64) -> Option<u64> {
+    pub(crate) fn begins(&self, near: u64) -> Option<u64> {
         unwrap(self.ssn, 1, near)
+    }
+
+    /// Whether it has a checksum.
+    pub(crate) const fn is_checked(&self) -> bool {
+        self.checked.is_some()
+    }
+
+    /// Whether its checksum, where it has one, is right for `data` (RFC 8684 3.3.1).
+    pub(crate) fn fits(&self, data: &[u8]) -> bool {
+        let sum = |head: [u8; 16]| packet::checksum(&[&head, data]);
+        self.checked.is_none_or(|head| sum(head) == 0)
     }
 
     /// A mapping is of what its segment carries, and its checksum is right (RFC 8684 3.3.1).
@@ -62,9 +73,7 @@ impl Mapping {
             return Err(format!("{self:?} is not of the {len} octets at {at}"));
         }
         let whole = len == self.len && (len == 0 || begins == Some(at));
-        if let Some(head) = self.checked.filter(|_| whole)
-            && packet::checksum(&[&head, &tcp.payload]) != 0
-        {
+        if whole && !self.fits(&tcp.payload) {
             return Err(format!("the checksum of {self:?} is wrong"));
         }
         Ok(())
@@ -73,13 +82,13 @@ impl Mapping {
 
 /// What a DSS option says, or an MP_CAPABLE that stands for one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dss {
+pub(crate) struct Dss {
     pub(super) ack: Option<Number>,
-    pub(super) mapping: Option<Mapping>,
+    pub(crate) mapping: Option<Mapping>,
 }
 
 impl Dss {
-    pub(super) fn of(tcp: &Tcp) -> Option<Self> {
+    pub(crate) fn of(tcp: &Tcp) -> Option<Self> {
         let Some(range) = packet::dss(tcp) else {
             return Self::of_first_data(tcp);
         };

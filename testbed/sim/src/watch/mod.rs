@@ -9,7 +9,8 @@ mod stream;
 
 use crate::middlebox::{FlowId, Way, flow_of};
 use crate::packet::{self, ACK, FIN, RST, SYN, Tcp, kind};
-use data::{Data, Dss};
+use data::Data;
+pub(crate) use data::{Dss, Mapping};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::{Got, Offer, Sent};
 
