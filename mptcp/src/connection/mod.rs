@@ -15,6 +15,7 @@ mod close;
 mod controls;
 mod fallback;
 mod fastclose;
+mod halves;
 mod input;
 mod options;
 mod output;
@@ -27,6 +28,7 @@ pub use crate::subflow::Subflow;
 pub use predicted::More;
 pub use rest::Resting;
 
+use self::halves::{Halves, Whole};
 use crate::coupling::Coupling;
 use crate::path_manager::PathManager;
 use crate::recv_queue::RecvQueue;
@@ -218,6 +220,7 @@ pub struct Connection<B> {
     /// The number of the first octet of data, each way.
     first_out: DataSeq,
     first_in: DataSeq,
+    halves: Halves,
     /// First number that our window does not hold. Never moves back.
     recv_edge: DataSeq,
     local_fin: LocalFin,
@@ -278,7 +281,6 @@ impl<B: PacketBuf> Connection<B> {
     /// first [`Connection::input`]. Call [`Connection::output`] next: an initiator's third ACK is due.
     #[must_use]
     pub fn new(cx: &mut Cx<'_>, params: &Params, tcb: Tcb<B>, tuple: Tuple) -> Self {
-        let _ = cx;
         let version = params.version;
         // MP_CAPABLE occupies the initial number on both sides (RFC 8684 3.1).
         let first_out = params.local.idsn + 1;
@@ -307,6 +309,7 @@ impl<B: PacketBuf> Connection<B> {
             recv: RecvQueue::new(first_in, pieces),
             first_out,
             first_in,
+            halves: Halves::new(cx.now, first_out, Whole::under(params.checksum)),
             recv_edge: first_in,
             local_fin: LocalFin::Open,
             remote_fin: None,

@@ -170,6 +170,7 @@ impl<B: PacketBuf> Connection<B> {
                 }
             },
             Mapped::Data { octets, data_fin } => {
+                self.halves.on_data(mapping.dsn);
                 let subflow = &mut self.subflows[at];
                 let declared = subflow.mappings.declare(Range {
                     seq: subflow.irs + mapping.ssn,

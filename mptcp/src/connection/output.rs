@@ -2,8 +2,8 @@
 
 use super::controls::Control;
 use super::{Connection, Mode, Output, SubflowId};
-use crate::Cx;
 use crate::option::{Dss, MpOption, parse};
+use crate::{Cx, DataSeq};
 use stack::wire::tcp::{Flags, OptBytes, OutSegment};
 use stack::{Instant, PacketBuf, Step, Tuple};
 
@@ -60,7 +60,7 @@ impl<B: PacketBuf> Connection<B> {
     pub fn output_more(&mut self, now: Instant, segment: &mut OutSegment<B>) -> bool {
         // With the same DATA_ACK as the one before, it tells nothing new that a window or a control depends on.
         let calm = self.mode == Mode::Verified && !self.dirty && self.outbox.is_empty();
-        if !calm || !bears_data_ack(&segment.options.mptcp) {
+        if !calm || data_ack_len(&segment.options.mptcp).is_none() {
             return false;
         }
         let Some(subflow) = self.subflows.get_mut(self.turn) else {
@@ -70,7 +70,7 @@ impl<B: PacketBuf> Connection<B> {
         if leaves {
             let len = segment.payload_len();
             subflow.rate.on_sent(now, &subflow.tcb, len);
-            renew_data_ack(&mut segment.options.mptcp, self.recv.next().0.to_be_bytes());
+            renew_data_ack(&mut segment.options.mptcp, self.recv.next());
         }
         leaves
     }
@@ -143,9 +143,12 @@ impl<B: PacketBuf> Connection<B> {
             }
         } else if self.mode == Mode::Fallback {
             drop_data_ack(&mut segment.options.mptcp);
+        } else if self.halves.whole_acks() && data_ack_len(&segment.options.mptcp) == Some(4) {
+            // It was queued before the peer's first whole number came: an ACK has room for what answers that.
+            drop_data_ack(&mut segment.options.mptcp);
+            self.subflows[at].tcb.request_ack();
         } else {
-            let data_ack = self.recv.next().0.to_be_bytes();
-            renew_data_ack(&mut segment.options.mptcp, data_ack);
+            renew_data_ack(&mut segment.options.mptcp, self.recv.next());
         }
         if self.mode == Mode::Fallback {
             return;
@@ -170,37 +173,53 @@ fn has_data_ack(options: &OptBytes) -> bool {
     parse(options).flatten().any(bears)
 }
 
-/// DATA_ACK present, of 8 octets (RFC 8684 3.3): the flags of every DSS of ours that acknowledges.
-const ACK_OF_8: u8 = 0x03;
+/// DATA_ACK present, and of 8 octets (RFC 8684 3.3).
+const ACK: u8 = 0x01;
+const ACK_OF_8: u8 = 0x02;
 
-/// Whether `option` is a DSS with a DATA_ACK.
+/// The length of the DATA_ACK in `option`, if that is a DSS with one.
 #[inline]
-fn bears_data_ack(option: &OptBytes) -> bool {
+fn data_ack_len(option: &OptBytes) -> Option<usize> {
     const DSS: u8 = 2 << 4;
-    matches!(**option, [_, _, subtype, flags, ..] if subtype & 0xf0 == DSS && flags & ACK_OF_8 == ACK_OF_8)
+    match **option {
+        [_, _, subtype, flags, ..] if subtype & 0xf0 == DSS && flags & ACK != 0 => {
+            Some(if flags & ACK_OF_8 == 0 { 4 } else { 8 })
+        },
+        _ => None,
+    }
 }
 
 /// Writes the present DATA_ACK into a DSS that was made when its data was queued.
 #[inline]
-fn renew_data_ack(option: &mut OptBytes, data_ack: [u8; 8]) {
-    if bears_data_ack(option)
-        && let Some(field) = option.get_mut(4..12)
-    {
-        field.copy_from_slice(&data_ack);
+fn renew_data_ack(option: &mut OptBytes, data_ack: DataSeq) {
+    let [a, b, c, d, low @ ..] = data_ack.0.to_be_bytes();
+    let [e, f, g, h] = low;
+    match (data_ack_len(option), &mut **option) {
+        (Some(4), [_, _, _, _, field @ ..]) => {
+            if let Some(field) = field.first_chunk_mut() {
+                *field = low;
+            }
+        },
+        (Some(_), [_, _, _, _, field @ ..]) => {
+            if let Some(field) = field.first_chunk_mut() {
+                *field = [a, b, c, d, e, f, g, h];
+            }
+        },
+        _ => {},
     }
 }
 
-/// Takes the DATA_ACK out of a DSS that was made before the fallback. What TCP has in order since then need not be what the
-/// peer's mappings say, and the window is of TCP's numbers again; the mapping stays true, and the peer may not have fallen back
-/// (RFC 8684 3.7: no more DATA_ACKs, and subflow ACKs alone count).
+/// Takes the DATA_ACK out of a DSS that was made before one had to be longer, or before the fallback. What TCP has in order since
+/// then need not be what the peer's mappings say, and the window is of TCP's numbers again; the mapping stays true, and the peer may
+/// not have fallen back (RFC 8684 3.7: no more DATA_ACKs, and subflow ACKs alone count).
 #[cold]
 fn drop_data_ack(option: &mut OptBytes) {
-    if !bears_data_ack(option) {
+    let Some(ack) = data_ack_len(option) else {
         return;
-    }
-    let len = option.len() - 8;
-    option.copy_within(12.., 4);
+    };
+    let len = option.len() - ack;
+    option.copy_within(4 + ack.., 4);
     option.truncate(len);
-    option[1] -= 8;
-    option[3] &= !ACK_OF_8;
+    option[1] = u8::try_from(len).unwrap_or(0);
+    option[3] &= !(ACK | ACK_OF_8);
 }

@@ -41,7 +41,8 @@ impl<B: PacketBuf> Connection<B> {
         if new || !self.is_calm() {
             return false;
         }
-        let dsn = DataSeq::expand(mapping.dsn, self.recv.next());
+        let number = mapping.dsn;
+        let dsn = DataSeq::expand(number, self.recv.next());
         let subflow = &mut self.subflows[at];
         let mapping = dss::Mapping {
             seq: subflow.irs + mapping.ssn,
@@ -61,6 +62,7 @@ impl<B: PacketBuf> Connection<B> {
             return false;
         }
         self.dirty = true;
+        self.halves.on_data(number);
         subflow.rate.on_ack(cx.now, &subflow.tcb);
         // The option: on_dss(), on_signs().
         subflow.mappings.pass(mapping, seg.seq + len);

@@ -1,5 +1,6 @@
 //! A connection at rest: what is left of one on which nothing travels, waits or is due.
 
+use super::halves::{Halves, Whole};
 use super::{Connection, Limits, LocalFin, Mode, Params, SUBFLOWS_MAX};
 use crate::connection::timers::DataTimer;
 use crate::coupling::{Coupling, Spans};
@@ -13,7 +14,7 @@ use crate::{Key, SubflowId};
 use arrayvec::ArrayVec;
 use core::net::IpAddr;
 use stack::tcp::Resting as RestingTcb;
-use stack::{PackedTuple, PacketBuf, SeqNum, Tuple};
+use stack::{Instant, PackedTuple, PacketBuf, SeqNum, Tuple};
 use std::collections::VecDeque;
 
 /// A [`Connection`] of which all data was acknowledged and taken, and which neither end has begun to close.
@@ -35,6 +36,7 @@ pub struct Resting {
     version: Version,
     role: Role,
     checksum: bool,
+    whole: Whole,
     peer_denies_initial_addr: bool,
     has_joined: bool,
     forgotten: bool,
@@ -95,6 +97,7 @@ impl Resting {
             first_out: local.idsn + 1,
             first_in: self.remote_key.idsn(self.version) + 1,
             recv_edge: self.recv_next + u64::from(self.recv_window),
+            halves: Halves::new(Instant::ZERO, self.send_next, self.whole),
             local_fin: LocalFin::Open,
             remote_fin: None,
             remote_fin_accepted: false,
@@ -146,6 +149,7 @@ impl<B: PacketBuf> Connection<B> {
             first_out,
             first_in,
             recv_edge,
+            halves,
             local_fin,
             remote_fin,
             remote_fin_accepted,
@@ -197,6 +201,7 @@ impl<B: PacketBuf> Connection<B> {
             version: params.version,
             role: params.role,
             checksum: params.checksum,
+            whole: halves.rest(),
             peer_denies_initial_addr: params.peer_denies_initial_addr,
             has_joined: *has_joined,
             forgotten: *forgotten,

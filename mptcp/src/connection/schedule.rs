@@ -16,7 +16,7 @@ use stack::tcp::Item;
 use stack::wire::tcp::OptBytes;
 use stack::{Instant, PacketBuf, Slice};
 
-/// Octets of a DSS with a 64-bit DATA_ACK and a 64-bit mapping (RFC 8684 3.3, figure 9).
+/// Most octets of a DSS: with a 64-bit DATA_ACK and a 64-bit mapping (RFC 8684 3.3, figure 9).
 const DSS_LEN: usize = 28;
 /// The same with a checksum.
 const DSS_CHECKSUM_LEN: usize = 30;
@@ -252,7 +252,7 @@ impl<B: PacketBuf> Connection<B> {
         if pieces < 2 {
             return false;
         }
-        let upper = self.data_option(at, self.send.nxt(), octets, None);
+        let upper = self.data_option(cx.now, at, (self.send.nxt(), octets), None);
         let subflow = &mut self.subflows[at];
         if subflow.tcb.queued() == 0 {
             subflow.busy_since = cx.now;
@@ -394,7 +394,7 @@ impl<B: PacketBuf> Connection<B> {
         let psh = self.send.all_sent();
         let len = payload.len();
         let sum = self.params.checksum.then(|| payload.sum());
-        let upper = self.data_option(at, dsn, len, sum);
+        let upper = self.data_option(cx.now, at, (dsn, len), sum);
         let subflow = &mut self.subflows[at];
         if subflow.tcb.queued() == 0 {
             subflow.busy_since = cx.now;
@@ -410,7 +410,13 @@ impl<B: PacketBuf> Connection<B> {
 
     /// The option that maps the next `len` octets of subflow `at`, whose sum is `sum` if checksums are in use: a DSS, or for an
     /// initiator's first data the MP_CAPABLE that stands for one (RFC 8684 3.1).
-    fn data_option(&self, at: usize, dsn: DataSeq, len: usize, sum: Option<Sum>) -> OptBytes {
+    fn data_option(
+        &mut self,
+        now: Instant,
+        at: usize,
+        (dsn, len): (DataSeq, usize),
+        sum: Option<Sum>,
+    ) -> OptBytes {
         let subflow = &self.subflows[at];
         let ssn = subflow.tcb.push_seq() - subflow.iss;
         let len = u16::try_from(len).unwrap_or(u16::MAX);
@@ -426,7 +432,13 @@ impl<B: PacketBuf> Connection<B> {
             }))
             .into();
         }
-        data_dss(self.recv.next().0, (dsn.0, ssn, len), checksum)
+        let (nxt, ack) = (self.send.nxt(), self.recv.next());
+        let (dsn, ack) = match self.mode {
+            Mode::Verified => (self.halves.of_data(now, nxt, dsn), self.halves.of_ack(ack)),
+            // What the peer takes it by may not have arrived.
+            Mode::Unverified | Mode::Fallback => (dsn.full(), ack.full()),
+        };
+        data_dss(ack, (dsn, ssn, len), checksum)
     }
 
     /// An MP_CAPABLE of ours after the SYN.

@@ -95,37 +95,37 @@ pub(super) fn emit(option: &MpOption, out: &mut OptBytes) -> Result<(), NoRoom> 
     Ok(())
 }
 
-/// The octets of the [`Dss`] that data carries: DATA_ACK and data sequence number whole, at places that do not depend on
-/// anything.
+/// The octets of the [`Dss`] that data carries, with its DATA_ACK: as any other's, but for how long it takes.
 pub(crate) fn data_dss(
-    data_ack: u64,
-    (dsn, ssn, len): (u64, u32, u16),
+    data_ack: WireSeq,
+    (dsn, ssn, len): (WireSeq, u32, u16),
     checksum: Option<u16>,
 ) -> OptBytes {
-    let wire_len = if checksum.is_some() {
-        DSS_MAX
-    } else {
-        DSS_MAX - 2
-    };
     let mut octets = [0; DSS_MAX];
-    octets[..4].copy_from_slice(&[
-        KIND_MPTCP,
-        u8::try_from(wire_len).unwrap_or(0),
-        (Subtype::Dss as u8) << 4,
-        DSS_ACK | DSS_ACK_FULL | DSS_MAPPING | DSS_MAPPING_FULL,
-    ]);
-    octets[4..12].copy_from_slice(&data_ack.to_be_bytes());
-    octets[12..20].copy_from_slice(&dsn.to_be_bytes());
-    octets[20..24].copy_from_slice(&ssn.to_be_bytes());
-    octets[24..26].copy_from_slice(&len.to_be_bytes());
-    octets[26..].copy_from_slice(&checksum.unwrap_or(0).to_be_bytes());
-    match checksum {
-        Some(_) => OptBytes::from(octets),
-        None => octets
-            .first_chunk::<{ DSS_MAX - 2 }>()
-            .copied()
-            .map_or_else(OptBytes::new, OptBytes::from),
+    let mut flags = DSS_ACK | DSS_MAPPING;
+    let mut at = 4;
+    for (number, full) in [(data_ack, DSS_ACK_FULL), (dsn, DSS_MAPPING_FULL)] {
+        match number {
+            WireSeq::Low(low) => octets[at..at + 4].copy_from_slice(&low.to_be_bytes()),
+            WireSeq::Full(whole) => {
+                octets[at..at + 8].copy_from_slice(&whole.to_be_bytes());
+                flags |= full;
+            },
+        }
+        at += number.encoded_len();
     }
+    octets[at..at + 4].copy_from_slice(&ssn.to_be_bytes());
+    octets[at + 4..at + 6].copy_from_slice(&len.to_be_bytes());
+    at += 6;
+    if let Some(checksum) = checksum {
+        octets[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        at += 2;
+    }
+    let total = u8::try_from(at).unwrap_or(0);
+    octets[..4].copy_from_slice(&[KIND_MPTCP, total, (Subtype::Dss as u8) << 4, flags]);
+    let mut option = OptBytes::from(octets);
+    option.truncate(at);
+    option
 }
 
 /// Appends to option bytes whose room was checked.

@@ -164,24 +164,26 @@ fn m13_dss_in_every_encoding() {
 
 #[test]
 fn m13_the_dss_of_data_is_laid_out_as_any_other() {
-    for checksum in [None, Some(0), Some(0xabcd)] {
-        let dss = Dss {
-            data_ack: Some(WireSeq::Full(0x0102_0304_0a0b_0c0d)),
-            mapping: Some(Mapping {
-                dsn: WireSeq::Full(0x1112_1314_1a1b_1c1d),
-                ssn: 0x2122_2324,
-                len: 0x3132,
-                checksum,
-                data_fin: false,
-            }),
-        };
-        let octets = data_dss(
-            0x0102_0304_0a0b_0c0d,
-            (0x1112_1314_1a1b_1c1d, 0x2122_2324, 0x3132),
-            checksum,
-        );
-        assert_eq!(octets, OptBytes::from(MpOption::from(dss)));
-        assert_eq!(lone_dss(&octets), Some(dss));
+    let acks = [WireSeq::Full(0x0102_0304_0a0b_0c0d), WireSeq::Low(7)];
+    let numbers = [WireSeq::Full(0x1112_1314_1a1b_1c1d), WireSeq::Low(9)];
+    for data_ack in acks {
+        for dsn in numbers {
+            for checksum in [None, Some(0), Some(0xabcd)] {
+                let dss = Dss {
+                    data_ack: Some(data_ack),
+                    mapping: Some(Mapping {
+                        dsn,
+                        ssn: 0x2122_2324,
+                        len: 0x3132,
+                        checksum,
+                        data_fin: false,
+                    }),
+                };
+                let octets = data_dss(data_ack, (dsn, 0x2122_2324, 0x3132), checksum);
+                assert_eq!(octets, OptBytes::from(MpOption::from(dss)));
+                assert_eq!(lone_dss(&octets), Some(dss));
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 use super::super::Connection;
 use crate::Cx;
 use crate::option::{MpOption, parse};
-use crate::testing::{Buf, params, slice, tuple};
+use crate::testing::{Buf, params, tuple};
 use crate::types::Role;
 use stack::tcp::{Agreed, Tcb};
 use stack::{Instant, Ledger, Rng, SeqNum, Tally};
@@ -22,14 +22,14 @@ fn initiator() -> Connection<Buf> {
 
 #[test]
 fn m2_mp_capable_maps_no_other_data_than_the_first() {
-    let connection = initiator();
-    let payload = slice(vec![7; 100]);
-    let capable = |dsn| {
-        let option = connection.data_option(0, dsn, payload.len(), None);
+    let mut connection = initiator();
+    let first = connection.first_out;
+    let mut capable = |dsn| {
+        let option = connection.data_option(Instant::ZERO, 0, (dsn, 100), None);
         let option = parse(&option).next().unwrap().unwrap();
         matches!(option, MpOption::Capable(_))
     };
-    assert!(capable(connection.first_out));
+    assert!(capable(first));
     // A joined subflow carried what comes before.
-    assert!(!capable(connection.first_out + 100));
+    assert!(!capable(first + 100));
 }

@@ -87,10 +87,11 @@ pub(crate) fn emit_common<B: PacketBuf>(
     total
 }
 
-/// Octets of the options of the layer above that data carries where there are any, and with padding: a DSS with whole numbers and
-/// without a checksum (RFC 8684 3.3).
+/// Octets of the options of the layer above that data carries where there are any: a DSS without a checksum, each of whose two numbers may
+/// be short (RFC 8684 3.3).
+const UPPER_SHORT: usize = 18;
+const UPPER_MIXED: usize = 22;
 const UPPER: usize = 26;
-const UPPER_PADDED: usize = UPPER.next_multiple_of(4);
 
 /// What is the same in all headers of segments with data that leave in a row.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +99,8 @@ pub(crate) struct First {
     /// Where the options of the layer above begin, and where the header ends.
     upper: usize,
     len: usize,
+    /// Octets of the options of the layer above.
+    upper_len: usize,
     /// What [`Common`] and the words of the header add up to, but for number, PSH, length and options of the layer above.
     words: u64,
     /// The same of the pseudo header.
@@ -109,7 +112,7 @@ impl First {
     pub(crate) fn of<B: PacketBuf>(segment: &OutSegment<B>, common: &Common) -> Option<Self> {
         let options = &segment.options;
         let upper_len = options.mptcp.len();
-        if !is_usual(options) || !matches!(upper_len, 0 | UPPER) {
+        if !is_usual(options) || !matches!(upper_len, 0 | UPPER_SHORT | UPPER_MIXED | UPPER) {
             return None;
         }
         let (ts_len, ts) = match options.ts {
@@ -124,6 +127,7 @@ impl First {
         Some(Self {
             upper,
             len,
+            upper_len,
             words: common.words + fields - psh + ts + u64::try_from(nops).unwrap_or(0),
             pseudo: common.words - u64::from(common.ports),
         })
@@ -137,8 +141,7 @@ impl First {
     /// Whether the header of `segment` is as long: all else is the same, as whoever asks knows.
     #[inline]
     pub(crate) fn leads<B: PacketBuf>(&self, segment: &OutSegment<B>) -> bool {
-        let upper = if self.len == self.upper { 0 } else { UPPER };
-        segment.options.mptcp.len() == upper
+        segment.options.mptcp.len() == self.upper_len
     }
 
     /// Enters in `header`, a copy of the first's, what is different in that of `segment`: as [`emit_common`] writes it.
@@ -149,16 +152,12 @@ impl First {
         payload: Option<Sum>,
         header: &mut [u8],
     ) {
-        let upper = if self.len == self.upper {
-            Sum::ZERO
-        } else {
-            let octets = segment.options.mptcp.with_zeros();
-            if let Some(place) = header[self.upper..].first_chunk_mut::<UPPER>() {
-                *place = *octets.first_chunk().unwrap_or(&[0; UPPER]);
-            }
-            octets
-                .first_chunk()
-                .map_or(Sum::ZERO, Sum::of_array::<UPPER_PADDED>)
+        let (room, options) = (&mut header[self.upper..], &segment.options.mptcp);
+        let upper = match self.upper_len {
+            0 => Sum::ZERO,
+            UPPER_SHORT => put_upper::<UPPER_SHORT, { UPPER_SHORT + 2 }>(room, options),
+            UPPER_MIXED => put_upper::<UPPER_MIXED, { UPPER_MIXED + 2 }>(room, options),
+            _ => put_upper::<UPPER, { UPPER + 2 }>(room, options),
         };
         let Some(fixed) = header.first_chunk_mut::<HEADER_MIN>() else {
             return;
@@ -211,6 +210,17 @@ fn put_options<const N: usize>(room: &mut [u8], options: &OptBytes) -> Sum {
     };
     *place = *octets;
     Sum::of_array(octets)
+}
+
+/// The same of `options` of `N` octets, before padding up to `PADDED`, which stays as it is: their sum.
+#[inline]
+fn put_upper<const N: usize, const PADDED: usize>(room: &mut [u8], options: &OptBytes) -> Sum {
+    let octets = options.with_zeros();
+    if let (Some(place), Some(octets)) = (room.first_chunk_mut::<N>(), octets.first_chunk()) {
+        *place = *octets;
+    }
+    let padded = octets.first_chunk();
+    padded.map_or(Sum::ZERO, Sum::of_array::<PADDED>)
 }
 
 /// Octets of aligned timestamps.

@@ -109,23 +109,6 @@ impl Dss {
         Some(Self { ack, mapping })
     }
 
-    /// What a handshake's third ACK acknowledges by naming both keys: all before the first octet of the receiver's data, from
-    /// which on its window counts (RFC 8684 3.1, 3.3.1).
-    pub(super) fn acknowledged_by_keys(tcp: &Tcp) -> Option<Number> {
-        const CAPABLE: u8 = 0;
-        let mut ranges = tcp.ranges().into_iter();
-        let (_, range) = ranges.find(|(k, range)| {
-            *k == kind::MPTCP && range.len() >= 20 && tcp.options[range.start + 2] >> 4 == CAPABLE
-        })?;
-        let option = &tcp.options[range];
-        let version = match option[2] & 0xf {
-            0 => Version::V0,
-            _ => Version::V1,
-        };
-        let key = Key::new(option.get(12..20)?.try_into().ok()?);
-        Some(Number::Whole(key.idsn(version).0.wrapping_add(1)))
-    }
-
     /// The mapping of the first data in version 1: MP_CAPABLE names both keys, of which the sender's makes the number, and
     /// the length (RFC 8684 3.1).
     fn of_first_data(tcp: &Tcp) -> Option<Self> {
@@ -170,6 +153,46 @@ impl Mapping {
             checked,
         })
     }
+}
+
+/// A key of a connection, and the version that says what follows from it.
+pub(super) type Told = (Key, Version);
+
+/// The keys in an MP_CAPABLE: the sender's, and the receiver's, as far as it names them (RFC 8684 3.1).
+pub(super) fn keys_in(tcp: &Tcp) -> Option<[Option<Told>; 2]> {
+    const CAPABLE: u8 = 0;
+    let mut ranges = tcp.ranges().into_iter();
+    let (_, range) = ranges.find(|(k, range)| {
+        *k == kind::MPTCP && range.len() >= 4 && tcp.options[range.start + 2] >> 4 == CAPABLE
+    })?;
+    let option = &tcp.options[range];
+    let version = match option[2] & 0xf {
+        0 => Version::V0,
+        _ => Version::V1,
+    };
+    let key = |at: usize| Some(Key::new(option.get(at..at + 8)?.try_into().ok()?));
+    Some([4, 12].map(|at| key(at).map(|key| (key, version))))
+}
+
+/// The number of the first octet of data of whose key is `key`.
+pub(super) fn first_of((key, version): &Told) -> Number {
+    Number::Whole(key.idsn(*version).0.wrapping_add(1))
+}
+
+/// What joins name the connection by to whose key is `key`.
+pub(super) fn token_of((key, version): &Told) -> u32 {
+    key.token(*version).0
+}
+
+/// The token in a SYN that joins a connection.
+pub(super) fn token_of_join(syn: &Tcp) -> Option<u32> {
+    const JOIN: u8 = 1;
+    let mut ranges = syn.ranges().into_iter();
+    let (_, range) = ranges.find(|(k, range)| {
+        *k == kind::MPTCP && range.len() == 12 && syn.options[range.start + 2] >> 4 == JOIN
+    })?;
+    let token = syn.options.get(range.start + 4..range.start + 8)?;
+    Some(u32::from_be_bytes(token.try_into().ok()?))
 }
 
 /// Octets of a stream kept for comparison.

@@ -9,7 +9,7 @@ mod stream;
 
 use crate::middlebox::{FlowId, Way, flow_of};
 use crate::packet::{self, ACK, FIN, RST, SYN, Tcp, kind};
-use data::Data;
+use data::{Data, Number, Told, first_of, keys_in, token_of, token_of_join};
 pub(crate) use data::{Dss, Mapping};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::{Got, Offer, Sent};
@@ -34,12 +34,20 @@ struct Flow {
     parts: BTreeMap<u32, Vec<(u32, u32)>>,
     /// The streams of data that it is part of: what the box sends, and what it gets.
     data: [Option<usize>; 2],
+    /// The token of the connection that it is part of, as far as that is known.
+    token: Option<u32>,
+    /// The keys that were told on it: the box's, and the other end's.
+    keys: [Option<Told>; 2],
     offer: Offer,
 }
 
 impl Flow {
     fn takes_syn(&mut self, tcp: &Tcp) {
         self.multipath[1] |= tcp.option(kind::MPTCP).is_some();
+        self.token = token_of_join(tcp).or(self.token);
+        if let Some([theirs, _]) = keys_in(tcp).filter(|_| self.token.is_none()) {
+            self.keys[1] = theirs;
+        }
         self.got.syn(tcp.seq);
         if !self.got.is_fixed() {
             self.sent.answered(tcp);
@@ -65,6 +73,22 @@ impl Flow {
     const fn is_multipath(&self) -> bool {
         self.multipath[0] && self.multipath[1]
     }
+
+    /// Finds the streams of its connection, which low halves of numbers alone do not tell: what the box sends, and what it gets. Notes
+    /// what joins may name it by, once both keys were told.
+    fn find_streams(&mut self, tokens: &mut BTreeMap<u32, [Number; 2]>, all: [&mut Data; 2]) {
+        if let (None, [Some(ours), Some(theirs)]) = (self.token, &self.keys) {
+            let (firsts, both) = ([ours, theirs].map(first_of), [ours, theirs].map(token_of));
+            tokens.extend(both.map(|token| (token, firsts)));
+            self.token = Some(both[0]);
+        }
+        let Some(firsts) = self.token.and_then(|token| tokens.get(&token)) else {
+            return;
+        };
+        for ((stream, data), first) in self.data.iter_mut().zip(all).zip(firsts) {
+            *stream = stream.or_else(|| data.stream(*first, None));
+        }
+    }
 }
 
 /// Who sent which SYN, and its number.
@@ -89,6 +113,8 @@ pub struct Watch {
     syns: BTreeSet<Syn>,
     sent: Data,
     got: Data,
+    /// For each token that a join may name the first numbers of what the box sends on the connection, and of what it gets.
+    tokens: BTreeMap<u32, [Number; 2]>,
     /// Whether keys may come again, so that numbers do not tell streams of data apart.
     keys_repeat: bool,
 }
@@ -122,12 +148,20 @@ impl Watch {
         if self.keys_repeat {
             return;
         }
-        if flow.sent.is_before_data(tcp.ack)
-            && let Some(ack) = Dss::acknowledged_by_keys(&tcp)
-        {
-            let window = flow.sent.window(tcp.wnd);
-            self.sent.acknowledged(flow.data[0], ack, window);
+        if let Some([theirs, Some(ours)]) = keys_in(&tcp) {
+            // A third ACK acknowledges all before the first octet of the receiver's data, from which on its window counts, by naming
+            // both keys (RFC 8684 3.1, 3.3.1).
+            if flow.sent.is_before_data(tcp.ack) {
+                let window = flow.sent.window(tcp.wnd);
+                let ack = first_of(&ours);
+                self.sent.acknowledged(flow.data[0], ack, window);
+            }
+            if flow.keys[0] == Some(ours) {
+                flow.keys[1] = theirs;
+                flow.token = None;
+            }
         }
+        flow.find_streams(&mut self.tokens, [&mut self.sent, &mut self.got]);
         let Some(dss) = Dss::of(&tcp) else {
             return self.got.arrived(flow.data[1], id, at, len);
         };
@@ -165,6 +199,10 @@ impl Watch {
         if tcp.has(SYN) {
             self.sends_syn(id, &tcp);
         }
+        if let (Some(flow), Some([ours, theirs])) = (self.flows.get_mut(&id), keys_in(&tcp)) {
+            flow.keys = [ours, theirs.or(flow.keys[1].take())];
+            flow.token = None;
+        }
         // Its end of the flow is gone, and what comes after this it passes on.
         let gone = tcp.has(RST) || !tcp.has(SYN) && self.is_passed_on(id, &tcp);
         let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.is_relayed) else {
@@ -201,6 +239,7 @@ impl Watch {
             flow.begins_anew();
         }
         flow.sent.syn(tcp);
+        flow.token = token_of_join(tcp).or(flow.token);
         flow.multipath[0] |= tcp.option(kind::MPTCP).is_some();
         flow.is_relayed = is_own;
         if tcp.has(ACK)
@@ -227,6 +266,9 @@ impl Watch {
             return Ok(());
         };
         let looks = flow.is_multipath() && !self.keys_repeat;
+        if looks {
+            flow.find_streams(&mut self.tokens, [&mut self.sent, &mut self.got]);
+        }
         let Some(dss) = Dss::of(tcp).filter(|_| looks) else {
             return Ok(());
         };
