@@ -20,7 +20,7 @@ crate::counters! {
         Fragmented: fate "fragmented" "Transit IPv4 packets that were sent on in fragments.",
         Reassembled "reassembled" "TCP segments in transit whose fragments were all held until the last came.",
         DropFragment: fate "drop_fragment" "Fragments of TCP segments that overlap, come twice, make no whole, or are too many (RFC 5722, RFC 1858).",
-        Bridged: fate "bridged" "Frames carried from one port of a pair to the other as they came.",
+        Bridged: fate "bridged" "Frames carried from one port of a pair to the other as they came, or as a device would have cut them.",
         DropVlan: fate "drop_vlan" "Frames of other virtual networks than their port is on.",
         NeighborConflict "neighbor_conflict" "ARP or NDP messages in which somebody else claims one of our addresses.",
         DropEcho: fate "drop_echo" "Echo requests to our own addresses beyond the rate limit.",

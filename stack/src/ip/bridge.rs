@@ -127,7 +127,7 @@ impl<B: PacketBuf> Net<B> {
         }
     }
 
-    /// Carries `frame` over as it is.
+    /// Carries `frame` over as it is; or in parts, if it was left to a device to be cut.
     pub(super) fn cross(
         &mut self,
         cx: &mut Cx<'_>,
@@ -138,7 +138,8 @@ impl<B: PacketBuf> Net<B> {
         let tags = Tags::of_frame(frame.bytes());
         let mtu = self.interface(other).map_or(0, |interface| interface.mtu);
         if frame.len() > link_len(tags) + usize::from(mtu) {
-            return cx.counters.end(Counter::DropTooBig);
+            let ended = self.cross_cut(cx, other, frame, out);
+            return ended.unwrap_or_else(|| cx.counters.end(Counter::DropTooBig));
         }
         let mut header = Header::default();
         header.push(frame.bytes().get(..ETHERNET).unwrap_or(&[]));
@@ -148,6 +149,21 @@ impl<B: PacketBuf> Net<B> {
             chain_of(frame.slice(ETHERNET..frame.len())),
         ));
         cx.counters.end(Counter::Bridged)
+    }
+
+    /// Carries `frame`, which is longer than the link beyond `other` takes, over in parts, if it is a segment that may be cut.
+    #[cold]
+    fn cross_cut(
+        &mut self,
+        cx: &mut Cx<'_>,
+        other: PortId,
+        frame: &Slice<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Option<Ended> {
+        let port = self.paired(other)?;
+        let packet = Self::parse_ip(port, frame.clone(), Tags::of_frame(frame.bytes()))?.ok()?;
+        let hop = self.hop_across(&packet, other)?;
+        self.send_cut(cx, &packet, (&hop, None), out)
     }
 
     /// Remembers how a segment of a flow that ends here came, if it came by a paired port: what we send in its sender's

@@ -1,5 +1,5 @@
 //! A TCP segment in transit that is longer than the link takes that it came by: a neighbor on the same machine has left it to a device
-//! to be cut (TCP segmentation offload), and told nobody where. It goes on cut, as a device would have sent it: for the next link
+//! to be cut (TCP segmentation offload), and told nobody where. It is routed on or bridged cut, as a device would have sent it: for the next link
 //! it is too long, and an error about that would tell its sender, whose segments are short enough, nothing.
 
 use super::Net;
@@ -61,14 +61,23 @@ impl<B: PacketBuf> Net<B> {
             let mut header = Header::default();
             push_link(&mut header, hop, dst);
             let last = at + part.len() == len;
+            let l3 = header.len();
             let partial = push_headers(&mut header, (ip, &tcp), at, (part.len(), last));
+            if !hop.crossing {
+                decrement_ttl(header.bytes_mut().get_mut(l3..)?);
+            }
             let frame = Frame {
                 partial,
                 ..Frame::new(hop.port, header, chain_of(part))
             };
             // As with fragments: the packet's fate is that of the first.
             if ended.is_none() {
-                let original = (packet.clone(), Counter::Forwarded);
+                let fate = if hop.crossing {
+                    Counter::Bridged
+                } else {
+                    Counter::Forwarded
+                };
+                let original = (packet.clone(), fate);
                 ended = Some(self.transmit_on(cx, hop, frame, original, out));
             } else {
                 self.transmit(cx, hop, frame, out);
@@ -90,7 +99,6 @@ fn push_headers(
     let l4 = header.len();
     header.push(tcp);
     let (ip, tcp) = header.bytes_mut().get_mut(l3..)?.split_at_mut(ip.len());
-    decrement_ttl(ip);
     make_part(ip, tcp, (at, len), last);
     Partial::at(l3, l4)
 }

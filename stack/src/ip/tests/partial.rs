@@ -63,12 +63,50 @@ fn what_is_routed_on_is_complete() {
     }
 }
 
+/// 4,000 octets, each of which tells its place among 251.
+fn text() -> Vec<u8> {
+    let octet = |at: usize| u8::try_from(at % 251).unwrap();
+    (0..4_000).map(octet).collect()
+}
+
+/// A packet with `segment` that no router may make fragments of.
+fn alone(addrs: (&str, &str), segment: &[u8]) -> Vec<u8> {
+    let mut frame = packet(FROM_CLIENT, addrs, TCP, 64, segment);
+    if addrs.0 == V4.0 {
+        edit_ipv4(&mut frame, |ip| ip[6] = 0x40);
+    }
+    frame
+}
+
+/// `parts` are what a device would have made of `segment`, which has FIN and PSH, for links that take `narrow` octets; each behind
+/// a link header of `link` octets, and with this `ttl`.
+fn assert_cut(
+    parts: &[(PortId, Vec<u8>)],
+    (addrs, segment): ((&str, &str), &[u8]),
+    (link, narrow, ttl): (usize, u16, u8),
+) {
+    let text = &segment[24..];
+    assert!(parts.len() > 2);
+    let mut at = 0;
+    for (n, (_, part)) in (1..).zip(parts) {
+        let part = &part[link - 14..];
+        assert!(part.len() <= 14 + usize::from(narrow) && is_whole(part, addrs, TCP));
+        let (.., l4) = l4_of(part);
+        let number = u32::from_be_bytes(*l4[4..].first_chunk().unwrap());
+        assert_eq!(number as usize, 1_000_000 + at);
+        assert_eq!(l4[13], if n == parts.len() { 0x19 } else { 0x10 });
+        assert_eq!((&l4[..4], &l4[20..24]), (&segment[..4], &segment[20..24]));
+        assert_eq!(l4[24..], text[at..at + l4.len() - 24]);
+        assert_eq!(part[if addrs.0 == V4.0 { 22 } else { 21 }], ttl);
+        at += l4.len() - 24;
+    }
+    assert_eq!(at, text.len());
+}
+
 /// A neighbor on the same machine leaves long segments to be cut: where they do not end here they go on cut.
 #[test]
 fn a_long_segment_is_routed_on_in_parts_that_fit() {
-    let text: Vec<u8> = (0..4_000)
-        .map(|at| u8::try_from(at % 251).unwrap())
-        .collect();
+    let text = text();
     for (addrs, narrow) in [(V4, 1500), (V6, 1500), (V4, 1280)] {
         let mut config = config();
         config.interfaces[2].mtu = narrow;
@@ -78,41 +116,62 @@ fn a_long_segment_is_routed_on_in_parts_that_fit() {
         bed.acquaint(CORE, SERVER_MAC, ip("fd00:9::2"));
         // FIN, PSH and ACK.
         let segment = tcp_segment(addrs, 0x19, &[1, 1, 1, 0], &text);
-        let whole = |segment: &[u8]| {
-            let mut frame = packet(FROM_CLIENT, addrs, TCP, 64, segment);
-            if addrs == V4 {
-                edit_ipv4(&mut frame, |ip| ip[6] = 0x40);
-            }
-            frame
-        };
-        bed.route(ACCESS, whole(&segment));
-        let parts = bed.sent();
-        assert!(parts.len() > 2);
-        let mut at = 0;
-        for (n, (_, part)) in (1..).zip(&parts) {
-            assert!(part.len() <= 14 + usize::from(narrow) && is_whole(part, addrs, TCP));
-            let (.., l4) = l4_of(part);
-            let number = u32::from_be_bytes(*l4[4..].first_chunk().unwrap());
-            assert_eq!(number as usize, 1_000_000 + at);
-            assert_eq!(l4[13], if n == parts.len() { 0x19 } else { 0x10 });
-            assert_eq!((&l4[..4], &l4[20..24]), (&segment[..4], &segment[20..24]));
-            assert_eq!(l4[24..], text[at..at + l4.len() - 24]);
-            assert_eq!(part[if addrs == V4 { 22 } else { 21 }], 63);
-            at += l4.len() - 24;
-        }
-        assert_eq!(at, text.len());
+        bed.route(ACCESS, alone(addrs, &segment));
+        assert_cut(&bed.sent(), (addrs, &segment), (14, narrow, 63));
         assert_eq!((bed.count(Counter::Forwarded), bed.ended()), (1, 1));
         // Neither a damaged one, nor what is no longer than the link that it came by.
         let mut damaged = segment.clone();
         damaged[1_000] ^= 1;
-        let mut refused = vec![whole(&damaged)];
+        let mut refused = vec![alone(addrs, &damaged)];
         if narrow < 1500 {
-            refused.push(whole(&tcp_segment(addrs, 0x10, &[], &text[..1_400])));
+            let short = tcp_segment(addrs, 0x10, &[], &text[..1_400]);
+            refused.push(alone(addrs, &short));
         }
         for (n, frame) in (1..).zip(refused) {
             bed.route(ACCESS, frame);
             assert_eq!(bed.count(Counter::DropTooBig), n);
             bed.sent_one();
+        }
+    }
+}
+
+/// The same over a bump in the wire, which changes neither stations nor tags nor TTL.
+#[test]
+fn a_long_segment_is_bridged_in_parts_that_fit() {
+    let text = text();
+    for (addrs, narrow) in [(V4, 1500), (V6, 1500), (V4, 1280)] {
+        for tag in [&[][..], &[0x81, 0, 0, 42]] {
+            let mut config = config();
+            config.interfaces[2].mtu = narrow;
+            let mut bed = Bed::of(config);
+            bed.net.bridge([ACCESS, CORE], 16, 1);
+            let across = |segment: &[u8]| {
+                let frame = alone(addrs, segment);
+                [&SERVER_MAC, &frame[6..12], tag, &frame[12..]].concat()
+            };
+            let segment = tcp_segment(addrs, 0x19, &[1, 1, 1, 0], &text);
+            bed.route(ACCESS, across(&segment));
+            let parts = bed.sent();
+            let stations = [SERVER_MAC, CLIENT_MAC].concat();
+            for (port, part) in &parts {
+                assert_eq!((*port, &part[..12]), (CORE, &stations[..]));
+                assert_eq!(part[12..12 + tag.len()], *tag);
+            }
+            assert_cut(&parts, (addrs, &segment), (14 + tag.len(), narrow, 64));
+            assert_eq!((bed.count(Counter::Bridged), bed.ended()), (1, 1));
+            // Nothing is told about what is refused: there is no hop here.
+            let mut damaged = segment.clone();
+            damaged[1_000] ^= 1;
+            let mut refused = vec![across(&damaged)];
+            if narrow < 1500 {
+                let short = tcp_segment(addrs, 0x10, &[], &text[..1_400]);
+                refused.push(across(&short));
+            }
+            for (n, frame) in (1..).zip(refused) {
+                bed.route(ACCESS, frame);
+                assert_eq!(bed.count(Counter::DropTooBig), n);
+                assert!(bed.sent().is_empty());
+            }
         }
     }
 }
