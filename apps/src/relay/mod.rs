@@ -192,6 +192,10 @@ impl<B: PacketBuf> Relay<B> {
 
     /// Whether the payload of `segment` from `which` leg is too much where `held_max` octets may be held. What is beyond
     /// a gap counts for that, too, but never keeps out what closes the gap.
+    ///
+    /// Nothing is refused that was offered, but where slices are short or the last buffers are due, when `held_max` is less: windows
+    /// are made of no more than that, and scaling rounds them down (RFC 7323 2.3). Rounded up they would lend up to a unit beyond it,
+    /// and who fills a window would have its last octets refused for as long as the other end reads nothing.
     pub(crate) fn is_full(&self, which: Which, segment: &Segment<B>, held_max: usize) -> bool {
         let (from, to, id) = match which {
             Which::Client(id) => (&self.client, &self.server, id),
