@@ -169,11 +169,10 @@ pub fn rewrites(net: &Net, faults: &[Fault], from: usize) -> Rewrites {
         Fault::Middlebox {
             cable,
             kind: Kind::Gateway { ways, longer, .. },
-        } if ways[from] => match (checked, net.chain.is_secondary(*cable)) {
-            (false, _) => Some(Rewrites::Unseen { longer: *longer }),
+        } => {
             // An additional subflow whose checksum fails is reset.
-            (true, true) => None,
-            (true, false) => Some(Rewrites::Seen { longer: *longer }),
+            let is_reset = checked && net.chain.is_secondary(*cable);
+            (ways[from] && !is_reset).then_some(Rewrites::Some { longer: *longer })
         },
         _ => None,
     };

@@ -181,17 +181,10 @@ pub enum Rewrites {
     /// Nothing.
     #[default]
     None,
-    /// A checksum told the ends so: any address may be rewritten where they went on without (RFC 8684 3.7), and all
-    /// other octets are as they were sent.
-    Seen {
-        /// Whether what is rewritten is longer.
-        longer: bool,
-    },
-    /// Nobody knows: a mapping is of whatever octets stand in its place behind the gateway (RFC 8684 3.3.1), and what
-    /// came before them on that subflow may be from anywhere in the stream. Not an octet more or less comes for that;
-    /// but where the ends went on as TCP for another reason, what the gateway adds or takes away counts. A stream
-    /// without an address is as it was sent.
-    Unseen {
+    /// Any address may be rewritten where the ends went on as TCP (RFC 8684 3.7). All other octets are as they were sent, or what the
+    /// gateway has put in the place of a mapping that nobody can tell from that (3.3.1): the one has no checksum, or the other has the
+    /// same.
+    Some {
         /// Whether what is rewritten is longer.
         longer: bool,
     },
@@ -210,8 +203,8 @@ pub struct Reference {
     addresses: u64,
     /// How far it may have come in the stream, where addresses are rewritten: more than one only within what comes by chance.
     places: Vec<Place>,
-    /// Where other octets may come than were sent, as a checksum is right for both.
-    chances: Vec<(u64, Vec<u8>)>,
+    /// Other octets that may come, by their places: in the first of these where there is one, in the next where there is another.
+    chances: Vec<Vec<Option<u8>>>,
     got: u64,
 }
 
@@ -277,8 +270,8 @@ impl Reference {
         };
         let to_come = |place: &Place| place.rest.len() as u64 + self.stream.len - place.of_stream;
         match self.rewrites {
-            Rewrites::None | Rewrites::Unseen { .. } => self.stream.len + more,
-            Rewrites::Seen { .. } => self.got + self.places.first().map_or(0, to_come),
+            Rewrites::None => self.stream.len + more,
+            Rewrites::Some { .. } => self.got + self.places.first().map_or(0, to_come),
         }
     }
 
@@ -291,15 +284,10 @@ impl Reference {
     /// Whether all has come.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let longer = match self.rewrites {
-            Rewrites::None => return self.got == self.len(),
-            Rewrites::Seen { .. } => return self.places.iter().any(|place| self.is_end(place)),
-            Rewrites::Unseen { longer } => longer,
-        };
-        let by = rewritten(longer).len().abs_diff(ADDRESS) as u64;
-        let off = self.got.abs_diff(self.stream.len);
-        let fits = off.is_multiple_of(by) && off / by <= self.addresses;
-        off == 0 || fits && longer == (self.got > self.stream.len)
+        match self.rewrites {
+            Rewrites::None => self.got == self.len(),
+            Rewrites::Some { .. } => self.places.iter().any(|place| self.is_end(place)),
+        }
     }
 
     /// Takes what came next.
@@ -307,18 +295,8 @@ impl Reference {
     /// # Errors
     /// The first octet that is wrong.
     pub fn take(&mut self, flow: usize, data: &[u8]) -> Result<(), Failure> {
-        match self.rewrites {
-            Rewrites::None => {},
-            Rewrites::Seen { longer } => return self.take_rewritten(flow, data, rewritten(longer)),
-            Rewrites::Unseen { longer } => {
-                let text = rewritten(longer).len().max(ADDRESS);
-                let most = self.stream.len + self.addresses * (text - ADDRESS) as u64;
-                self.got += data.len() as u64;
-                if self.got > most {
-                    return Err(Failure::TooMuch { flow, sent: most });
-                }
-                return Ok(());
-            },
+        if let Rewrites::Some { longer } = self.rewrites {
+            return self.take_rewritten(flow, data, rewritten(longer));
         }
         let mut sent = vec![0; data.len()];
         self.expect(self.got, &mut sent);
@@ -363,17 +341,34 @@ impl Reference {
         data: &[u8],
         text: &'static [u8],
     ) -> Result<(), Failure> {
-        let mut next = Vec::new();
-        for &came in data {
+        let (mut data, mut next) = (data, Vec::new());
+        while let [came, behind @ ..] = data {
+            // From one place what is as it was sent leads to one place.
+            if let [
+                Place {
+                    of_stream,
+                    rest: [],
+                },
+            ] = &mut self.places[..]
+            {
+                let same = self.stream.begins(*of_stream, data);
+                if same > 0 {
+                    *of_stream += same as u64;
+                    self.got += same as u64;
+                    data = &data[same..];
+                    continue;
+                }
+            }
             for place in &self.places {
-                self.step(*place, came, text, &mut next);
+                self.step(*place, *came, text, &mut next);
             }
             if next.is_empty() {
-                return Err(self.wrong(flow, came));
+                return Err(self.wrong(flow, *came));
             }
             std::mem::swap(&mut self.places, &mut next);
             next.clear();
             self.got += 1;
+            data = behind;
         }
         Ok(())
     }
@@ -428,27 +423,32 @@ impl Reference {
         }
     }
 
-    /// A checksum is right for other data than was sent: that may come, but nothing else.
+    /// Other data is taken for what was sent: that may come, but nothing else.
     pub fn may_come(&mut self, chance: &Chance) {
-        let len = usize::try_from(self.stream.len).unwrap_or(0);
-        if self.inserted.is_some() || chance.sent.is_empty() {
+        if self.inserted.is_some() || chance.beside.is_empty() {
             return;
         }
-        let mut stream = vec![0; len];
-        self.stream.fill(0, &mut stream);
-        let parts = stream.windows(chance.sent.len()).enumerate();
-        let found = parts.filter(|(_, part)| *part == chance.sent);
-        let chances = found.map(|(at, _)| (at as u64, chance.comes.clone()));
-        self.chances.extend(chances);
+        let len = usize::try_from(self.stream.len).unwrap_or(0);
+        for place in self.stream.places_of(&chance.beside) {
+            let places = place.saturating_add_signed(chance.ahead)..self.stream.len;
+            for (at, octet) in places.zip(&chance.comes) {
+                let at = usize::try_from(at).unwrap_or(0);
+                let takes = |of: &Vec<Option<u8>>| of[at].is_none_or(|known| known == *octet);
+                let nth = self.chances.iter().position(takes);
+                let nth = nth.unwrap_or_else(|| {
+                    self.chances.push(vec![None; len]);
+                    self.chances.len() - 1
+                });
+                self.chances[nth][at] = Some(*octet);
+            }
+        }
     }
 
     /// Whether `came` may come at `at`, whatever was sent.
     fn comes_by_chance(&self, at: u64, came: u8) -> bool {
-        self.chances.iter().any(|(begins, comes)| {
-            let nth = at.checked_sub(*begins);
-            let nth = nth.and_then(|nth| usize::try_from(nth).ok());
-            nth.and_then(|nth| comes.get(nth)) == Some(&came)
-        })
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let mut chances = self.chances.iter();
+        chances.any(|of| of.get(at) == Some(&Some(came)))
     }
 
     /// Whether an address stands at `at` of what is sent.
@@ -512,7 +512,8 @@ mod tests {
         let end = at + 50;
         let comes = [&octets[at - 50..at], b"#", &octets[at + ADDRESS..end + 3]].concat();
         let chance = Chance {
-            sent: octets[at - 50..end].to_vec(),
+            beside: octets[at - 20..end].to_vec(),
+            ahead: -30,
             comes: comes.clone(),
         };
         let with = |part: &[u8]| [&octets[..at - 50], part, &octets[end..]].concat();
@@ -520,7 +521,7 @@ mod tests {
         half[..60].copy_from_slice(&octets[at - 50..at + 10]);
         let mut other = comes.clone();
         other[70] ^= 1;
-        let seen = Rewrites::Seen { longer: false };
+        let seen = Rewrites::Some { longer: false };
         for rewrites in [Rewrites::None, seen] {
             let takes = |noted: bool, data: &[u8]| {
                 let mut reference = Reference::new(stream).rewritten(rewrites);

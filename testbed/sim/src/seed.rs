@@ -25,6 +25,17 @@ pub const fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// What [`mix`] makes `x` of.
+#[must_use]
+pub const fn unmix(x: u64) -> u64 {
+    let x = x ^ (x >> 31) ^ (x >> 62);
+    let x = x.wrapping_mul(0x3196_42b2_d24d_8ec3);
+    let x = x ^ (x >> 27) ^ (x >> 54);
+    let x = x.wrapping_mul(0x96de_1b17_3f11_9089);
+    let x = x ^ (x >> 30) ^ (x >> 60);
+    x.wrapping_sub(0x9e37_79b9_7f4a_7c15)
+}
+
 /// Draws from a source.
 pub trait Draw {
     /// A value in `low..=high`.

@@ -67,6 +67,20 @@ fn without_checksums_a_mapping_that_does_not_fit_ends() {
     }
 }
 
+/// Without checksums, too, the oracle knows which octets may come in which place: others, which somebody else has changed, may not.
+#[test]
+fn without_checksums_what_the_gateway_did_not_do_is_wrong() {
+    for longer in [false, true] {
+        let mut plan = plan(2, false, longer);
+        plan.faults.push(Fault::Middlebox {
+            cable: 1,
+            kind: Kind::Swap([true; 2]),
+        });
+        let failure = run(&plan, false).failure.map(|failure| failure.kind());
+        assert_eq!(failure, Some("wrong octet"));
+    }
+}
+
 /// The oracle sees what a box makes of it that does not look at checksums.
 #[test]
 fn unverified_checksums_let_wrong_octets_through() {
