@@ -9,8 +9,9 @@ use dataplane::Received;
 use mptcp::Version;
 use mptcp::connection::SubflowId;
 use mptcp::option::{MpOption, ResetReason, parse};
-use stack::ip::{Gathered, Ingress, IpOut, Opaque, Packet, TcpArrival};
+use stack::ip::{Contents, Gathered, Ingress, IpOut, Opaque, Packet, TcpArrival};
 use stack::slab::Handle;
+use stack::wire::ip::TCP;
 use stack::wire::tcp::{Flags, OutSegment, Segment};
 use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, PortId, Slice, Step, Tally, Tuple};
 
@@ -70,7 +71,7 @@ impl<B: PacketBuf> Engine<B> {
         }
         let cx = &mut self.tools.cx(now);
         match self.fragments.gather(cx, packet) {
-            Gathered::Pass(packet) => self.pass(now, packet, out),
+            Gathered::Pass(packet) => self.on_fragment_alone(now, packet, out),
             Gathered::Kept(ended) => ended,
             Gathered::Whole { packets, parts } => {
                 let unread = |packets: Vec<_>, counters: &mut Tally<_>| {
@@ -93,6 +94,36 @@ impl<B: PacketBuf> Engine<B> {
                     Ended::all(packets.map(|packet| self.pass(now, packet, out)))
                 }
             },
+        }
+    }
+
+    /// A fragment that is not held, for want of room or as it is none of plain TCP: it passes, but for the first one of what
+    /// must not, without which the others are of no use (RFC 1858 3). That is a segment of a flow that is split, a SYN, whose
+    /// options are not seen to, and what is too short to tell.
+    fn on_fragment_alone(
+        &mut self,
+        now: Instant,
+        packet: Packet<B>,
+        out: &mut Vec<Frame<B>>,
+    ) -> Ended {
+        let stays = match packet.contents() {
+            Contents::Segment { flags, .. } if flags.has(Flags::SYN) => true,
+            Contents::Segment { ports, .. } => {
+                let tuple = Tuple {
+                    src: packet.src,
+                    dst: packet.dst,
+                    src_port: ports.src,
+                    dst_port: ports.dst,
+                };
+                self.flow(&self.key_of(&tuple)).is_some()
+            },
+            Contents::Other(protocol) => protocol == TCP,
+            _ => false,
+        };
+        if stays {
+            self.tools.stack.end(stack::Counter::DropFragment)
+        } else {
+            self.pass(now, packet, out)
         }
     }
 

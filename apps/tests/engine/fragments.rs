@@ -195,6 +195,61 @@ fn a_cut_syn_does_not_carry_its_mp_capable_past_the_box() {
     }
 }
 
+/// Has as many segments wait as may: first fragments of another host's, which nothing follows.
+fn crowd(sim: &mut Sim<Dumb>) {
+    let mut data = Tcp::new("10.1.0.77", 1000, S, 80, ACK);
+    data.payload = vec![1; 600];
+    let mut part = fragment(&frame(ACCESS1, &data), 0, 320);
+    for id in 0..64u16 {
+        part[18..20].copy_from_slice(&id.to_be_bytes());
+        mend(&mut part);
+        sim.inject(ACCESS1, part.clone());
+        sim.idle(Duration::from_millis(2));
+    }
+    assert_eq!(sim.occupancy().waiting, 64);
+}
+
+#[test]
+fn what_must_not_pass_the_box_by_does_not_for_want_of_room_to_hold_it() {
+    let (mut sim, mut host) = split();
+    crowd(&mut sim);
+    host.payload = vec![7; 600];
+    let mut other = host.clone();
+    other.src_port += 1;
+    let cut = |segment: &Tcp, at: usize| {
+        let whole = frame(ACCESS1, segment);
+        [fragment(&whole, 0, at), fragment(&whole, at, 2000)]
+    };
+    // Of the flow that is split the server gets no beginning, and of any other all.
+    for (segment, at, passes) in [
+        (&host, 320, [false, true]),
+        (&host, 8, [false, true]),
+        (&Tcp::capable_syn(H, 2000, S), 24, [false, true]),
+        (&Tcp::capable_syn(H, 2000, S), 8, [false, true]),
+        (&other, 320, [true, true]),
+    ] {
+        let before = counter(&mut sim, "drop_fragment");
+        let passed = cut(segment, at).map(|part| !frames(&mut sim, ACCESS1, part, CORE).is_empty());
+        assert_eq!(passed, passes, "{at} of {segment:?}");
+        let dropped = counter(&mut sim, "drop_fragment") - before;
+        assert_eq!(dropped, u64::from(!passes[0]));
+    }
+}
+
+#[test]
+fn fragments_with_ip_options_do_not_pass_the_box_by() {
+    let (mut sim, mut host) = split();
+    host.payload = vec![7; 600];
+    let mut other = host.clone();
+    other.src_port += 1;
+    let syn = Tcp::capable_syn(H, 2000, S);
+    for (segment, passes) in [(&host, false), (&syn, false), (&other, true)] {
+        let part = fragment(&frame(ACCESS1, segment), 0, 24);
+        let out = frames(&mut sim, ACCESS1, with_options(&part, &RECORD), CORE);
+        assert_eq!(!out.is_empty(), passes, "{segment:?}");
+    }
+}
+
 /// `frame` with IPv4 options before its segment.
 fn with_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
     let mut out = [&frame[..34], options, &frame[34..]].concat();
