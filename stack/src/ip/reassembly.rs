@@ -9,7 +9,7 @@ use crate::buf::{PacketBuf, RxChecksum, Slice};
 use crate::checksum::Sum;
 use crate::tally::Ended;
 use crate::time::{Duration, Instant};
-use crate::wire::ip::{IPV4_MIN, IPV6, TCP, pseudo_header};
+use crate::wire::ip::{IPV4_MIN, TCP, pseudo_header};
 use crate::wire::tcp::{self, Flags, HEADER_MIN};
 use crate::{Counter, Cx};
 
@@ -277,7 +277,7 @@ fn part_of<B: PacketBuf>(packet: &Packet<B>) -> Option<(usize, bool, Slice<B>)> 
         ((field & 0x1fff) << 3 | (field >> 13 & 1), l4)
     } else {
         let &[next, _, a, b, _, _, _, _] = packet.l4_bytes().first_chunk()?;
-        if packet.protocol != 44 || next != TCP || packet.ip_header().len() != IPV6 {
+        if packet.protocol != 44 || next != TCP {
             return None;
         }
         (u16::from_be_bytes([a, b]), l4.slice(8..l4.len()))

@@ -8,6 +8,7 @@ mod isolated;
 mod lane;
 mod neighbor;
 mod partial;
+mod reassembly;
 mod syn;
 mod transit;
 mod translate;
