@@ -284,6 +284,122 @@ fn a_segment_in_fragments_reaches_the_owner_of_its_flow_in_whatever_order() {
     }
 }
 
+/// A host that is nobody's subscriber, so that its fragments go on as they come.
+const STRANGER: &str = "10.2.0.9";
+
+/// A fragment of packet `id` of the stranger's: its first, or one that follows.
+fn strangers(protocol: u8, id: u16, first: bool) -> Vec<u8> {
+    let ends = (STRANGER.parse().unwrap(), S.parse().unwrap());
+    let macs = (MAC_AT[ACCESS2], port_mac(ACCESS2));
+    let mut frame = ip_frame(macs.0, macs.1, ends, (0, 64), protocol, &[9; 32]);
+    frame[18..20].copy_from_slice(&id.to_be_bytes());
+    frame[20..22].copy_from_slice(if first { &[0x20, 0] } else { &[0, 4] });
+    frame[24..26].fill(0);
+    let sum = crate::common::raw::checksum(&[&frame[14..34]]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// How many fragments leave for the Internet when that one comes.
+fn passed(sim: &mut Sim<Dumb>, protocol: u8, id: u16, first: bool) -> usize {
+    let before = sim.seen.len();
+    sim.inject(ACCESS2, strangers(protocol, id, first));
+    sim.idle(Duration::from_millis(3));
+    let out = sim.seen[before..].iter();
+    let out = out.filter(|s| s.port == CORE && s.way == Way::FromBox);
+    out.filter(|s| s.frame[12..14] == [8, 0]).count()
+}
+
+/// A box of three workers that knows its neighbors.
+fn acquainted() -> Sim<Dumb> {
+    let mut sim = raw_sim(of_cores(3));
+    sim.inject(ACCESS2, framed(&Tcp::new(STRANGER, 1, S, 80, ACK)));
+    sim.idle(Duration::from_millis(60));
+    sim
+}
+
+#[test]
+fn fragments_that_come_before_the_first_are_bounded_at_each_core_and_wait_five_seconds() {
+    let mut sim = acquainted();
+    for id in 0..400 {
+        assert_eq!(passed(&mut sim, 6, id, false), 0);
+    }
+    assert_eq!(sim.occupancy().waiting, 3 * 64);
+    assert_eq!(counter(&mut sim, "fragment_lost"), 400 - 3 * 64);
+    // Those that came first gave way.
+    assert_eq!(passed(&mut sim, 6, 0, true), 1);
+    assert_eq!(passed(&mut sim, 6, 399, true), 2);
+    assert_eq!(sim.occupancy().waiting, 3 * 64 - 1);
+    sim.idle(Duration::from_millis(4_990));
+    assert_eq!(sim.occupancy().waiting, 0);
+    assert_eq!(counter(&mut sim, "fragment_lost"), 399);
+    assert_eq!(passed(&mut sim, 6, 398, true), 1);
+}
+
+#[test]
+fn what_the_first_fragments_said_is_remembered_of_the_last_ones_and_for_five_seconds() {
+    let mut sim = acquainted();
+    for id in 0..1_200 {
+        assert_eq!(passed(&mut sim, 6, id, true), 1);
+    }
+    // 256 at each core.
+    for (id, known) in [(1_199, true), (1_000, true), (200, false), (0, false)] {
+        assert_eq!(passed(&mut sim, 6, id, false) == 1, known, "{id}");
+    }
+    assert!(counter(&mut sim, "fragment_handed_over") > 100);
+    sim.idle(Duration::from_millis(4_900));
+    assert_eq!(passed(&mut sim, 6, 1_199, false), 1);
+    sim.idle(Duration::from_millis(100));
+    assert_eq!(passed(&mut sim, 6, 1_199, false), 0);
+}
+
+#[test]
+fn fragments_that_any_router_passes_on_wait_for_nothing() {
+    let mut sim = acquainted();
+    for id in 0..100 {
+        assert_eq!(passed(&mut sim, 17, id, false), 1);
+    }
+    assert_eq!(counter(&mut sim, "fragment_handed_over"), 0);
+}
+
+#[test]
+fn subflows_at_other_cores_ports_are_remembered_up_to_a_limit_and_the_rest_refused() {
+    let mut config = of_cores(3);
+    config.limits.relays = 3;
+    // A connection whose owner is not the core that port 80 names.
+    let mut sims = (41_000..41_020).map(|local| {
+        let mut sim = bonded_sim(config.clone(), 1);
+        sim.hosts[CLIENT].mptcp().join_port = Some(80);
+        let socket = sim.hosts[SERVER].tcp().listen(80);
+        let now = sim.now;
+        sim.hosts[CLIENT].mptcp().connect(now, local, (S, 80));
+        await_join(&mut sim);
+        (sim, socket)
+    });
+    let (mut sim, socket) = sims.find(|(sim, _)| sim.occupancy().strays == 3).unwrap();
+    for _ in 0..4 {
+        let now = sim.now;
+        let to = crate::common::HAG2.parse().unwrap();
+        sim.hosts[CLIENT].mptcp().join(now, to, 80);
+        sim.idle(Duration::from_millis(200));
+    }
+    assert_eq!(sim.occupancy().strays, 3 * 3, "three at each core");
+    assert!(counter(&mut sim, "join_unplaced") > 0);
+    assert_eq!(counter(&mut sim, "join_accepted"), 3);
+    assert_eq!(sim.hosts[CLIENT].mptcp().subflows(), 1 + 3);
+    // The connection goes on by what it has.
+    sim.hosts[CLIENT].mptcp().data = pattern(200_000, 1);
+    sim.hosts[CLIENT].mptcp().finish = true;
+    let mut got = Vec::new();
+    sim.run(Duration::from_secs(60), |sim| {
+        sim.hosts[SERVER].tcp().recv(socket, &mut got);
+        got.len() == 200_000
+    });
+    assert_eq!(got.len(), 200_000);
+    sim.hosts[SERVER].tcp().tcp(socket).close();
+    assert_empty(&mut sim);
+}
+
 #[test]
 fn each_core_has_an_equal_share_of_the_limits() {
     let mut whole = of_cores(3);
