@@ -355,4 +355,16 @@ mod tests {
         assert_ne!(metering.account("fd00:1:0:1::3".parse().unwrap()), one);
         assert_ne!(metering.account("10.1.0.2".parse().unwrap()), one);
     }
+
+    #[test]
+    fn past_so_many_subscribers_the_rest_share_an_account() {
+        let mut metering = Metering::new(1);
+        let of = |n: u32| IpAddr::from(n.to_be_bytes());
+        let accounts: Vec<_> = (1..70_000).map(|n| metering.account(of(n))).collect();
+        let apart = ACCOUNTS_MAX - 1;
+        assert!(accounts[..apart].iter().all(|&account| account > 0));
+        assert!(accounts[apart..].iter().all(|&account| account == 0));
+        assert_eq!(metering.ledgers.len(), ACCOUNTS_MAX);
+        assert_eq!(metering.account(of(1)), accounts[0]);
+    }
 }

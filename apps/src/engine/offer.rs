@@ -231,3 +231,27 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answers_without_the_option_is_remembered_for_a_while_and_so_many_are() {
+        let mut peers = PlainPeers::default();
+        let peer = |n: u32| (IpAddr::from(n.to_be_bytes()), 80);
+        let begin = Instant::from_millis(1_000);
+        for n in 0..10_001 {
+            peers.remember(begin, peer(n));
+        }
+        assert_eq!(peers.until.len(), PLAIN_MAX);
+        let late = begin + PLAIN_FOR;
+        assert!(peers.knows(begin, peer(9_999)) && !peers.knows(begin, peer(10_000)));
+        assert!(!peers.knows(begin, (peer(1).0, 81)), "another port");
+        // Those whose time is over make room.
+        peers.remember(late, peer(10_000));
+        assert_eq!(peers.until.len(), 1);
+        assert!(peers.knows(late, peer(10_000)));
+        assert!(!peers.knows(late + PLAIN_FOR, peer(10_000)));
+    }
+}

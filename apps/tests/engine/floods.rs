@@ -1,12 +1,12 @@
 //! Floods of SYNs and subscribers that ask for too much: memory stays bounded, and nobody else is pushed aside.
 
-use crate::common::raw::{ACK, RST, Tcp};
+use crate::common::raw::{ACK, RST, SYN, Tcp};
 use crate::common::stalled;
 use crate::common::{
-    ACCESS1, CLIENT, CORE, Dumb, Either, H, MAC_AT, S, SERVER, Sim, Way, assert_empty, bonded_sim,
-    config, counter, pattern, plain_sim_with, port_mac, raw_sim,
+    ACCESS1, ACCESS2, CLIENT, CORE, Dumb, Either, H, HAG2, MAC_AT, S, SERVER, Sim, Way,
+    assert_empty, bonded_sim, config, counter, pattern, plain_sim_with, port_mac, raw_sim,
 };
-use apps::engine::{EngineConfig, Limits, PerSubscriber};
+use apps::engine::{EngineConfig, Limits, PerSubscriber, Timeouts};
 use stack::time::Duration;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -288,22 +288,127 @@ fn bug15_joins_beyond_the_limits_are_dropped_and_the_connection_goes_on() {
 }
 
 #[test]
-fn bug15_a_join_whose_third_ack_never_comes_is_forgotten() {
-    let mut sim = bonded(Limits::default());
-    let answered = |sim: &Sim<Either>| {
-        let tcp = sim.on(crate::common::ACCESS2, Way::FromBox);
-        let mut tcp = tcp.filter_map(|s| Tcp::parse(&s.frame));
-        tcp.any(|tcp| tcp.option(30).is_some())
+fn without_room_in_the_index_flows_pass_unbonded_and_joins_are_dropped() {
+    let limits = Limits {
+        relays: 2,
+        pending: 1,
+        joining: 1,
+        subflows: 16,
+        ..Limits::default()
     };
-    assert!(
-        sim.run(Duration::from_secs(3), |sim| answered(sim)),
-        "no join"
-    );
-    sim.links[crate::common::ACCESS2].shape.down = true;
+    let mut sim = bonded_sim(EngineConfig { limits, ..config() }, 1);
+    sim.hosts[SERVER].tcp().listen(80);
+    sim.hosts[CLIENT].mptcp().limits.subflows = 16;
+    let now = sim.now;
+    sim.hosts[CLIENT].mptcp().connect(now, 40_000, (S, 80));
     sim.idle(Duration::from_secs(1));
-    assert_eq!(sim.occupancy().joining, 1);
-    sim.idle(Duration::from_secs(35));
-    assert_eq!(counter(&mut sim, "join_expired"), 1);
+    let join = |sim: &mut Sim<Either>| {
+        let (now, to) = (sim.now, HAG2.parse().unwrap());
+        sim.hosts[CLIENT].mptcp().join(now, to, 80);
+        sim.idle(Duration::from_millis(200));
+        sim.occupancy().flows
+    };
+    // Four keys for each relay and two for each of the rest, two of which the first subflow has.
+    while join(&mut sim) < 13 {}
+    // A flow has two keys: with room for one of them it has none.
+    let syn = Tcp::capable_syn("10.1.0.9", 1000, S);
+    let sent = crate::common::script::passes(&mut sim, ACCESS1, &syn, CORE);
+    assert_eq!((sent.option(30), sent.option(3)), (None, syn.option(3)));
+    assert_eq!(counter(&mut sim, "bypass_limit_relays"), 1);
+    let held = sim.occupancy();
+    assert_eq!((held.flows, held.pending, held.subscribers), (13, 0, 1));
+    assert_eq!(join(&mut sim), 14);
+    assert_eq!(counter(&mut sim, "join_limit"), 0);
+    assert_eq!(join(&mut sim), 14);
+    assert!(counter(&mut sim, "join_limit") > 0);
     assert_eq!(sim.occupancy().joining, 0);
-    assert_eq!(counter(&mut sim, "relays"), 1, "the connection goes on");
+    let client = sim.hosts[CLIENT].mptcp();
+    assert_eq!((client.subflows(), client.joins_refused), (13, 0));
+}
+
+#[test]
+fn joins_that_found_no_room_take_no_place_of_their_connection() {
+    let mut sim = bonded(Limits {
+        joining: 1,
+        ..Limits::default()
+    });
+    sim.hosts[CLIENT].mptcp().joining = false;
+    sim.idle(Duration::from_secs(1));
+    for _ in 0..7 {
+        let (now, to) = (sim.now, HAG2.parse().unwrap());
+        sim.hosts[CLIENT].mptcp().join(now, to, 80);
+    }
+    // Each has its turn when its SYN comes again.
+    sim.idle(Duration::from_secs(200));
+    assert!(counter(&mut sim, "join_limit") >= 6);
+    assert_eq!(counter(&mut sim, "join_accepted"), 7);
+    assert_eq!(sim.hosts[CLIENT].mptcp().subflows(), 8);
+}
+
+/// A join is answered at most five times, and no longer than is configured; then its place is another's.
+#[test]
+fn bug15_a_join_whose_third_ack_never_comes_is_forgotten() {
+    for (joining, answers, after) in [(300, 5, 31), (10, 4, 10)] {
+        let limits = Limits {
+            subflows: 2,
+            ..Limits::default()
+        };
+        let timeouts = Timeouts {
+            joining: Duration::from_secs(joining),
+            ..config().timeouts
+        };
+        let config = EngineConfig {
+            limits,
+            timeouts,
+            ..config()
+        };
+        let mut sim = bonded_sim(config, 1);
+        sim.hosts[SERVER].tcp().listen(80);
+        let now = sim.now;
+        sim.hosts[CLIENT].mptcp().connect(now, 40_000, (S, 80));
+        let answered = |sim: &Sim<Either>| {
+            let tcp = sim.on(ACCESS2, Way::FromBox);
+            let tcp = tcp.filter_map(|s| Tcp::parse(&s.frame));
+            tcp.filter(|tcp| tcp.flags == SYN | ACK).count()
+        };
+        let joined = sim.run(Duration::from_secs(3), |sim| answered(sim) > 0);
+        assert!(joined, "no join");
+        sim.links[ACCESS2].shape.down = true;
+        sim.idle(Duration::from_secs(after - 1));
+        assert_eq!(sim.occupancy().joining, 1);
+        sim.idle(Duration::from_secs(2));
+        assert_eq!(counter(&mut sim, "join_expired"), 1);
+        assert_eq!(sim.occupancy().joining, 0);
+        assert_eq!(answered(&sim), answers);
+        assert_eq!(counter(&mut sim, "relays"), 1, "the connection goes on");
+        sim.links[ACCESS2].shape.down = false;
+        let (now, to) = (sim.now, HAG2.parse().unwrap());
+        sim.hosts[CLIENT].mptcp().join(now, to, 80);
+        sim.idle(Duration::from_secs(1));
+        assert_eq!(counter(&mut sim, "join_accepted"), 1);
+    }
+}
+
+#[test]
+fn what_is_left_of_tcp_legs_takes_half_of_the_room_for_what_is_left() {
+    let mut sim = plain_sim_with(
+        EngineConfig {
+            limits: Limits {
+                relays: 4,
+                ..Limits::default()
+            },
+            ..shares(PerSubscriber::default())
+        },
+        1,
+    );
+    for n in 0..6 {
+        let pair = crate::common::connect(&mut sim, 40_000 + n, S);
+        sim.hosts[CLIENT].tcp(pair.client).close();
+        sim.idle(Duration::from_millis(200));
+        sim.hosts[SERVER].tcp(pair.server).close();
+        sim.idle(Duration::from_millis(200));
+    }
+    assert_eq!(counter(&mut sim, "relay_closed_clean"), 6);
+    assert_eq!(sim.occupancy().time_waits, 4);
+    assert_empty(&mut sim);
 }

@@ -411,6 +411,34 @@ fn t6_pending_flows_are_bounded_in_total_and_per_subscriber_and_the_rest_is_forw
     assert_empty(&mut sim);
 }
 
+#[test]
+fn pending_flows_count_as_the_relays_that_they_may_become() {
+    let limits = Limits {
+        relays: 3,
+        ..Limits::default()
+    };
+    let mut sim = raw_sim(EngineConfig { limits, ..config() });
+    for n in 0..5 {
+        passes(&mut sim, ACCESS1, &Tcp::capable_syn(H, 1000 + n, S));
+    }
+    assert_eq!(counter(&mut sim, "pending"), 3);
+    assert_eq!(counter(&mut sim, "bypass_limit_relays"), 2);
+    assert_empty(&mut sim);
+}
+
+#[test]
+fn a_pending_flow_lives_on_from_its_last_syn() {
+    let mut sim = raw_sim(config());
+    for _ in 0..3 {
+        passes(&mut sim, ACCESS1, &Tcp::capable_syn(H, 1000, S));
+        sim.idle(Duration::from_secs(100));
+        assert_eq!(counter(&mut sim, "pending"), 1);
+    }
+    sim.idle(Duration::from_secs(21));
+    assert_eq!(counter(&mut sim, "pending"), 0);
+    assert_eq!(counter(&mut sim, "pending_expired"), 1);
+}
+
 /// An ICMP destination-unreachable from a router towards the client, quoting `quoted`.
 fn unreachable(code: u8, quoted: &Tcp) -> Vec<u8> {
     let packet = quoted.frame(SERVER_MAC, port_mac(CORE))[14..].to_vec();

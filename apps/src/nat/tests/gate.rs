@@ -274,6 +274,23 @@ fn an_unsolicited_syn_waits_six_seconds_for_its_counterpart() {
 }
 
 #[test]
+fn of_unsolicited_syns_so_many_are_answered() {
+    let mut bed = Bed::new(CLOSED, vec![]);
+    for n in 0..100 {
+        let syn = tcp(S, ANY, (80, 5_000 + n), Flags::SYN);
+        assert_eq!(
+            bed.back(&syn),
+            Passage::Unsolicited(Counter::NatUnsolicited)
+        );
+        let packet = bed.read(WAN, &syn);
+        bed.gate.keep_unsolicited(bed.now, packet);
+    }
+    bed.now = bed.now + Duration::from_secs(6);
+    let refused = core::iter::from_fn(|| bed.gate.next_refusal(bed.now));
+    assert_eq!(refused.count(), 64);
+}
+
+#[test]
 fn ipv6_hosts_get_what_they_asked_for() {
     let mut bed = Bed::new(CLOSED, vec![]);
     let dropped = Passage::Drop(Counter::FirewallDropped);

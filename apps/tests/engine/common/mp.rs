@@ -56,6 +56,8 @@ pub struct MpHost {
     pub silent: bool,
     /// Changes the token of the next MP_JOIN.
     pub refused: bool,
+    /// Bounds of the connection.
+    pub limits: Limits,
     /// Addresses that were announced.
     pub announced: Vec<IpAddr>,
     /// The answer to the first SYN carried no MP_CAPABLE.
@@ -111,6 +113,7 @@ impl MpHost {
             joining: true,
             silent: false,
             refused: false,
+            limits: Limits::default(),
             announced: Vec::new(),
             plain: false,
             joins_refused: 0,
@@ -251,7 +254,7 @@ impl MpHost {
                     remote_key: agreed.remote,
                     checksum: agreed.checksum,
                     peer_denies_initial_addr: agreed.deny_join_initial,
-                    limits: Limits::default(),
+                    limits: self.limits,
                 };
                 let ipv6 = segment.tuple.src.is_ipv6();
                 let limit = if ipv6 { 1440 } else { 1460 };
