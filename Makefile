@@ -1,6 +1,6 @@
 # Everything one does with Braid. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test interop conformance packetdrill aggregation check fmt lint unit instructions kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
+.PHONY: help setup build demo test interop conformance packetdrill aggregation check fmt lint unit instructions coverage kernel judge judge-selfcheck fuzz sim sim-selfcheck soak bench bench-quick bench-micro deny clean
 
 RELEASE := cargo build --release --quiet -p hag -p hcpe -p braidctl -p braid-link -p flowgen
 
@@ -53,6 +53,9 @@ unit: ## unit, property and in-memory tests
 
 instructions: ## instructions of a segment on its way through the box, against those on record
 	@python3 -m testbed.lab.suite instructions
+
+coverage: ## the lines of each crate that no test and no simulated network passes through; FILE=path shows those of a file
+	@python3 -m testbed.lab.coverage $(FILE)
 
 kernel: ## kernel-peer tests in namespaces (root); NAME=part runs those whose name has it
 	@testbed/setup.sh
