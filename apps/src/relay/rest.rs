@@ -128,9 +128,7 @@ impl<B: PacketBuf> Relay<B> {
             starved: _,
             woken,
         } = self;
-        let closes = up.is_finishing() || down.is_finishing() || ending.is_some();
-        let waits = announce_other_at.is_some() || cap_wake.is_some() || !capped.is_empty();
-        if closes || waits || *held > 0 || *woken {
+        if announce_other_at.is_some() || !capped.is_empty() || *woken {
             return None;
         }
         let mapped = match ends.outer.src {
@@ -140,6 +138,9 @@ impl<B: PacketBuf> Relay<B> {
             _ => None,
         };
         let (legs, multipath) = Legs::of(client, server)?;
+        // Legs that are at rest have neither begun to close nor anything to hold or to wait for.
+        debug_assert!(!up.is_finishing() && !down.is_finishing() && ending.is_none());
+        debug_assert!(*held == 0 && cap_wake.is_none());
         debug_assert_eq!(legs.moved(multipath), (up.bytes, down.bytes));
         Some(Resting {
             id: *id,
@@ -219,5 +220,47 @@ impl Resting {
             outer,
             opener: self.opener,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataplane::MemBuf;
+    use stack::tcp::{Agreed, Tcb};
+    use stack::{Instant, SeqNum};
+
+    /// Numbers of the flow index may be another flow's: the keys alone tell.
+    #[test]
+    fn a_relay_at_rest_knows_its_own_keys_alone() {
+        let tuple = |port| Tuple {
+            src: "10.1.0.2".parse().unwrap(),
+            dst: "10.9.0.2".parse().unwrap(),
+            src_port: port,
+            dst_port: 80,
+        };
+        let now = Instant::from_millis(1_000);
+        let leg = |tuple| {
+            let agreed = Agreed::plain(SeqNum(1), SeqNum(2), 1460);
+            Leg::Plain(Plain::new(Tcb::<MemBuf>::new(&agreed, now), tuple))
+        };
+        let ends = Ends::outbound(tuple(1_000));
+        let legs = (leg(ends.inner.reversed()), leg(ends.outer));
+        let mut relay = Relay::new(7, ends, legs, (now, now), (0, 0));
+        let (initial, joined) = (SubflowId::INITIAL, SubflowId(1));
+        let check = |has: &dyn Fn(Which, &FlowKey) -> bool| {
+            let [client, server] = ends.keys();
+            let others = Ends::outbound(tuple(1_001)).keys();
+            assert!(has(Which::Client(initial), &client));
+            assert!(has(Which::Server(initial), &server));
+            for key in others.iter().chain([&server]) {
+                assert!(!has(Which::Client(initial), key));
+            }
+            assert!(!has(Which::Server(initial), &client));
+            assert!(!has(Which::Client(joined), &client));
+        };
+        check(&|which, key| relay.has(which, key));
+        let resting = relay.rest().unwrap();
+        check(&|which, key| resting.has(which, key));
     }
 }

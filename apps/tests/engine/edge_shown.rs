@@ -186,8 +186,9 @@ fn at_rest_a_connection_is_shown_by_either_box_as_before() {
         let list = Command::ShowConnections { limit: 10 };
         let mut all = connections(ask_edge(sim, list));
         all.extend(connections(sim.command(list)));
+        let ages: Vec<_> = all.iter().map(|c| c.age_ms).collect();
         all.iter_mut().for_each(|connection| connection.age_ms = 0);
-        all
+        (all, ages)
     };
     for to in [S, S6] {
         let mut sim = network(announced(), hag_config());
@@ -197,7 +198,7 @@ fn at_rest_a_connection_is_shown_by_either_box_as_before() {
         sim.idle(Duration::from_millis(200));
         let resting = |sim: &Sim<Site>| [held_at_edge(sim).resting, sim.occupancy().resting];
         assert_eq!(resting(&sim), [0, 0]);
-        let before = shown(&mut sim);
+        let (before, ages) = shown(&mut sim);
         assert!(
             before
                 .iter()
@@ -210,7 +211,14 @@ fn at_rest_a_connection_is_shown_by_either_box_as_before() {
         );
         sim.idle(Duration::from_secs(20));
         assert_eq!(resting(&sim), [1, 1], "{to}");
-        assert_eq!(shown(&mut sim), before, "{to}");
+        let (then, later) = shown(&mut sim);
+        assert_eq!(then, before, "{to}");
+        // In steps of a second at rest.
+        let passed = ages.iter().zip(&later).map(|(before, then)| then - before);
+        assert!(
+            passed.clone().all(|ms| (19_000..=21_000).contains(&ms)),
+            "{ages:?} {later:?}"
+        );
         // What it carries then is its subscriber's, as before.
         transfer(&mut sim, sockets, 0, 30_000);
         let list = Command::ShowAccounts { limit: 9 };

@@ -1,12 +1,13 @@
 //! Relays through which nothing moves are put to rest, and wake as if nothing had been.
 
-use crate::common::raw::{RST, Tcp};
+use crate::common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
+use crate::common::script::{passes, send, sent_since};
 use crate::common::{
-    CORE, Either, S, S6, Sim, Way, assert_empty, bonded_sim, config, connect as connect_plain,
-    counter, plain_sim_with,
+    ACCESS1, CLIENT, CORE, Either, H, S, S6, SERVER, Sim, Way, assert_empty, bonded_sim, config,
+    connect as connect_plain, counter, pattern, plain_sim_with, raw_sim,
 };
 use crate::relay_mptcp::{await_subflows, connect, exchange};
-use apps::control::{Command, Reply};
+use apps::control::{Command, PathTraffic, Reply};
 use apps::engine::EngineConfig;
 use stack::time::Duration;
 
@@ -55,6 +56,158 @@ fn a_plain_relay_rests_and_is_closed_in_good_order() {
     sim.idle(Duration::from_secs(5));
     assert_eq!(counter(&mut sim, "relay_closed_clean"), 1);
     assert_eq!(sim.worker.app().occupancy().relays, 0);
+}
+
+#[test]
+fn a_relay_at_rest_wakes_by_what_comes_on_a_joined_subflow() {
+    for to in [S, S6] {
+        let mut sim = bonded_sim(config(), 1);
+        let socket = connect(&mut sim, to);
+        await_subflows(&mut sim, 2);
+        sim.idle(Duration::from_secs(100));
+        assert_eq!(sim.worker.app().occupancy().resting, 1);
+        // What the first subflow would have brought comes by the other.
+        sim.links[ACCESS1].shape.down = true;
+        let up = pattern(100_000, 1);
+        sim.hosts[CLIENT].mptcp().data = up.clone();
+        let mut got = Vec::new();
+        let done = sim.run(Duration::from_secs(20), |sim| {
+            sim.hosts[SERVER].tcp().recv(socket, &mut got);
+            got.len() == up.len()
+        });
+        assert!(done && got == up, "{} octets", got.len());
+        assert_eq!(counter(&mut sim, "not_ours_reset"), 0);
+    }
+}
+
+#[test]
+fn a_relay_of_which_one_end_has_closed_goes_on_after_any_silence() {
+    for client_first in [true, false] {
+        let mut sim = bonded_sim(config(), 1);
+        let socket = connect(&mut sim, S);
+        await_subflows(&mut sim, 2);
+        let data = pattern(300_000, 1);
+        if client_first {
+            sim.hosts[CLIENT].mptcp().finish = true;
+        } else {
+            sim.hosts[SERVER].tcp().tcp(socket).close();
+        }
+        sim.idle(Duration::from_secs(100));
+        assert_eq!(sim.worker.app().occupancy().resting, 0);
+        let (mut sent, mut got) = (0, Vec::new());
+        if client_first {
+            sim.run(Duration::from_secs(20), |sim| {
+                let server = sim.hosts[SERVER].tcp();
+                sent += server.send(socket, &data[sent..]);
+                sent == data.len()
+            });
+            sim.hosts[SERVER].tcp().tcp(socket).close();
+            sim.idle(Duration::from_secs(5));
+            got.clone_from(&sim.hosts[CLIENT].mptcp().got);
+        } else {
+            sim.hosts[CLIENT].mptcp().data = data.clone();
+            sim.hosts[CLIENT].mptcp().finish = true;
+            sim.run(Duration::from_secs(20), |sim| {
+                sim.hosts[SERVER].tcp().recv(socket, &mut got);
+                false
+            });
+        }
+        assert!(got == data, "{} octets", got.len());
+        assert_eq!(counter(&mut sim, "relay_closed_clean"), 1);
+        assert_empty(&mut sim);
+    }
+}
+
+#[test]
+fn a_cap_holds_after_a_silence() {
+    let mut config = config();
+    for port in &mut config.ports[..2] {
+        port.cap = Some(4_000_000);
+    }
+    let mut sim = bonded_sim(config, 1);
+    let socket = connect(&mut sim, S);
+    await_subflows(&mut sim, 2);
+    sim.idle(Duration::from_secs(100));
+    let (data, begin) = (pattern(1 << 20, 1), sim.now);
+    let mut sent = 0;
+    let done = sim.run(Duration::from_secs(60), |sim| {
+        sent += sim.hosts[SERVER].tcp().send(socket, &data[sent..]);
+        sim.hosts[CLIENT].mptcp().got.len() == data.len()
+    });
+    // A megabyte at one megabyte a second in all.
+    let took = sim.now.since(begin).as_millis();
+    assert!(done && (900..1_500).contains(&took), "{took} ms");
+}
+
+#[test]
+fn a_traffic_class_outlasts_a_silence() {
+    let mut sim = raw_sim(EngineConfig {
+        accept_plain: true,
+        ..config()
+    });
+    let mut syn = Tcp::plain_syn(H, 1000, S);
+    syn.options = SYN_OPTIONS[..4].to_vec();
+    passes(&mut sim, ACCESS1, &syn, CORE);
+    let mut answer = syn.answer(SYN | ACK, 77_000);
+    answer.options = SYN_OPTIONS[..4].to_vec();
+    let answered = passes(&mut sim, CORE, &answer, ACCESS1);
+    let mut ask = answered.answer(ACK, syn.seq + 1);
+    ask.payload = b"ask".to_vec();
+    ask.tos = 0xb8;
+    let asked = send(&mut sim, ACCESS1, &ask, CORE).pop().unwrap();
+    assert_eq!((&asked.payload[..], asked.tos), (&b"ask"[..], 0xb8));
+    let mut reply = asked.answer(ACK, 77_001);
+    reply.payload = b"reply".to_vec();
+    reply.tos = 0x28;
+    let replied = send(&mut sim, CORE, &reply, ACCESS1).pop().unwrap();
+    assert_eq!((&replied.payload[..], replied.tos), (&b"reply"[..], 0x28));
+    send(&mut sim, ACCESS1, &replied.answer(ACK, ask.seq + 3), CORE);
+    sim.idle(Duration::from_secs(20));
+    assert_eq!(sim.worker.app().occupancy().resting, 1);
+    // An acknowledgment has the class of what was sent that way last.
+    let mut more = reply.clone();
+    (more.seq, more.payload, more.tos) = (reply.seq + 5, b"more".to_vec(), 0);
+    let before = sim.seen.len();
+    send(&mut sim, CORE, &more, ACCESS1);
+    sim.idle(Duration::from_millis(500));
+    let acked = sent_since(&sim, before, CORE);
+    assert!(
+        !acked.is_empty() && acked.iter().all(|tcp| tcp.tos == 0xb8),
+        "{acked:?}"
+    );
+}
+
+#[test]
+fn octets_after_a_silence_are_counted_for_the_same_subscriber() {
+    let mut sim = bonded_sim(config(), 1);
+    let socket = connect(&mut sim, S);
+    await_subflows(&mut sim, 2);
+    sim.idle(Duration::from_secs(100));
+    exchange(&mut sim, socket, 1 << 18, 1 << 18, Duration::from_secs(60));
+    let Reply::Accounts(accounts) = sim.command(Command::ShowAccounts { limit: 10 }) else {
+        panic!("accounts were asked for");
+    };
+    let [account] = &accounts.accounts[..] else {
+        panic!("{accounts:?}");
+    };
+    assert_eq!(account.subscriber, H);
+    let sum = |of: fn(&PathTraffic) -> u64| account.paths.iter().map(of).sum::<u64>();
+    assert!(sum(|path| path.bytes_up) >= 1 << 18 && sum(|path| path.bytes_down) >= 1 << 18);
+}
+
+#[test]
+fn a_probe_after_a_silence_ends_no_relay_whose_ends_are_there() {
+    let mut config = config();
+    config.timeouts.keepalive = Duration::from_secs(100);
+    config.timeouts.idle = Duration::from_secs(150);
+    let mut sim = bonded_sim(config, 1);
+    // So late that a time which is forgotten lies long ago.
+    sim.idle(Duration::from_secs(1_000));
+    let socket = connect(&mut sim, S);
+    await_subflows(&mut sim, 2);
+    sim.idle(Duration::from_secs(1_000));
+    assert_eq!(sim.worker.app().occupancy().relays, 1);
+    exchange(&mut sim, socket, 1 << 16, 1 << 16, Duration::from_secs(60));
 }
 
 #[test]

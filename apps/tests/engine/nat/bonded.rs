@@ -36,6 +36,13 @@ fn a_private_host_is_bonded_and_the_server_sees_the_public_address_alone() {
     sim.idle(Duration::from_secs(500));
     assert_eq!(held_at_edge(&sim).mappings, 2);
     transfer(&mut sim, sockets, 0, 100_000);
+    // Nor is it lost to what comes for it.
+    sim.idle(Duration::from_secs(500));
+    assert_eq!(held_at_edge(&sim).resting, 1);
+    sim.links[ACCESS2].shape.down = true;
+    transfer(&mut sim, sockets, 1, 100_000);
+    sim.links[ACCESS2].shape.down = false;
+    assert_eq!(sources(&sim, CORE, Way::FromBox), [[10, 1, 0, 2]]);
     for at in [0, 1] {
         sim.hosts[at].host().tcp(sockets[at]).close();
         sim.idle(Duration::from_secs(3));
