@@ -155,15 +155,6 @@ pub struct SynEdit {
 }
 
 impl<B: PacketBuf> Packet<B> {
-    /// The octets from the IP header on.
-    #[must_use]
-    pub fn l3_bytes(&self) -> &[u8] {
-        self.frame
-            .bytes()
-            .get(usize::from(self.l3)..)
-            .unwrap_or(&[])
-    }
-
     /// The IP header; of IPv6 the fixed one.
     #[must_use]
     pub fn ip_header(&self) -> &[u8] {

@@ -448,12 +448,6 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.wnd_edge()
     }
 
-    /// The right edge of the window that we have offered.
-    #[must_use]
-    pub const fn rcv_wnd_edge(&self) -> SeqNum {
-        self.rcv.window.offered()
-    }
-
     /// Shift of the windows that we announce: for owners that write their own into
     /// [`OutSegment::wnd`](crate::wire::tcp::OutSegment::wnd).
     #[must_use]

@@ -328,3 +328,20 @@ fn no_more_than_256_neighbors_are_asked_at_once() {
     bed.pass(1_000);
     assert_eq!(bed.sent().len(), 256, "asked again");
 }
+
+#[test]
+fn of_more_neighbors_than_have_room_those_heard_of_longest_ago_are_asked_again() {
+    let mut bed = Bed::new();
+    let host = |n: u32| IpAddr::from((0x0a09_0000 + n).to_be_bytes());
+    for n in 0..4_100 {
+        bed.now = bed.now + crate::time::Duration::from_micros(100);
+        bed.acquaint(CORE, SERVER_MAC, host(n));
+    }
+    let mut is_known = |n| {
+        let mut asked = None;
+        bed.with(|net, cx, _| net.neighbors.resolve(cx, (CORE, host(n)), &mut asked));
+        asked.is_none()
+    };
+    assert!((4..4_100).all(&mut is_known));
+    assert!(!(0..4).any(&mut is_known));
+}

@@ -145,12 +145,6 @@ impl Accepting {
         self.iss
     }
 
-    /// The peer's initial sequence number.
-    #[must_use]
-    pub const fn irs(&self) -> SeqNum {
-        self.irs
-    }
-
     /// Takes the next segment of this tuple (RFC 9293 3.10.7.4 for SYN-RECEIVED, RFC 5961).
     pub fn third_ack<B: PacketBuf>(
         &mut self,

@@ -384,3 +384,23 @@ fn t13_a_fin_at_a_closed_window_is_answered() {
     rig.input(&seg(3000, 0, Flags::ACK.with(Flags::FIN), &[]));
     assert!(rig.tcb.fin_received());
 }
+
+/// A window's worth of single octets, each behind a gap of its own, would take a buffer for each.
+#[test]
+fn what_waits_behind_gaps_is_bounded_in_pieces_too_and_the_gap_is_closed_all_the_same() {
+    let mut rig = Rig::new(&plain());
+    for n in 0..1_000 {
+        rig.input(&seg(1 + 2 * n, 0, Flags::ACK, b"x"));
+        assert_eq!(rig.drain().len(), 1, "each is answered at once");
+    }
+    let waiting = rig.count(Counter::TcpOutOfOrder);
+    assert!((50..500).contains(&waiting), "{waiting}");
+    assert_eq!(rig.count(Counter::TcpReassemblyFull), 1_000 - waiting);
+    rig.input(&seg(0, 0, Flags::ACK, b"y"));
+    assert_eq!(rig.take_all(), b"yx");
+    // What was refused was not acknowledged, and is taken when it comes again.
+    for n in 1..1_000 {
+        rig.input(&seg(2 * n, 0, Flags::ACK, b"yx"));
+        assert_eq!(rig.take_all(), b"yx", "{n}");
+    }
+}
