@@ -332,17 +332,28 @@ fn joins_that_found_no_room_take_no_place_of_their_connection() {
         joining: 1,
         ..Limits::default()
     });
-    sim.hosts[CLIENT].mptcp().joining = false;
+    let client = sim.hosts[CLIENT].mptcp();
+    client.joining = false;
+    client.limits.subflows = 16;
     sim.idle(Duration::from_secs(1));
-    for _ in 0..7 {
+    let join = |sim: &mut Sim<Either>| {
         let (now, to) = (sim.now, HAG2.parse().unwrap());
         sim.hosts[CLIENT].mptcp().join(now, to, 80);
+    };
+    for _ in 0..7 {
+        join(&mut sim);
     }
     // Each has its turn when its SYN comes again.
     sim.idle(Duration::from_secs(200));
     assert!(counter(&mut sim, "join_limit") >= 6);
     assert_eq!(counter(&mut sim, "join_accepted"), 7);
     assert_eq!(sim.hosts[CLIENT].mptcp().subflows(), 8);
+    // More than a connection may have are refused.
+    join(&mut sim);
+    sim.idle(Duration::from_secs(1));
+    assert_eq!(counter(&mut sim, "join_refused"), 1);
+    let client = sim.hosts[CLIENT].mptcp();
+    assert_eq!((client.subflows(), client.joins_refused), (8, 1));
 }
 
 /// A join is answered at most five times, and no longer than is configured; then its place is another's.

@@ -39,7 +39,7 @@ fn raw(
     let mut frame = packet(FROM_CLIENT, addrs, protocol, 64, part);
     edit_ipv4(&mut frame, |ip| {
         ip[4..6].copy_from_slice(&id.to_be_bytes());
-        let field = at / 8 | if more { 0x2000 } else { 0 };
+        let field = (at / 8) | if more { 0x2000 } else { 0 };
         ip[6..8].copy_from_slice(&field.to_be_bytes());
     });
     frame
@@ -240,7 +240,7 @@ fn what_is_no_tcp_alone_passes() {
     options[14] = 0x46;
     let len = u16::from_be_bytes([options[16], options[17]]) + 4;
     edit_ipv4(&mut options, |ip| {
-        ip[2..4].copy_from_slice(&len.to_be_bytes())
+        ip[2..4].copy_from_slice(&len.to_be_bytes());
     });
     for frame in [
         raw(V4, (7, UDP), (0, true), &payload(64)),
