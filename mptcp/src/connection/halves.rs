@@ -50,9 +50,14 @@ impl Halves {
         }
     }
 
-    /// What of it has to be kept while nothing moves.
-    pub(super) const fn rest(&self) -> Whole {
-        self.whole
+    /// What of it has to be kept while nothing moves, `nxt` being the next number to be sent. The epoch is not: who sent a good part of
+    /// what it may hold is taken for fast, as another begins once it goes on.
+    pub(super) fn rest(&self, nxt: DataSeq) -> Whole {
+        let much = dsn::octets(nxt, self.from) > OCTETS_MAX / 8;
+        Whole {
+            data: self.whole.data || much,
+            ..self.whole
+        }
     }
 
     /// The number `dsn` of data to be sent now, where `nxt` is the next that no subflow has carried.
@@ -115,6 +120,19 @@ mod tests {
         assert!(is_half(&mut fast, at(60), GIB));
         assert!(!is_half(&mut fast, at(60), GIB + 1));
         assert!(!is_half(&mut fast, at(6_000), GIB + 2), "and from then on");
+    }
+
+    /// At rest for ten seconds at least, so no more than twelve times in two minutes.
+    #[test]
+    fn m13_rest_makes_no_fast_connection_slow() {
+        let halves = Halves::new(at(1), DataSeq(5), Whole::under(false));
+        let after = |octets: u64| {
+            let nxt = DataSeq(5) + octets;
+            let mut woken = Halves::new(at(40), nxt, halves.rest(nxt));
+            matches!(woken.of_data(at(40), nxt, nxt), WireSeq::Low(_))
+        };
+        assert!(after(GIB / 8));
+        assert!(!after(GIB / 8 + 1));
     }
 
     #[test]

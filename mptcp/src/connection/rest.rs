@@ -201,7 +201,7 @@ impl<B: PacketBuf> Connection<B> {
             version: params.version,
             role: params.role,
             checksum: params.checksum,
-            whole: halves.rest(),
+            whole: halves.rest(send.nxt()),
             peer_denies_initial_addr: params.peer_denies_initial_addr,
             has_joined: *has_joined,
             forgotten: *forgotten,
