@@ -229,6 +229,33 @@ impl<B: PacketBuf> Stream<B> {
         }
     }
 
+    /// Octets of those that were never sent.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        match self {
+            Self::Plain(plain) => plain.tcb.unsent(),
+            Self::Multipath(connection) => connection.unsent(),
+        }
+    }
+
+    /// Octets of [`Self::queued`] that have not come to the peer's host yet, as far as it said.
+    #[must_use]
+    pub fn not_arrived(&self) -> usize {
+        match self {
+            Self::Plain(plain) => plain.tcb.queued(),
+            Self::Multipath(connection) => connection.not_arrived(),
+        }
+    }
+
+    /// How many octets wait for good if they wait: see [`Connection::worth_waiting`].
+    #[must_use]
+    pub fn worth_waiting(&self) -> u64 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Multipath(connection) => connection.worth_waiting(),
+        }
+    }
+
     /// Slices of payload that make up [`Self::queued`].
     pub fn pieces(&self) -> usize {
         match self {

@@ -7,6 +7,7 @@ mod pool;
 mod pump;
 mod relays;
 mod rest;
+mod room;
 
 pub(crate) use info::SubflowInfo;
 pub(crate) use paths::{By, Path, Paths, Remote, State};
@@ -19,9 +20,9 @@ use mptcp::stream::Fate;
 pub(crate) use mptcp::stream::{Plain, Stream as Leg};
 use mptcp::{Cx, Token};
 pub(crate) use pool::leave_pool;
-pub(crate) use pump::Room;
 use pump::{Pump, held, move_data, waiting};
 pub(crate) use relays::{More, Relays, Taken};
+pub(crate) use room::Room;
 use stack::slab::Handle;
 use stack::time::Duration;
 use stack::wheel::Alarm;

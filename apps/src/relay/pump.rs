@@ -7,26 +7,19 @@
 //! the reader takes what came: connections that nobody reads were never offered much, however many they are.
 
 use super::Leg;
+use super::room::{Enough, Now, Room};
 use stack::PacketBuf;
 
 /// Octets that a slice counts as at least.
 const PIECE_MIN: usize = 512;
-
-/// What a relay may hold in each direction, octets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    /// Before anything was delivered. Each octet delivered adds one, which is how fast slow start opens the other leg's
-    /// congestion window: that never waits for ours.
-    pub(crate) start: u32,
-    /// At most.
-    pub(crate) most: u32,
-}
 
 /// What is to be remembered about one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pump {
     /// Payload octets moved so far.
     pub(crate) bytes: u64,
+    /// What of it may be held.
+    enough: Enough,
     /// The sender's end of stream was seen, all before it moved, and the other leg told to send it on.
     finishing: bool,
     /// The end of stream has been sent on, and only then acknowledged to the sender.
@@ -38,6 +31,7 @@ impl Pump {
     pub(crate) fn of(bytes: u64) -> Self {
         Self {
             bytes,
+            enough: Enough::after(bytes),
             ..Self::default()
         }
     }
@@ -83,6 +77,7 @@ pub(crate) fn move_data<B: PacketBuf>(
     room: Room,
 ) -> u64 {
     let before = pump.bytes;
+    let unsent = to.unsent();
     while let Some(payload) = from.take() {
         pump.bytes += octets(payload.len());
         to.send(payload);
@@ -91,12 +86,18 @@ pub(crate) fn move_data<B: PacketBuf>(
         to.finish();
         pump.finishing = true;
     }
-    let queued = to.queued();
-    let grown = u64::from(room.start) + pump.bytes.saturating_sub(octets(queued));
-    let room = u32::try_from(grown).unwrap_or(u32::MAX).min(room.most);
-    let held = u32::try_from(held(to)).unwrap_or(u32::MAX);
-    from.set_recv_room(room.saturating_sub(held));
+    let now = Now {
+        arrived: pump.bytes.saturating_sub(octets(to.not_arrived())),
+        unsent: at_most(unsent),
+        held: at_most(held(to)),
+    };
+    let enough = pump.enough.of(room, now, || to.worth_waiting());
+    from.set_recv_room(enough.saturating_sub(now.held));
     pump.bytes - before
+}
+
+fn at_most(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 fn octets(len: usize) -> u64 {

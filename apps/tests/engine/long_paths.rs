@@ -102,6 +102,33 @@ fn i_ws_windows_grow_to_a_gigabit_over_200_ms() {
     }
 }
 
+/// A line of 20 Mbit/s, with a queue of a round trip, and a server that is faster: the line is always busy, and not many more of the
+/// stream's octets wait in the box for their turn than are on their way.
+#[test]
+fn what_waits_for_a_slow_line_is_little() {
+    const LINE: u64 = 20_000_000;
+    let config = EngineConfig {
+        accept_plain: true,
+        ..config()
+    };
+    let mut access = link(CLIENT, 0, 10);
+    access.shape = Shape {
+        rate: LINE,
+        queue: Some(50_000),
+        ..access.shape
+    };
+    let links = vec![access, link(CLIENT, 1, 10), link(SERVER, 0, 5)];
+    let hosts = vec![client().with_buffer(BUFFER), server().with_buffer(BUFFER)];
+    let mut sim = sim_of(config, hosts, links, 1);
+    let pair = connect(&mut sim, 40_000, S);
+    sim.record = false;
+    let rate = rate(&mut sim, &pair, SERVER, 10_000);
+    assert!(rate >= PAYLOAD * LINE / GIGABIT * 95 / 100, "{rate}");
+    let held = sim.worker.app().occupancy().held;
+    // 400 ms of the line.
+    assert!(held <= LINE / 8 * 4 / 10, "{held}");
+}
+
 /// The ceiling: what a relay may hold, in a round trip, whatever the scale could say.
 #[test]
 fn i_ws_what_a_relay_may_hold_is_the_ceiling() {

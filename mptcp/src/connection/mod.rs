@@ -399,6 +399,26 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
+    /// Octets of those that no subflow was given yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        match self.mode {
+            Mode::Fallback => self
+                .subflows
+                .first()
+                .map_or(0, |subflow| subflow.tcb.unsent()),
+            Mode::Unverified | Mode::Verified => self.send.waiting(),
+        }
+    }
+
+    /// Octets of [`Self::queued`] that have not come to the peer's host yet: it has what a subflow got acknowledged, even if it waits
+    /// there for what another one carries. What two subflows carry counts twice.
+    #[must_use]
+    pub fn not_arrived(&self) -> usize {
+        let carried = self.subflows.iter().map(|subflow| subflow.tcb.queued());
+        carried.sum::<usize>() + self.send.waiting()
+    }
+
     /// Pieces of payload that make up [`Self::queued`]: each pins a packet buffer, however short it is.
     #[must_use]
     pub fn pieces(&self) -> usize {

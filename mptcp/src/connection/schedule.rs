@@ -1,12 +1,12 @@
 //! Which data goes out next, and on which subflow: the one transmit decision of a connection.
 
-use super::{Connection, LocalFin, Mode, SubflowId};
+use super::{Connection, LocalFin, Mode, Subflow, SubflowId};
 use crate::counters::Counter;
 use crate::coupling::Coupling;
 use crate::crypto::dss_checksum;
 use crate::dsn;
 use crate::option::{Capable, CapableFlags, CapableForm, MpOption, data_dss};
-use crate::scheduler::{Candidate, Demand, Purpose, Schedule, Scheduler};
+use crate::scheduler::{Candidate, Demand, Purpose, Schedule, Scheduler, micros};
 use crate::send_queue::SlotSet;
 use crate::types::Version;
 use crate::{Cx, DataSeq};
@@ -29,6 +29,20 @@ const OVERTAKEN_AMONG: usize = 64;
 mod tests;
 
 impl<B: PacketBuf> Connection<B> {
+    /// Octets that have to wait so that the slowest path is of use: twice what all others send in the time by which it may be later,
+    /// as what came after by the fastest would be there sooner. 0 on one path.
+    #[must_use]
+    pub fn worth_waiting(&self) -> u64 {
+        let usable = || self.subflows.iter().filter(|subflow| subflow.is_usable());
+        let late = |subflow: &Subflow<B>| micros(subflow.srtt()) + micros(subflow.tcb.rttvar());
+        let latest = usable().map(late).max().unwrap_or(0);
+        let meanwhile = |subflow: &Subflow<B>| {
+            let later = latest - late(subflow);
+            u64::from(subflow.tcb.cwnd()).saturating_mul(later) / micros(subflow.srtt())
+        };
+        2 * usable().map(meanwhile).sum::<u64>()
+    }
+
     /// Gives data to subflows, a piece at a time, as long as one can send it at once.
     pub(super) fn schedule(&mut self, cx: &mut Cx<'_>) {
         if self.mode == Mode::Fallback || self.ended.is_some() {

@@ -211,7 +211,7 @@ fn fastest<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Option<&'a Ca
 }
 
 /// At least one.
-fn micros(time: Duration) -> u64 {
+pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
