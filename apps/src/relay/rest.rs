@@ -126,9 +126,9 @@ impl<B: PacketBuf> Relay<B> {
             held,
             alarm,
             starved: _,
-            woken,
+            woken: _,
         } = self;
-        if announce_other_at.is_some() || !capped.is_empty() || *woken {
+        if announce_other_at.is_some() {
             return None;
         }
         let mapped = match ends.outer.src {
@@ -138,9 +138,9 @@ impl<B: PacketBuf> Relay<B> {
             _ => None,
         };
         let (legs, multipath) = Legs::of(client, server)?;
-        // Legs that are at rest have neither begun to close nor anything to hold or to wait for.
+        // Legs that are at rest have neither begun to close, nor a subflow with a cap, nor anything to hold or to wait for.
         debug_assert!(!up.is_finishing() && !down.is_finishing() && ending.is_none());
-        debug_assert!(*held == 0 && cap_wake.is_none());
+        debug_assert!(*held == 0 && cap_wake.is_none() && capped.is_empty());
         debug_assert_eq!(legs.moved(multipath), (up.bytes, down.bytes));
         Some(Resting {
             id: *id,

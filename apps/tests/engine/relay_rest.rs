@@ -140,6 +140,23 @@ fn a_cap_holds_after_a_silence() {
 }
 
 #[test]
+fn what_is_to_be_announced_later_keeps_a_relay_from_rest() {
+    for to in [S, S6] {
+        let mut sim = bonded_sim(config(), 1);
+        sim.hosts[CLIENT].mptcp().joining = false;
+        let socket = connect(&mut sim, to);
+        // With data that the client has acknowledged nothing else keeps it from rest.
+        sim.hosts[SERVER].tcp().send(socket, b"hello");
+        sim.idle(Duration::from_millis(1_500));
+        assert_eq!(sim.hosts[CLIENT].mptcp().announced.len(), 1, "{to}");
+        assert_eq!(sim.worker.app().occupancy().resting, 0, "{to}");
+        sim.idle(Duration::from_secs(3));
+        assert_eq!(sim.hosts[CLIENT].mptcp().announced.len(), 2, "{to}");
+        assert_eq!(sim.worker.app().occupancy().resting, 1, "{to}");
+    }
+}
+
+#[test]
 fn a_traffic_class_outlasts_a_silence() {
     let mut sim = raw_sim(EngineConfig {
         accept_plain: true,
