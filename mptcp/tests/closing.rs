@@ -4,7 +4,7 @@ mod world;
 
 use mptcp::connection::{Limits, ResetReason};
 use mptcp::option::{Dss, parse};
-use mptcp::{Counter, Key, MpOption, Outcome, Version};
+use mptcp::{Counter, Key, MpOption, Outcome, SubflowId, Version};
 use stack::time::Duration;
 use stack::wire::tcp::Flags;
 use std::cell::RefCell;
@@ -436,6 +436,90 @@ fn bug9_fastclose_with_a_wrong_key_is_ignored() {
     }));
     world.transfer([1000, 100_000], MINUTE);
     assert_eq!(world.ends[B].count(Counter::FastcloseWrongKey), 1);
+}
+
+#[test]
+fn m23_a_reset_with_a_fastclose_of_a_wrong_key_ends_its_subflow_and_no_more() {
+    for victim in [0, 1] {
+        let mut world = two_paths(Setup::default());
+        let mut forged = false;
+        world.middlebox = Some(Box::new(move |transit| {
+            // One in order: an ACK of A's without data.
+            let at = transit.from == A && transit.path == victim && transit.nth > 3;
+            if at && !forged && transit.segment.payload.is_empty() {
+                forged = true;
+                into_reset(transit.segment);
+                let receiver_key = Key::new([9; 8]);
+                transit.segment.options.mptcp = MpOption::Fastclose { receiver_key }.into();
+            }
+            true
+        }));
+        world.ends[A].send(0, true);
+        world.ends[B].send(600_000, true);
+        world.run(2 * MINUTE, World::is_complete);
+        world.ends[A].assert_intact();
+        assert_eq!(world.ends[B].count(Counter::FastcloseWrongKey), 1);
+        assert_eq!(world.ends[B].count(Counter::FastcloseRx), 0);
+        assert_eq!(world.ends[B].count(Counter::SubflowReset), 1);
+    }
+}
+
+/// RFC 6824 3.5: who waits for the answer to its MP_FASTCLOSE takes only that, or one with its own key.
+#[test]
+fn m23_a_fastclose_of_a_wrong_key_is_no_answer_to_ones_own() {
+    let mut world = two_paths(Setup {
+        version: Version::V0,
+        ..Setup::default()
+    });
+    world.ends[A].send(50_000, false);
+    world.ends[B].send(50_000, false);
+    world.pass(Duration::from_secs(1));
+    // B does not hear of it, and what it sends comes with another's.
+    world.middlebox = Some(Box::new(|transit| {
+        let receiver_key = Key::new([9; 8]);
+        transit.segment.options.mptcp = MpOption::Fastclose { receiver_key }.into();
+        transit.from == B
+    }));
+    let (now, rng) = (world.now, &mut world.rng);
+    world.ends[A].with(now, rng, |conn, cx| conn.abort(cx));
+    world.ends[B].send(1_000, false);
+    world.pass(Duration::from_millis(50));
+    assert!(!world.ends[A].conn.is_closed(), "{}", world.describe());
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.ends[A].count(Counter::FastcloseTx), 4);
+    assert_eq!(world.ends[A].count(Counter::FastcloseRx), 0);
+}
+
+#[test]
+fn a_surplus_subflow_ends_in_good_order_and_the_last_one_stays() {
+    for surplus in [0, 1] {
+        let mut world = two_paths(Setup::default());
+        let close = |world: &mut World, id: u8| {
+            let (now, rng) = (world.now, &mut world.rng);
+            let close = |conn: &mut mptcp::Connection<_>, cx: &mut mptcp::Cx<'_>| {
+                conn.close_surplus(cx, SubflowId(id));
+            };
+            world.ends[A].with(now, rng, close);
+        };
+        for end in &mut world.ends {
+            end.send(300_000, false);
+        }
+        world.pass(Duration::from_millis(30));
+        close(&mut world, surplus);
+        world.run(MINUTE, |w| w.ends.iter().all(|end| end.received == 300_000));
+        world.run(MINUTE, |w| {
+            w.ends.iter().all(|end| end.conn.subflows().count() == 1)
+        });
+        close(&mut world, 1 - surplus);
+        world.pass(Duration::from_secs(5));
+        for end in &world.ends {
+            end.assert_intact();
+            assert_eq!(end.conn.outcome(), Outcome::Alive);
+            assert_eq!(end.count(Counter::SubflowReset), 0);
+            assert_eq!(end.count(Counter::Reinjected), 0);
+        }
+        world.transfer([100_000, 100_000], MINUTE);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod world;
 
 use mptcp::connection::Limits;
-use mptcp::option::{AddAddrProof, parse};
+use mptcp::option::{AddAddrProof, Prio, parse};
 use mptcp::{AddrId, Counter, Event, JoinRefusal, Mode, MpOption, Outcome, SubflowId, Version};
 use stack::time::Duration;
 use std::net::IpAddr;
@@ -604,6 +604,40 @@ fn bug17_the_peers_backup_flag_is_obeyed_and_taken_back() {
     world.ends[B].send(2_000_000, false);
     world.run(MINUTE, |w| w.ends[A].received == 4_000_000);
     assert!(world.paths[1][B].carried() - before > 200_000);
+}
+
+/// RFC 6824 3.3.8 lets MP_PRIO name an address, whose subflows are meant; RFC 8684 3.3.8 knows the subflow alone that it comes on.
+#[test]
+fn m21_mp_prio_that_names_an_address_is_of_its_subflows_in_version_0_alone() {
+    for (version, meant) in [(Version::V0, 2), (Version::V1, 1)] {
+        let setup = Setup {
+            version,
+            ..Setup::default()
+        };
+        let mut world = World::new(setup, paths(3));
+        world.join_all(&[1, 2]);
+        for backup in [true, false] {
+            let mut done = false;
+            world.middlebox = Some(Box::new(move |transit| {
+                if transit.from == A && transit.path == 1 && !done {
+                    done = true;
+                    let id = Some(AddrId(2));
+                    let prio = MpOption::Prio(Prio { backup, id });
+                    prio.emit(&mut transit.segment.options.mptcp).unwrap();
+                }
+                true
+            }));
+            for end in &mut world.ends {
+                end.send(300_000, false);
+            }
+            world.pass(Duration::from_secs(5));
+            let flags = world.ends[B].conn.subflows().map(|s| s.backup());
+            let expected: Vec<_> = (0..3).map(|path| backup && path == meant).collect();
+            assert_eq!(flags.collect::<Vec<_>>(), expected, "{version:?}");
+        }
+        let mut both = world.ends.iter();
+        assert!(both.all(|end| end.received == 600_000));
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod checksum;
 mod closing;
 #[path = "fallback.rs"]
 mod fallback;
+#[path = "infinite.rs"]
+mod infinite;
 #[path = "paths.rs"]
 mod paths;
 #[path = "runs.rs"]
