@@ -82,7 +82,7 @@ sim: ## whole networks in virtual time: SEED=N in full with its frames, SEEDS=a.
 sim-selfcheck: ## take rules of TCP and MPTCP out of the boxes: the simulator must notice each
 	@$(SIM) 500..1000 --without all
 
-soak: ## 5 GiB over one connection, so that all numbers come round, and 100,000 seeds of the simulator
+soak: ## 5 GiB over one connection of either version, so that all numbers come round, and 100,000 seeds of the simulator
 	@cargo run --release --quiet -p sim --bin braid-sim -- --octets 5368709120
 	@$(SIM) 0..100000
 

@@ -241,9 +241,9 @@ impl Socket for Smoltcp<'_> {
         self.0.send_slice(data).unwrap_or(0)
     }
 
-    /// In LAST-ACK smoltcp drops what acknowledges nothing new before it has looked at the window (RFC 9293 3.10.7.4 looks at it):
-    /// one that was closed never opens again, and what waits for it is never sent. So an end whose peer has closed before it
-    /// closes when all that it has sent is acknowledged.
+    /// In LAST-ACK smoltcp drops what acknowledges nothing new before it has looked at the window (RFC 9293 3.10.7.4 looks
+    /// at it): one that was closed never opens again, and what waits for it is never sent. So an end whose peer has closed
+    /// before it closes when all that it has sent is acknowledged.
     fn may_close(&self) -> bool {
         self.0.state() != tcp::State::CloseWait || self.0.send_queue() == 0
     }

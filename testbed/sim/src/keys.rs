@@ -1,7 +1,17 @@
-//! Keys whose hashes have data's numbers begin shortly before their low half comes round, as that is all that a peer may write of them
-//! (RFC 8684 3.3.1). Nobody can choose a number and find its key, but among some millions there are a few.
+//! Keys whose hashes have data's numbers begin shortly before they come round, or their low half does, as that is all that
+//! a peer may write of them (RFC 8684 3.3.1). Nobody can choose a number and find its key, but among some millions there
+//! are a few for the low half; for the whole it took a hundred thousand million tries, and they begin further away.
 
 use mptcp::{Key, Version};
+
+/// What comes round in a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// The low half of its data's numbers, within [`BEFORE`] octets.
+    Low,
+    /// The whole, within [`before_whole`] octets.
+    Whole,
+}
 
 /// Octets of data at most until the low half of its numbers comes round.
 pub const BEFORE: u32 = 300_000;
@@ -16,6 +26,19 @@ const V1: [u64; 16] = [
     113_230, 128_374, 171_403, 186_352, 205_204,
 ];
 
+/// The key that begins nearest before the whole comes round.
+const WHOLE_V0: u64 = 44_117_839_893;
+const WHOLE_V1: u64 = 6_863_997_130;
+
+/// Octets of data at most until all numbers come round of the connection with [`whole`].
+#[must_use]
+pub const fn before_whole(version: Version) -> u64 {
+    match version {
+        Version::V0 => 531_000_000,
+        Version::V1 => 49_000_000,
+    }
+}
+
 /// Those of `version` for one of two boxes, none of which is the other's.
 #[must_use]
 pub fn of(version: Version, which: usize) -> Vec<Key> {
@@ -25,6 +48,16 @@ pub fn of(version: Version, which: usize) -> Vec<Key> {
     };
     let own = all.iter().skip(which).step_by(2);
     own.map(|key| Key::new(key.to_be_bytes())).collect()
+}
+
+/// The one of `version` whose numbers come round as a whole; a box alone can have it.
+#[must_use]
+pub const fn whole(version: Version) -> Key {
+    let key = match version {
+        Version::V0 => WHOLE_V0,
+        Version::V1 => WHOLE_V1,
+    };
+    Key::new(key.to_be_bytes())
 }
 
 #[cfg(test)]
@@ -38,6 +71,8 @@ mod tests {
                 let low = key.idsn(version).0 as u32;
                 assert!(low > u32::MAX - BEFORE, "{low}");
             }
+            let first = whole(version).idsn(version).0;
+            assert!(first > u64::MAX - before_whole(version), "{first}");
         }
     }
 }

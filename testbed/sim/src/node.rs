@@ -2,7 +2,7 @@
 
 use crate::app::Endpoint;
 use crate::host::Host;
-use crate::keys;
+use crate::keys::{self, Round};
 use crate::native::Native;
 use crate::offload::Offloads;
 use crate::port::{Checksums, Far, SimBuf, SimPort};
@@ -160,11 +160,15 @@ impl Machine {
         self.repeats = Some(repeats);
     }
 
-    /// Has the low half of its data's numbers come round soon, where it is one of two boxes, or the only one.
-    pub fn round_numbers(&mut self, which: usize) {
+    /// Has its data's numbers come round as soon as can be, or the low half of them, where it is one of two boxes, or the
+    /// only one.
+    pub fn round_numbers(&mut self, round: Round, which: usize) {
         for worker in &mut self.workers {
             for version in [Version::V0, Version::V1] {
-                let keys = keys::of(version, which);
+                let keys = match round {
+                    Round::Low => keys::of(version, which),
+                    Round::Whole => vec![keys::whole(version)],
+                };
                 worker.app_mut().use_first(version, &keys);
             }
         }
@@ -330,6 +334,9 @@ impl Machine {
             *all.entry("device_trains".to_owned()).or_default() += far.stats().tx_trains;
             *all.entry("device_joined".to_owned()).or_default() += far.joined()[0];
         }
+        let (low, whole) = self.watch.rounds();
+        all.insert("data_low_came_round".to_owned(), low);
+        all.insert("data_came_round".to_owned(), whole);
         all.retain(|_, n| *n > 0);
         all
     }

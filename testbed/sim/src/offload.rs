@@ -35,8 +35,8 @@ impl Offloads {
         }
     }
 
-    /// Those of a device whose frames go through a ring of so many: what it puts together comes out as a burst, of which the ring holds
-    /// two at least. With less the last parts of each are lost for good, however often they are sent again.
+    /// Those of a device whose frames go through a ring of so many: what it puts together comes out as a burst, of which
+    /// the ring holds two at least. With less the last parts of each are lost for good, however often they are sent again.
     #[must_use]
     pub fn before(self, ring: usize) -> Self {
         let fits = |octets: &usize| 2 * LONGEST.div_ceil(*octets) <= ring;
@@ -81,8 +81,8 @@ pub fn cut_up<B: PacketBuf>(whole: &Coupled, frames: &[Frame<B>]) -> Vec<Vec<u8>
     parts.iter().map(Tcp::frame).collect()
 }
 
-/// How many of the frames `behind` go on where `first` ends, in the same header and as long as it, but for the last; and all of them
-/// as one.
+/// How many of the frames `behind` go on where `first` ends, in the same header and as long as it, but for the last; and
+/// all of them as one.
 #[must_use]
 pub fn joined(first: &[u8], behind: &VecDeque<Vec<u8>>) -> (usize, Vec<u8>) {
     let plain = |frame: &[u8]| {

@@ -181,9 +181,9 @@ pub enum Rewrites {
     /// Nothing.
     #[default]
     None,
-    /// Any address may be rewritten where the ends went on as TCP (RFC 8684 3.7). All other octets are as they were sent, or what the
-    /// gateway has put in the place of a mapping that nobody can tell from that (3.3.1): the one has no checksum, or the other has the
-    /// same.
+    /// Any address may be rewritten where the ends went on as TCP (RFC 8684 3.7). All other octets are as they were sent,
+    /// or what the gateway has put in the place of a mapping that nobody can tell from that (3.3.1): the one has no
+    /// checksum, or the other has the same.
     Some {
         /// Whether what is rewritten is longer.
         longer: bool,
@@ -505,7 +505,8 @@ mod tests {
         streams.filter_map(found).next().expect("one of some")
     }
 
-    /// What is taken for other data by chance may come, in its place, whole or in part, and neither before it is known nor elsewhere.
+    /// What is taken for other data by chance may come, in its place, whole or in part, and neither before it is known nor
+    /// elsewhere.
     #[test]
     fn what_comes_by_chance_is_known_to_the_octet() {
         let (stream, octets, at) = stream();

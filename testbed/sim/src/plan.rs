@@ -3,6 +3,7 @@
 use crate::app::{Close, Pause};
 use crate::fault::{self, Fault};
 use crate::host::Habits;
+use crate::keys::Round;
 use crate::middlebox::Kind;
 use crate::rules::Rule;
 use crate::seed::{self, Draw};
@@ -125,8 +126,8 @@ pub struct Net {
     pub tcp_pacing: bool,
     /// Whether the box at the edge waits for the other's address to be announced, or knows it.
     pub announced: bool,
-    /// Whether the low half of data's numbers comes round soon in what either box sends, from the client on.
-    pub rounds: [bool; 2],
+    /// What of data's numbers comes round soon in what either box sends, from the client on.
+    pub rounds: [Option<Round>; 2],
     /// Octets that a relay holds in each direction.
     pub buffer: u32,
     /// Receive buffers of each device.
@@ -184,7 +185,7 @@ impl Plan {
             net.tcp_congestion = Algorithm::Bbr;
         }
         let numbers = &mut seed::rng(seed, "numbers");
-        net.rounds = [0, 1].map(|_| numbers.percent(20));
+        net.rounds = [0, 1].map(|_| numbers.percent(20).then_some(Round::Low));
         let flows = flows(&net, &mut seed::rng(seed, "flows"));
         let mut faults = fault::draw(&net, &mut seed::rng(seed, "faults"));
         let among = &mut seed::rng(seed, "workers");
@@ -246,7 +247,7 @@ impl Plan {
                 tcp_congestion: Algorithm::Cubic,
                 tcp_pacing: false,
                 announced: true,
-                rounds: [false; 2],
+                rounds: [None; 2],
                 buffer: 256 << 10,
                 pool: 8192,
                 workers: [1; 2],
@@ -269,8 +270,8 @@ impl Plan {
 
     /// A network in which nothing goes wrong, and one flow over two fast accesses with `octets` octets to the server.
     #[must_use]
-    pub fn long(octets: u64) -> Self {
-        let mut plan = Self::quiet(Chain::Bonded(2));
+    pub fn long(chain: Chain, octets: u64) -> Self {
+        let mut plan = Self::quiet(chain);
         for (cable, shape) in plan.net.shapes.iter_mut().enumerate() {
             shape.delay = Duration::from_millis(1);
             if plan.net.chain.is_access(cable) {
@@ -394,7 +395,7 @@ fn net(rng: &mut Rng) -> Net {
         tcp_congestion: rng.pick(&[Algorithm::Cubic, Algorithm::Cubic, Algorithm::NewReno]),
         tcp_pacing: false,
         announced: rng.percent(60),
-        rounds: [false; 2],
+        rounds: [None; 2],
         buffer: rng.pick(&[64, 256, 4096]) << 10,
         pool: rng.pick(&[512, 2048, 8192]),
         workers: [1; 2],

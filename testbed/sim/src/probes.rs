@@ -9,8 +9,9 @@
 //! The window of its SYN+ACK it takes for one that is scaled (RFC 7323 2.2: none in a SYN is), and then has no room for what
 //! it lets in, where a middlebox adds octets to as many as that window holds: what lies beyond is cut off before.
 //!
-//! After a timeout its SND.NXT goes back to the oldest octet, and its bare ACKs with it, to numbers that are acknowledged: whoever
-//! gets them drops them (RFC 9293 3.10.7.4), and so never hears what they acknowledge. They get the highest number that it sent.
+//! After a timeout its SND.NXT goes back to the oldest octet, and its bare ACKs with it, to numbers that are acknowledged:
+//! whoever gets them drops them (RFC 9293 3.10.7.4), and so never hears what they acknowledge. They get the highest number
+//! that it sent.
 
 use crate::middlebox::{FlowId, Way, flow_of};
 use crate::packet::{ACK, FIN, RST, SYN, Tcp, kind};

@@ -175,8 +175,8 @@ fn machine(plan: &Plan, at: usize, name: &'static str, config: &EngineConfig) ->
         ring: rings.unwrap_or(RING_FRAMES),
     };
     let mut machine = Machine::new(name, config, plan.net.pool, workers, plan.seed);
-    if plan.net.rounds[at] {
-        machine.round_numbers(at);
+    if let Some(round) = plan.net.rounds[at] {
+        machine.round_numbers(round, at);
     }
     Node::Machine(machine)
 }

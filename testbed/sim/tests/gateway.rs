@@ -67,7 +67,8 @@ fn without_checksums_a_mapping_that_does_not_fit_ends() {
     }
 }
 
-/// Without checksums, too, the oracle knows which octets may come in which place: others, which somebody else has changed, may not.
+/// Without checksums, too, the oracle knows which octets may come in which place: others, which somebody else has changed,
+/// may not.
 #[test]
 fn without_checksums_what_the_gateway_did_not_do_is_wrong() {
     for longer in [false, true] {
@@ -116,7 +117,8 @@ fn i_csum_a_single_mapping_that_became_shorter_ends() {
     assert!(unfilled > 0);
 }
 
-/// A seed, and a length, with which the server's data is one mapping, whose checksum is right for what the gateway makes of it, too.
+/// A seed, and a length, with which the server's data is one mapping, whose checksum is right for what the gateway makes of
+/// it, too.
 fn right_by_chance() -> (u64, u64) {
     let text = rewritten(true);
     let fits = |seed: &u64| {

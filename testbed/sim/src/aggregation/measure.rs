@@ -360,7 +360,7 @@ fn plan(chain: Chain, lines: &[Line], (host, way): (u64, Way), scheduler: Schedu
             tcp_congestion: Algorithm::Cubic,
             tcp_pacing: false,
             announced: false,
-            rounds: [false; 2],
+            rounds: [None; 2],
             buffer: buffer(lines, way),
             pool: 1 << 16,
             workers: [1; 2],

@@ -1,5 +1,6 @@
-//! Data that is taken for other data behind a gateway that has changed it (RFC 8684 3.3.1): where mappings have no checksums all that
-//! stands in their places then, and else that for which a checksum is right by chance, once in 65,536 times. Nobody can know.
+//! Data that is taken for other data behind a gateway that has changed it (RFC 8684 3.3.1): where mappings have no
+//! checksums all that stands in their places then, and else that for which a checksum is right by chance, once in 65,536
+//! times. Nobody can know.
 
 use crate::packet::Tcp;
 use crate::watch::{Dss, Mapping};
@@ -73,8 +74,8 @@ const FAR: u32 = 1 << 24;
 const LONGEST: u64 = 1 << 16;
 
 impl Follower {
-    /// What was `sent` at the place `at` comes as `tcp` at the place `behind`, both counted from the first octet of the stream; what is
-    /// now taken for other data goes to `found`.
+    /// What was `sent` at the place `at` comes as `tcp` at the place `behind`, both counted from the first octet of the
+    /// stream; what is now taken for other data goes to `found`.
     pub(super) fn pass(
         &mut self,
         (at, sent): (u32, &[u8]),

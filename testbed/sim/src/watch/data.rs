@@ -225,6 +225,8 @@ pub(super) struct Data {
     /// For each number that was acknowledged of a stream of which nothing was seen yet the widest window: the other end may
     /// offer more on an additional subflow before any data.
     early: BTreeMap<u64, u64>,
+    /// How often the low half of a stream's numbers came round, and all of them.
+    pub(super) rounds: (u64, u64),
 }
 
 impl Data {
@@ -297,7 +299,14 @@ impl Data {
             return Ok(());
         };
         stream.map(flow, (begins, begins + mapping.len), offset)?;
-        stream.compare(offset + (at - begins), payload)
+        let from = offset + (at - begins);
+        let sent = stream.last();
+        let ends = [sent, sent.max(from + payload.len() as u64)];
+        let [before, after] = ends.map(|offset| stream.first.wrapping_add(offset));
+        stream.compare(from, payload)?;
+        self.rounds.0 += u64::from((after as u32) < before as u32);
+        self.rounds.1 += u64::from(after < before);
+        Ok(())
     }
 
     /// A mapping reaches the box in a segment at `at` of a flow, which has `given` the box what it has.

@@ -29,8 +29,8 @@ struct Flow {
     fallen: bool,
     /// Numbers of segments that were given, to know one that is passed on.
     pairs: BTreeSet<(u32, u32)>,
-    /// For each acknowledgment where the parts of segments begin that a device has made, and how long they are: a box that passes one
-    /// on may cut it once more.
+    /// For each acknowledgment where the parts of segments begin that a device has made, and how long they are: a box that
+    /// passes one on may cut it once more.
     parts: BTreeMap<u32, Vec<(u32, u32)>>,
     /// The streams of data that it is part of: what the box sends, and what it gets.
     data: [Option<usize>; 2],
@@ -74,8 +74,8 @@ impl Flow {
         self.multipath[0] && self.multipath[1]
     }
 
-    /// Finds the streams of its connection, which low halves of numbers alone do not tell: what the box sends, and what it gets. Notes
-    /// what joins may name it by, once both keys were told.
+    /// Finds the streams of its connection, which low halves of numbers alone do not tell: what the box sends, and what it
+    /// gets. Notes what joins may name it by, once both keys were told.
     fn find_streams(&mut self, tokens: &mut BTreeMap<u32, [Number; 2]>, all: [&mut Data; 2]) {
         if let (None, [Some(ours), Some(theirs)]) = (self.token, &self.keys) {
             let (firsts, both) = ([ours, theirs].map(first_of), [ours, theirs].map(token_of));
@@ -125,6 +125,11 @@ impl Watch {
         self.keys_repeat = true;
     }
 
+    /// How often the low half of the numbers of what the box sends came round, and all of them.
+    pub const fn rounds(&self) -> (u64, u64) {
+        self.sent.rounds
+    }
+
     /// A frame reaches the box.
     pub fn given(&mut self, frame: &[u8]) {
         let Some(tcp) = Tcp::parse(frame).filter(|tcp| !tcp.has(RST)) else {
@@ -149,8 +154,8 @@ impl Watch {
             return;
         }
         if let Some([theirs, Some(ours)]) = keys_in(&tcp) {
-            // A third ACK acknowledges all before the first octet of the receiver's data, from which on its window counts, by naming
-            // both keys (RFC 8684 3.1, 3.3.1).
+            // A third ACK acknowledges all before the first octet of the receiver's data, from which on its window counts,
+            // by naming both keys (RFC 8684 3.1, 3.3.1).
             if flow.sent.is_before_data(tcp.ack) {
                 let window = flow.sent.window(tcp.wnd);
                 let ack = first_of(&ours);
