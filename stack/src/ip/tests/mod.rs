@@ -1,5 +1,6 @@
 //! One router with three ports, as in the demo, and frames written and read by smoltcp.
 
+mod bridge;
 mod discovery;
 mod fuzz;
 mod host;
