@@ -70,8 +70,8 @@ impl<B: PacketBuf> Held<B> {
         Some((start, slice))
     }
 
-    /// Sums what is held of a mapping of `len` octets that begins at the front; the sum once all of it is there. Octets that are read
-    /// for that are added to `read`.
+    /// Sums what is held of a mapping of `len` octets that begins at the front; the sum once all of it is there. Octets
+    /// that are read for that are added to `read`.
     pub(crate) fn sum_front(&mut self, len: usize, read: &mut u64) -> Option<Sum> {
         while self.summed_len < len {
             let slice = self.slices.get_mut(self.summed)?;
@@ -340,7 +340,8 @@ impl<B: PacketBuf> Subflow<B> {
         (fits && !capped, capped)
     }
 
-    /// Takes a piece of `len` octets with options of `option_len` off what is `left` of an allowance, if that holds it: whether it does.
+    /// Takes a piece of `len` octets with options of `option_len` off what is `left` of an allowance, if that holds it:
+    /// whether it does.
     pub(crate) fn allow(&self, left: &mut Option<u32>, len: usize, option_len: usize) -> bool {
         let Some(octets) = left else {
             return true;

@@ -152,8 +152,8 @@ impl KeyPool {
         self.ready.len()
     }
 
-    /// Fills the pool, and has those of `keys` be taken first whose tokens name the core. For tests in which data's numbers are to
-    /// begin somewhere.
+    /// Fills the pool, and has those of `keys` be taken first whose tokens name the core. For tests in which data's numbers
+    /// are to begin somewhere.
     pub fn put_first(&mut self, rng: &mut Rng, keys: &[Key]) {
         self.refill(rng, u32::MAX);
         for key in keys {

@@ -1,4 +1,5 @@
-//! Where data is changed on the way, and DSS checksums tell (RFC 8684 3.7): MP_FAIL, and an infinite mapping or the end of a subflow.
+//! Where data is changed on the way, and DSS checksums tell (RFC 8684 3.7): MP_FAIL, and an infinite mapping or the end of
+//! a subflow.
 
 mod world;
 

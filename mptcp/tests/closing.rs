@@ -63,8 +63,8 @@ fn m16_lost_data_fins_are_sent_again() {
     }
 }
 
-/// What left after A's first DATA_FIN, with that: by which end and path, and whether with a DATA_FIN. That first one is lost if so
-/// asked.
+/// What left after A's first DATA_FIN, with that: by which end and path, and whether with a DATA_FIN. That first one is
+/// lost if so asked.
 fn since_the_end(world: &mut World, lost: bool) -> Vec<(usize, usize, bool)> {
     let seen: Rc<RefCell<Vec<_>>> = Rc::default();
     let noted = Rc::clone(&seen);

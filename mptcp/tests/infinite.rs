@@ -1,5 +1,5 @@
-//! Infinite mappings that do not fit what is there (RFC 8684 3.7): each resets the subflow that it came on, and no octet comes twice or
-//! is left out.
+//! Infinite mappings that do not fit what is there (RFC 8684 3.7): each resets the subflow that it came on, and no octet
+//! comes twice or is left out.
 
 mod world;
 
@@ -135,8 +135,8 @@ fn m22_an_infinite_mapping_behind_a_gap_of_data_is_refused() {
 
 #[test]
 fn m22_no_infinite_mapping_ends_the_numbers_of_data_that_another_subflow_carried() {
-    // What B sent by the fast subflow is lost with it, and comes again by the slow one, behind what that has: its stream is not that of
-    // the connection any more, so B's data must keep its mappings.
+    // What B sent by the fast subflow is lost with it, and comes again by the slow one, behind what that has: its stream is
+    // not that of the connection any more, so B's data must keep its mappings.
     let links = vec![Link::pair(0, 100, 0), Link::pair(0, 10, 0)];
     let mut world = World::new(Setup::default(), links);
     world.join_all(&[1]);

@@ -606,7 +606,8 @@ fn bug17_the_peers_backup_flag_is_obeyed_and_taken_back() {
     assert!(world.paths[1][B].carried() - before > 200_000);
 }
 
-/// RFC 6824 3.3.8 lets MP_PRIO name an address, whose subflows are meant; RFC 8684 3.3.8 knows the subflow alone that it comes on.
+/// RFC 6824 3.3.8 lets MP_PRIO name an address, whose subflows are meant; RFC 8684 3.3.8 knows the subflow alone that it
+/// comes on.
 #[test]
 fn m21_mp_prio_that_names_an_address_is_of_its_subflows_in_version_0_alone() {
     for (version, meant) in [(Version::V0, 2), (Version::V1, 1)] {

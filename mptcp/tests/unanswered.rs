@@ -27,8 +27,8 @@ fn modes(world: &World) -> [Mode; 2] {
     world.ends.each_ref().map(|end| end.conn.mode())
 }
 
-/// A world with checksums in which a segment of A's data was changed, the first of all or not, and since then the path is down: both
-/// ways, or away from one end alone.
+/// A world with checksums in which a segment of A's data was changed, the first of all or not, and since then the path is
+/// down: both ways, or away from one end alone.
 fn changed_before_an_outage(first: bool, down: &'static [usize]) -> World {
     let mut world = one_path(Setup {
         checksum: true,

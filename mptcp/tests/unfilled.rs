@@ -136,8 +136,8 @@ fn m22_an_outage_within_the_first_mapping_is_no_change_of_it() {
     }
 }
 
-/// The peer, asked whether more is under way, answers with the number of what it sends next, which was lost until now; and is told
-/// before what came, so that it need not wait for that.
+/// The peer, asked whether more is under way, answers with the number of what it sends next, which was lost until now; and
+/// is told before what came, so that it need not wait for that.
 #[test]
 fn m22_an_answer_with_a_later_number_says_that_there_is_more() {
     let mut world = one_path(Setup {
@@ -247,7 +247,8 @@ fn m22_a_first_mapping_is_waited_for_where_it_has_other_ways() {
 
 #[test]
 fn m22_a_first_mapping_is_waited_for_where_it_had_other_ways() {
-    // The second subflow was there when the first began to wait, and is lost: its data comes again on the first, behind what waits.
+    // The second subflow was there when the first began to wait, and is lost: its data comes again on the first, behind
+    // what waits.
     let setup = Setup {
         checksum: true,
         ..Setup::default()

@@ -264,8 +264,8 @@ impl<B: PacketBuf> Connection<B> {
             Control::None | Control::Handshake => {},
             Control::Fail => {
                 subflow.fail_due = None;
-                // Nothing acknowledges MP_FAIL but the infinite mapping that it asks for. It goes as often in each of the waits for
-                // that, of which each is twice the one before.
+                // Nothing acknowledges MP_FAIL but the infinite mapping that it asks for. It goes as often in each of the
+                // waits for that, of which each is twice the one before.
                 let waits = subflow.failed.is_some();
                 let doubled = if subflow.answered { 0 } else { subflow.asked };
                 let wait = subflow.tcb.rto() * (1 << doubled);

@@ -10,8 +10,8 @@ use stack::time::Duration;
 use stack::wire::tcp::{Flags, Segment};
 use stack::{PacketBuf, SeqNum, Slice};
 
-/// How long data without a mapping is held before its subflow is reset; and how long nothing comes of a mapping, or of an infinite
-/// one that was asked for, before the peer is asked whether it is there at all.
+/// How long data without a mapping is held before its subflow is reset; and how long nothing comes of a mapping, or of an
+/// infinite one that was asked for, before the peer is asked whether it is there at all.
 pub(super) const UNCOVERED_MAX: Duration = Duration::from_secs(5);
 /// How often the peer is asked; the waits for an answer double, to more than the 100 s of RFC 1122 4.2.3.5 in all.
 const ASKED_MAX: u8 = 4;
@@ -176,8 +176,9 @@ impl<B: PacketBuf> Connection<B> {
         subflow.uncovered_until = is_first.then_some(cx.now + UNCOVERED_MAX);
     }
 
-    /// Data of subflow `at` waited long enough for its mapping, for the rest of it, or for an infinite one. A path that is down brings
-    /// neither of the last two, and takes nothing away: what the peer says counts, once it can (RFC 8684 3.7 names no time).
+    /// Data of subflow `at` waited long enough for its mapping, for the rest of it, or for an infinite one. A path that is
+    /// down brings neither of the last two, and takes nothing away: what the peer says counts, once it can (RFC 8684 3.7
+    /// names no time).
     pub(super) fn on_waited(&mut self, cx: &mut Cx<'_>, at: usize) {
         let others = self.subflows.len() > 1;
         let subflow = &mut self.subflows[at];
@@ -188,8 +189,9 @@ impl<B: PacketBuf> Connection<B> {
         ) {
             (Some(_), None) if others => subflow.uncovered_until = None,
             (Some(_), None) | (_, Some(_)) if may_ask => {
-                // What was lost comes again, but not while a path is down, and the peer's timer doubles as long. An ACK before the
-                // probe, so that a peer goes on that does not know that the first part came; or MP_FAIL once more.
+                // What was lost comes again, but not while a path is down, and the peer's timer doubles as long. An ACK
+                // before the probe, so that a peer goes on that does not know that the first part came; or MP_FAIL once
+                // more.
                 subflow.fail_due = subflow.failed;
                 subflow.tcb.request_ack();
                 subflow.tcb.request_probe();
@@ -225,8 +227,8 @@ impl<B: PacketBuf> Connection<B> {
             subflow.uncovered_until = Some(cx.now + UNCOVERED_MAX);
             return;
         }
-        // An ACK alone has the number that the peer sends next: where that is the one that we expect, all that it sent has come, and
-        // nothing fills the mapping.
+        // An ACK alone has the number that the peer sends next: where that is the one that we expect, all that it sent has
+        // come, and nothing fills the mapping.
         let is_ack = seg.payload.is_empty() && !seg.flags.has(Flags::FIN);
         let has_all = is_ack && seg.seq == subflow.tcb.rcv_nxt();
         if let Some(mapping) = subflow.mappings.covering(subflow.held.start)

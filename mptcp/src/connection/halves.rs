@@ -30,8 +30,8 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// From the start, with or without checksums. These are over the whole number (3.3.1): what a receiver has to guess of it would be
-    /// found wrong as damage.
+    /// From the start, with or without checksums. These are over the whole number (3.3.1): what a receiver has to guess of
+    /// it would be found wrong as damage.
     pub(super) const fn under(checksum: bool) -> Self {
         Self {
             data: checksum,
@@ -50,8 +50,8 @@ impl Halves {
         }
     }
 
-    /// What of it has to be kept while nothing moves, `nxt` being the next number to be sent. The epoch is not: who sent a good part of
-    /// what it may hold is taken for fast, as another begins once it goes on.
+    /// What of it has to be kept while nothing moves, `nxt` being the next number to be sent. The epoch is not: who sent a
+    /// good part of what it may hold is taken for fast, as another begins once it goes on.
     pub(super) fn rest(&self, nxt: DataSeq) -> Whole {
         let much = dsn::octets(nxt, self.from) > OCTETS_MAX / 8;
         Whole {

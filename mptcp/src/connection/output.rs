@@ -192,20 +192,19 @@ fn data_ack_len(option: &OptBytes) -> Option<usize> {
 /// Writes the present DATA_ACK into a DSS that was made when its data was queued.
 #[inline]
 fn renew_data_ack(option: &mut OptBytes, data_ack: DataSeq) {
-    let [a, b, c, d, low @ ..] = data_ack.0.to_be_bytes();
-    let [e, f, g, h] = low;
-    match (data_ack_len(option), &mut **option) {
-        (Some(4), [_, _, _, _, field @ ..]) => {
-            if let Some(field) = field.first_chunk_mut() {
-                *field = low;
+    let whole = data_ack.0.to_be_bytes();
+    match data_ack_len(option) {
+        Some(4) => {
+            if let Some(field) = option.get_mut(4..8) {
+                field.copy_from_slice(&whole[4..]);
             }
         },
-        (Some(_), [_, _, _, _, field @ ..]) => {
-            if let Some(field) = field.first_chunk_mut() {
-                *field = [a, b, c, d, e, f, g, h];
+        Some(_) => {
+            if let Some(field) = option.get_mut(4..12) {
+                field.copy_from_slice(&whole);
             }
         },
-        _ => {},
+        None => {},
     }
 }
 

@@ -1,6 +1,7 @@
-//! A TCP segment in transit that is longer than the link takes that it came by: a neighbor on the same machine has left it to a device
-//! to be cut (TCP segmentation offload), and told nobody where. It is routed on or bridged cut, as a device would have sent it: for the next link
-//! it is too long, and an error about that would tell its sender, whose segments are short enough, nothing.
+//! A TCP segment in transit that is longer than the link takes that it came by: a neighbor on the same machine has left it
+//! to a device to be cut (TCP segmentation offload), and told nobody where. It goes on in parts, as a device would have
+//! sent it: for the next link it is too long, and an error about that would tell its sender, whose segments are short
+//! enough, nothing.
 
 use super::Net;
 use super::forward::{Onward, decrement_ttl, headers};

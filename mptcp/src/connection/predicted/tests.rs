@@ -1,6 +1,6 @@
-//! What is predicted is taken as anything else would be: a connection and its twin get the same segments, the twin's with URG,
-//! which means nothing to us but keeps them from being predicted. And what leaves in a row leaves as anything else would: the twin
-//! is asked for one segment after another.
+//! What is predicted is taken as anything else would be: a connection and its twin get the same segments, the twin's with
+//! URG, which means nothing to us but keeps them from being predicted. And what leaves in a row leaves as anything else
+//! would: the twin is asked for one segment after another.
 
 use super::super::{Connection, Mode, Outcome, SubflowId};
 use crate::Cx;
@@ -288,8 +288,9 @@ proptest! {
     }
 }
 
-/// So many segments of `len` octets that come next on a subflow, in one header but for the numbers: their data lies `stride` lengths
-/// apart, so that a second subflow may have what is in between; or with a `stride` of 0 have one mapping together.
+/// So many segments of `len` octets that come next on a subflow, in one header but for the numbers: their data lies
+/// `stride` lengths apart, so that a second subflow may have what is in between; or with a `stride` of 0 have one mapping
+/// together.
 fn train(
     rig: &Rig,
     (subflow, count, len): (usize, i32, usize),
