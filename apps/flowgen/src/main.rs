@@ -34,7 +34,11 @@ What to write for what is wanted (start from apps/flowgen/flowgen.example.yaml, 
   throughput               a few `connections`, response: endless (download) or request: endless (upload)
   latency under load       requests: 0 and a `rate`; times count from when a request was due, so that a stall shows
   connections at a time    hold: true and `connections: N`
+  established ones alone   requests: 0, hold: true and a `rate`: all are opened first, and none for one that fails
   the highest rate         search: { low, high }: doubled, then halved in between, until less than 0.1 % is lost
+
+Several groups of clients in one run, each with what it does, are a list: client: [{ name: kept, .. }, { name: storm, .. }].
+The result then has each beside the total, in `groups` by name.
 
 The result: `client` and `server` have connections (established, refused, reset, timed_out, subflows_joined, fell_back),
 requests, octets_verified, pieces_wrong (0, unless a box damages payload), gbit_per_second, and times in microseconds.
@@ -82,8 +86,10 @@ fn main() -> ExitCode {
     };
     let config = match read(&path) {
         Ok(config) => config,
-        Err(mistake) => {
-            let _ = writeln!(io::stderr(), "{}: {mistake}", path.display());
+        Err(mistakes) => {
+            for mistake in mistakes.lines() {
+                let _ = writeln!(io::stderr(), "{}: {mistake}", path.display());
+            }
             return ExitCode::from(WRONG);
         },
     };

@@ -38,6 +38,24 @@ fn check_tells_what_is_wrong_and_where() {
     let said = text(&output.stderr);
     let told = said.contains("colour") && said.contains("line 2");
     assert!(said.starts_with(&path) && told, "{said}");
+    let path = write(
+        &dir,
+        "ports: [{ name: a, device: x, role: client, addresses: [10.1.0.2/24] }]\n\
+         client:\n\
+         - { name: kept, to: 10.1.0.9:80, connections: 0, response: 1, duration: 1s }\n\
+         - { to: 10.1.0.9:80, connections: 1, response: 1, duration: 1s }\n",
+    );
+    let output = flowgen(&["check", "-c", &path]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            format!("{path}: line 3: client[0].connections: write 1 or more"),
+            format!("{path}: line 4: client[1].name: write a name: the result is told by it"),
+        ]
+    );
     let missing = flowgen(&["run", "-c", "/nowhere.yaml"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(text(&missing.stderr).contains("flowgen.example.yaml"));

@@ -9,13 +9,15 @@ use std::rc::Rc;
 use crate::client::Clients;
 use crate::config::{Config, ConfigError, Role};
 use crate::end::{End, Hosts};
-use crate::pattern::{HEADER, Pattern};
-use crate::report::Report;
+use crate::pattern::Pattern;
+use crate::report::{Report, Stats};
 
 /// The load generator: clients, a server, or both, each on its own ports.
 pub struct Flowgen<B> {
     client: Option<End<B>>,
     server: Option<End<B>>,
+    /// The names of the groups of clients.
+    names: Vec<String>,
     /// Which end each port is.
     roles: Vec<Role>,
     /// When a server without clients in this process ends.
@@ -56,9 +58,9 @@ impl<B: PacketBuf> Flowgen<B> {
         seed: [u8; 32],
         now: Instant,
     ) -> Result<Self, ConfigError> {
-        let asked = config.client.as_ref();
-        let sizes = asked.map_or((HEADER as u64, 0), |plan| (plan.request, plan.response));
-        let pattern = Pattern::new(sizes.0, sizes.1, fill).map(Rc::new);
+        let sizes = config.clients.iter();
+        let sizes = sizes.map(|plan| (plan.request, plan.response));
+        let pattern = Pattern::new(sizes, fill).map(Rc::new);
         let pattern = pattern.ok_or_else(|| {
             ConfigError::Wrong("no buffers for the payload: give the worker more memory_mb".into())
         })?;
@@ -76,13 +78,9 @@ impl<B: PacketBuf> Flowgen<B> {
                 now,
             )
         };
-        let client = asked.map(|plan| {
-            let clients = Clients::new(config, plan, now);
-            end(
-                Role::Client,
-                Hosts::Clients(Box::new(clients)),
-                plan.connections,
-            )
+        let client = Clients::new(config, now).map(|clients| {
+            let most = config.clients.iter().map(|plan| plan.connections).sum();
+            end(Role::Client, Hosts::Clients(Box::new(clients)), most)
         });
         let client = client.transpose()?;
         let server = config.server.as_ref().map(|server| {
@@ -91,13 +89,18 @@ impl<B: PacketBuf> Flowgen<B> {
         });
         let mut server = server.transpose()?;
         if let Some(server) = &mut server {
-            server.stats.begin(now);
+            server.books.begin(now, [0]);
         }
         let lasts = config.server.as_ref().and_then(|server| server.duration);
         Ok(Self {
             until: lasts.filter(|_| client.is_none()).map(|lasts| now + lasts),
             client,
             server,
+            names: config
+                .clients
+                .iter()
+                .map(|plan| plan.name.clone())
+                .collect(),
             roles: config.ports.iter().map(|port| port.role).collect(),
             now,
             over: false,
@@ -136,7 +139,7 @@ impl<B: PacketBuf> Flowgen<B> {
     pub fn snapshot(&self) -> Snapshot {
         let ends = [self.client.as_ref(), self.server.as_ref()];
         let first = ends.into_iter().flatten().next();
-        let of_first = |f: fn(&End<B>) -> u64| first.map_or(0, f);
+        let of_first = |f: fn(&Stats) -> u64| first.map_or(0, |end| end.books.sum(f));
         Snapshot {
             now: self.now,
             measuring: match first.map(|end| &end.hosts) {
@@ -144,14 +147,14 @@ impl<B: PacketBuf> Flowgen<B> {
                 _ => true,
             },
             live: first.map_or(0, |end| end.live),
-            established: of_first(|end| end.stats.established),
-            answered: of_first(|end| end.stats.answered),
+            established: of_first(|stats| stats.established),
+            answered: of_first(|stats| stats.answered),
             received: ends
                 .into_iter()
                 .flatten()
-                .map(|end| end.stats.received)
+                .map(|end| end.books.sum(|stats| stats.received))
                 .sum(),
-            failed: of_first(|end| end.stats.failed()),
+            failed: of_first(Stats::failed),
         }
     }
 
@@ -159,17 +162,13 @@ impl<B: PacketBuf> Flowgen<B> {
     #[must_use]
     pub fn report(&self) -> Report {
         let ends = [self.client.as_ref(), self.server.as_ref()];
-        let measured = |end: Option<&End<B>>| {
-            end.map(|end| {
-                end.measured
-                    .clone()
-                    .unwrap_or_else(|| end.measure(self.now))
-            })
-        };
-        let [client, server] = ends.map(measured);
+        let [client, server] = ends.map(|end| end.map(|end| end.measure(self.now)));
+        let (client, each) = client.unzip();
+        let groups = self.names.iter().cloned().zip(each.unwrap_or_default());
         Report {
             client,
-            server,
+            groups: groups.filter(|(name, _)| !name.is_empty()).collect(),
+            server: server.map(|(server, _)| server),
             segments_sent_again: ends.into_iter().flatten().map(End::sent_again).sum(),
             search: self.client.as_ref().and_then(|end| match &end.hosts {
                 Hosts::Clients(clients) => clients.found(),
@@ -188,7 +187,7 @@ impl<B: PacketBuf> Flowgen<B> {
     /// Measures both ends over the same time, and notices that the run is over.
     fn advance(&mut self, now: Instant, out: &mut Vec<Frame<B>>) {
         let clients = self.client.as_ref().and_then(|end| match &end.hosts {
-            Hosts::Clients(clients) => Some((clients, end.stats.since)),
+            Hosts::Clients(clients) => Some((clients, end.books.since())),
             Hosts::Server(_) => None,
         });
         let by_clock = self.until.is_some_and(|until| now >= until);
@@ -196,9 +195,9 @@ impl<B: PacketBuf> Flowgen<B> {
             (clients.is_ending(), clients.is_over())
         });
         if let (Some((_, since)), Some(server)) = (clients, &mut self.server)
-            && since > server.stats.since
+            && since > server.books.since()
         {
-            server.stats.begin(since);
+            server.books.begin(since, [server.live]);
         }
         if ending && let Some(server) = &mut self.server {
             server.freeze(now);

@@ -1,21 +1,22 @@
 //! What is to be done: the YAML file, read and checked.
 
+mod check;
+mod line;
+mod units;
+
+use core::fmt;
 use core::net::IpAddr;
 use dataplane::PortInfo;
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use stack::PortId;
 use stack::ip::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig};
 use stack::time::Duration;
 
-use crate::pattern::{HEADER, PIECE, SEEDS};
-use crate::stream::WINDOW;
-
-/// Most addresses of a port.
-const HOSTS_MAX: u16 = 250;
-
-/// Most references to one buffer of the pattern: DPDK counts them in 16 bits.
-const REFERENCES_MAX: u64 = 40_000;
+use crate::pattern::HEADER;
+use units::{duration, optional_duration, size};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,8 +27,9 @@ pub struct Config {
     pub worker: Worker,
     /// The ports, in the order of their numbers.
     pub ports: Vec<Port>,
-    /// What the clients do; none without it.
-    pub client: Option<Client>,
+    /// What the clients do, each group of them; none without it.
+    #[serde(rename = "client", default, deserialize_with = "groups")]
+    pub clients: Vec<Client>,
     /// What the server does; none without it.
     pub server: Option<Server>,
 }
@@ -116,10 +118,40 @@ pub enum Protocol {
     Mptcp,
 }
 
-/// What the clients do.
+/// Reads one group of clients, or a list of them.
+fn groups<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Client>, D::Error> {
+    struct Groups;
+
+    impl<'de> Visitor<'de> for Groups {
+        type Value = Vec<Client>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("what the clients do, or a list of that with a `name` for each group")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<Client>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Client>, A::Error> {
+            Client::deserialize(MapAccessDeserializer::new(map)).map(|client| vec![client])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Vec<Client>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(items))
+        }
+    }
+
+    from.deserialize_any(Groups)
+}
+
+/// What the clients do, or one group of them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
+    /// What the group is called in the result; nothing if there is no other.
+    #[serde(default)]
+    pub name: String,
     /// Address and port of the server.
     pub to: std::net::SocketAddr,
     /// What they speak.
@@ -142,7 +174,8 @@ pub struct Client {
     /// Requests per second that are begun in all, whether earlier ones are done or not; 0: each as soon as the one before is done.
     #[serde(default)]
     pub rate: u64,
-    /// Whether connections stay open and idle after their requests, until the run ends.
+    /// Whether connections stay open and idle after their requests, until the run ends. With requests at a rate and no end of them
+    /// all are opened before they are needed, and asked on in turn; none is opened in the place of one that fails.
     #[serde(default)]
     pub hold: bool,
     /// How long it is measured.
@@ -222,7 +255,7 @@ pub enum ConfigError {
     /// It does not read as one.
     #[error("{0}")]
     Syntax(#[from] serde_yaml::Error),
-    /// What it says does not fit together.
+    /// What it says does not fit together: a line for each mistake.
     #[error("{0}")]
     Wrong(String),
     /// Its addresses make no network.
@@ -234,79 +267,21 @@ impl Config {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// The first mistake, with its line if the parser found it.
+    /// What does not read as a configuration at first, or else every mistake, each with its line.
     pub fn read(text: &str) -> Result<Self, ConfigError> {
         let config: Self = serde_yaml::from_str(text)?;
-        match config.mistake() {
-            Some(mistake) => Err(ConfigError::Wrong(mistake)),
-            None => Ok(config),
+        let mistakes = check::mistakes(&config);
+        if mistakes.is_empty() {
+            return Ok(config);
         }
+        let told: Vec<_> = mistakes.iter().map(|mistake| mistake.told(text)).collect();
+        Err(ConfigError::Wrong(told.join("\n")))
     }
 
     /// The numbers of the ports of one end.
     pub fn ports_of(&self, role: Role) -> impl Iterator<Item = (PortId, &Port)> {
         let numbered = (0..=u8::MAX).map(PortId).zip(&self.ports);
         numbered.filter(move |(_, port)| port.role == role)
-    }
-
-    /// What does not fit together.
-    fn mistake(&self) -> Option<String> {
-        let say = |text: &str| Some(text.to_owned());
-        for (role, name, there) in [
-            (Role::Client, "client", self.client.is_some()),
-            (Role::Server, "server", self.server.is_some()),
-        ] {
-            let ports = self.ports_of(role).count();
-            if there != (ports > 0) {
-                return Some(format!(
-                    "there is a section `{name}` or ports with `role: {name}`, but not both: add the other, or take it out"
-                ));
-            }
-        }
-        if self.client.is_none() && self.server.is_none() {
-            return say("nothing to do: add a section `client` or `server`, and ports for it");
-        }
-        for port in &self.ports {
-            if port.addresses.is_empty() || !(1..=HOSTS_MAX).contains(&port.hosts) {
-                return Some(format!(
-                    "port {}: give it an address such as 10.1.0.2/24, and 1 to {HOSTS_MAX} hosts",
-                    port.name
-                ));
-            }
-        }
-        let client = self.client.as_ref()?;
-        if client.request < HEADER as u64 {
-            return Some(format!(
-                "client.request: a request begins with a header, so write at least {HEADER}"
-            ));
-        }
-        if client.connections == 0 || client.duration.is_zero() {
-            return say("client: connections and duration must not be 0");
-        }
-        let further = self.ports_of(Role::Client).count() - 1;
-        let mptcp = client.protocol == Protocol::Mptcp;
-        if !(1..=8).contains(&client.subflows) || (client.subflows > 1 && !mptcp) {
-            return say("client.subflows: 1 to 8, and more than one with `protocol: mptcp` alone");
-        }
-        if client.subflows > 1 && further == 0 {
-            return say("client.subflows: further subflows need a second port with `role: client`");
-        }
-        let paced = client.rate > 0 || client.search.is_some();
-        if paced && (client.request == u64::MAX || client.response == u64::MAX) {
-            return say("client: requests at a rate must end; write a size instead of endless");
-        }
-        let queued = client.request.max(client.response).min(u64::from(WINDOW));
-        let pieces = queued.div_ceil(PIECE as u64) * u64::from(client.connections);
-        if pieces / u64::from(SEEDS) > REFERENCES_MAX {
-            return say(
-                "client.connections: too many for messages of that length: their payload lies in the same few buffers",
-            );
-        }
-        let search = client.search?;
-        if search.low == 0 || search.low >= search.high || search.trial.is_zero() {
-            return say("client.search: write 0 < low < high, and a trial that is not 0");
-        }
-        None
     }
 
     /// The network of one end's hosts. `known` is what all ports are, in their order.
@@ -357,46 +332,6 @@ fn unspecified(like: IpAddr) -> IpAddr {
     }
 }
 
-/// Either a number, or text with a unit.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Amount {
-    Number(u64),
-    Text(String),
-}
-
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let (_, scale) = units.iter().find(|(name, _)| *name == unit.trim())?;
-    number.parse::<u64>().ok()?.checked_mul(*scale)
-}
-
-fn size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    match Amount::deserialize(from)? {
-        Amount::Number(octets) => Ok(octets),
-        Amount::Text(text) if text == "endless" => Ok(u64::MAX),
-        Amount::Text(text) => {
-            let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-            scaled(&text, &units)
-                .ok_or_else(|| de::Error::custom("write a size such as 64, 64KiB, 1MiB or endless"))
-        },
-    }
-}
-
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
-    let millis = scaled(&text, &units);
-    let millis =
-        millis.ok_or_else(|| de::Error::custom("write a time such as 500ms, 10s or 1m"))?;
-    Ok(Duration::from_millis(millis))
-}
-
-fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    duration(from).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,11 +346,11 @@ mod tests {
 
     #[test]
     fn sizes_and_times_have_units() {
-        let client = read(CLIENT).unwrap().client.unwrap();
+        let client = read(CLIENT).unwrap().clients.remove(0);
         assert_eq!(client.response, 1 << 20);
         assert_eq!(client.duration, Duration::from_millis(500));
         let endless = read(&format!("{CLIENT}, request: endless")).unwrap();
-        assert_eq!(endless.client.unwrap().request, u64::MAX);
+        assert_eq!(endless.clients[0].request, u64::MAX);
     }
 
     #[test]
@@ -448,33 +383,5 @@ mod tests {
         assert_eq!(left(&config, false), []);
         config.ports[0].offload = false;
         assert_eq!(left(&config, true), []);
-    }
-
-    #[test]
-    fn mistakes_are_told_with_what_to_write_instead() {
-        for (client, part) in [
-            (format!("{CLIENT}, colour: red"), "unknown field `colour`"),
-            (format!("{CLIENT}, request: 3"), "at least 24"),
-            (format!("{CLIENT}, subflows: 2"), "protocol: mptcp"),
-            (
-                format!("{CLIENT}, subflows: 2, protocol: mptcp"),
-                "second port",
-            ),
-            (format!("{CLIENT}, rate: 5, request: endless"), "must end"),
-            (
-                "to: 10.9.0.2:80, connections: 9000, response: 1MiB, duration: 1s".to_owned(),
-                "too many",
-            ),
-            (format!("{CLIENT}, warmup: 3"), "write a time"),
-            (
-                format!("{CLIENT}, search: {{ low: 5, high: 5 }}"),
-                "low < high",
-            ),
-        ] {
-            let told = read(&client).unwrap_err();
-            assert!(told.contains(part), "{told}");
-        }
-        let told = Config::read(PORTS).unwrap_err().to_string();
-        assert!(told.contains("section `client`"), "{told}");
     }
 }

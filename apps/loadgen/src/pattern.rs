@@ -59,15 +59,15 @@ impl Ask {
 pub(crate) struct Pattern<B> {
     octets: Vec<u8>,
     pieces: Vec<Slice<B>>,
-    /// The first piece of a request of each seed: the header stands in the place of the first octets.
-    heads: Vec<Slice<B>>,
+    /// The first piece of a group's request of each seed: the header stands in the place of the first octets.
+    heads: Vec<Vec<Slice<B>>>,
 }
 
 impl<B: PacketBuf> Pattern<B> {
-    /// The pattern in buffers that `fill` makes, for requests of these lengths. `None` if `fill` has no more buffers.
+    /// The pattern in buffers that `fill` makes, for groups with requests and responses of these lengths. `None` if `fill` has
+    /// no more buffers.
     pub(crate) fn new(
-        request: u64,
-        response: u64,
+        lengths: impl IntoIterator<Item = (u64, u64)>,
         fill: &mut dyn FnMut(&[u8]) -> Option<B>,
     ) -> Option<Self> {
         let mut octets = vec![0; PIECE * SEEDS as usize];
@@ -79,15 +79,18 @@ impl<B: PacketBuf> Pattern<B> {
         };
         let pieces = octets.chunks_exact(PIECE).map(&mut slice);
         let pieces = pieces.collect::<Option<_>>()?;
-        let heads = (0..).zip(octets.chunks_exact(PIECE)).map(|(seed, piece)| {
-            let ask = Ask {
-                seed,
-                request,
-                response,
-            };
-            let mut head = piece.to_vec();
-            head[..HEADER].copy_from_slice(&ask.header());
-            slice(&head)
+        let heads = lengths.into_iter().map(|(request, response)| {
+            let heads = (0..).zip(octets.chunks_exact(PIECE)).map(|(seed, piece)| {
+                let ask = Ask {
+                    seed,
+                    request,
+                    response,
+                };
+                let mut head = piece.to_vec();
+                head[..HEADER].copy_from_slice(&ask.header());
+                slice(&head)
+            });
+            heads.collect::<Option<_>>()
         });
         let heads = heads.collect::<Option<_>>()?;
         Some(Self {
@@ -97,15 +100,15 @@ impl<B: PacketBuf> Pattern<B> {
         })
     }
 
-    /// The next piece of a message at position `at`, of which `left` octets are to come.
-    pub(crate) fn piece(&self, seed: u32, at: u64, left: u64, request: bool) -> Slice<B> {
+    /// The next piece of a message at position `at`, of which `left` octets are to come: a response, or a request of the group
+    /// `request`.
+    pub(crate) fn piece(&self, seed: u32, at: u64, left: u64, request: Option<usize>) -> Slice<B> {
         let number = at / PIECE as u64;
         let from = (at % PIECE as u64) as usize;
         let to = PIECE.min(from + usize::try_from(left).unwrap_or(PIECE));
-        let piece = if request && number == 0 {
-            &self.heads[seed as usize]
-        } else {
-            &self.pieces[((u64::from(seed) + number) % u64::from(SEEDS)) as usize]
+        let piece = match request {
+            Some(group) if number == 0 => &self.heads[group][seed as usize],
+            _ => &self.pieces[((u64::from(seed) + number) % u64::from(SEEDS)) as usize],
         };
         piece.slice(from..to)
     }
@@ -132,10 +135,13 @@ mod tests {
     use dataplane::MemBuf;
 
     fn pattern() -> Pattern<MemBuf> {
-        Pattern::new(5_000, 9, &mut |octets| Some(MemBuf::from(octets.to_vec()))).unwrap()
+        Pattern::new([(5_000, 9), (64, 7)], &mut |octets| {
+            Some(MemBuf::from(octets.to_vec()))
+        })
+        .unwrap()
     }
 
-    fn message(pattern: &Pattern<MemBuf>, seed: u32, len: u64, request: bool) -> Vec<u8> {
+    fn message(pattern: &Pattern<MemBuf>, seed: u32, len: u64, request: Option<usize>) -> Vec<u8> {
         let mut octets = Vec::new();
         while (octets.len() as u64) < len {
             let at = octets.len() as u64;
@@ -147,7 +153,7 @@ mod tests {
     #[test]
     fn a_message_matches_in_its_place_and_nowhere_else() {
         let pattern = pattern();
-        let whole = message(&pattern, 3, 100_000, false);
+        let whole = message(&pattern, 3, 100_000, None);
         assert_eq!(whole.len(), 100_000);
         for (at, len) in [(0, 100_000), (1, 5_000), (1_399, 2), (43_000, 3_000)] {
             let part = &whole[at..at + len];
@@ -167,18 +173,20 @@ mod tests {
     #[test]
     fn a_request_begins_with_what_it_asks_for() {
         let pattern = pattern();
-        let request = message(&pattern, 30, 5_000, true);
-        let (header, rest) = request.split_first_chunk().unwrap();
-        let ask = Ask::read(*header).unwrap();
-        assert_eq!((ask.seed, ask.request, ask.response), (30, 5_000, 9));
-        assert!(pattern.matches(30, HEADER as u64, rest));
+        for (group, len, answer) in [(0, 5_000, 9), (1, 64, 7)] {
+            let request = message(&pattern, 30, len, Some(group));
+            let (header, rest) = request.split_first_chunk().unwrap();
+            let ask = Ask::read(*header).unwrap();
+            assert_eq!((ask.seed, ask.request, ask.response), (30, len, answer));
+            assert!(pattern.matches(30, HEADER as u64, rest));
+        }
         assert_eq!(Ask::read([0; HEADER]), None);
     }
 
     #[test]
     fn whole_pieces_know_their_sum() {
         let pattern = pattern();
-        for request in [true, false] {
+        for request in [Some(0), Some(1), None] {
             let piece = pattern.piece(1, 0, 9_999, request);
             assert_eq!(piece.known_sum(), Some(Sum::of(piece.bytes())));
         }

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use stack::Instant;
 use stack::time::Duration;
+use std::collections::BTreeMap;
 
 /// What takes so much longer than half of them, in nanoseconds, was held up: by the machine below, most of the time.
 const HELD_UP: u64 = 50_000;
@@ -75,8 +76,35 @@ impl Stats {
         histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// The same in the words of the result, for the time until `until`.
-    pub(crate) fn report(&self, until: Instant, live: usize) -> Measured {
+    /// Adds what another group counted in the same time.
+    fn add(&mut self, other: &Self) {
+        let counts = [
+            (&mut self.begun, other.begun),
+            (&mut self.established, other.established),
+            (&mut self.closed, other.closed),
+            (&mut self.refused, other.refused),
+            (&mut self.reset, other.reset),
+            (&mut self.timed_out, other.timed_out),
+            (&mut self.asked, other.asked),
+            (&mut self.answered, other.answered),
+            (&mut self.received, other.received),
+            (&mut self.wrong, other.wrong),
+            (&mut self.joined, other.joined),
+            (&mut self.plain, other.plain),
+        ];
+        for (sum, more) in counts {
+            *sum += more;
+        }
+        for (sum, more) in [
+            (&mut self.connect, &other.connect),
+            (&mut self.request, &other.request),
+        ] {
+            sum.add(more).expect("bounds that are the same");
+        }
+    }
+
+    /// The same in the words of the result, for the time until `until`, with `live` connections open.
+    fn report(&self, until: Instant, live: usize) -> Measured {
         let seconds = core::time::Duration::from(until.since(self.since))
             .as_secs_f64()
             .max(1e-9);
@@ -109,11 +137,74 @@ impl Stats {
     }
 }
 
+/// What is counted of one end: of each group of its clients, or of its server.
+#[derive(Clone, Debug)]
+pub(crate) struct Books {
+    each: Vec<Stats>,
+    /// Connections of all groups open at a time, at most.
+    live_max: usize,
+}
+
+impl Books {
+    /// Of so many groups, at least one.
+    pub(crate) fn new(groups: usize) -> Self {
+        Self {
+            each: vec![Stats::default(); groups.max(1)],
+            live_max: 0,
+        }
+    }
+
+    /// Forgets what was, and counts from `now` on. `live` says of each group how many connections are open.
+    pub(crate) fn begin(&mut self, now: Instant, live: impl IntoIterator<Item = usize>) {
+        self.live_max = 0;
+        for (stats, live) in self.each.iter_mut().zip(live) {
+            stats.begin(now);
+            stats.live_max = live;
+            self.live_max += live;
+        }
+    }
+
+    /// Since when it counts.
+    pub(crate) fn since(&self) -> Instant {
+        self.each[0].since
+    }
+
+    /// What is counted of a group.
+    pub(crate) fn of(&mut self, group: usize) -> &mut Stats {
+        &mut self.each[group]
+    }
+
+    /// Notes a connection opened by a group: with it so many of the group's are open, and so many in all.
+    pub(crate) fn opened(&mut self, group: usize, live: usize, in_all: usize) {
+        let most = &mut self.each[group].live_max;
+        *most = live.max(*most);
+        self.live_max = in_all.max(self.live_max);
+    }
+
+    /// A count, summed over all groups.
+    pub(crate) fn sum(&self, of: impl Fn(&Stats) -> u64) -> u64 {
+        self.each.iter().map(of).sum()
+    }
+
+    /// What was counted until `until`, in all and of each group, of which `live` says how many connections are open.
+    pub(crate) fn report(&self, until: Instant, live: &[usize]) -> (Measured, Vec<Measured>) {
+        let mut all = self.each[0].clone();
+        self.each[1..].iter().for_each(|other| all.add(other));
+        all.live_max = self.live_max;
+        let each = self.each.iter().zip(live);
+        let each = each.map(|(stats, &live)| stats.report(until, live));
+        (all.report(until, live.iter().sum()), each.collect())
+    }
+}
+
 /// The result of a run, as it is written in JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The clients' side, if there were clients.
+    /// The clients' side, if there were clients: all groups together.
     pub client: Option<Measured>,
+    /// Each group of clients by its name, if they have names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Measured>,
     /// The server's side, if there was one.
     pub server: Option<Measured>,
     /// Segments that either of them sent more than once, since the start.

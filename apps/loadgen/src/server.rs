@@ -84,7 +84,7 @@ impl Serving {
             stats.asked += 1;
         }
         while self.sent < ask.response && has_room(stream) {
-            let piece = pattern.piece(ask.seed, self.sent, ask.response - self.sent, false);
+            let piece = pattern.piece(ask.seed, self.sent, ask.response - self.sent, None);
             self.sent += piece.len() as u64;
             stream.send(piece);
         }

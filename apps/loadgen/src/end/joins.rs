@@ -36,7 +36,7 @@ impl<B: PacketBuf> End<B> {
         let answer = match connection.input_join(cx, open, limit, segment) {
             Initiated::Waiting(answer) => answer,
             Initiated::Established(_) => {
-                self.stats.joined += 1;
+                self.books.of(conn.group).joined += 1;
                 conn.joins.swap_remove(at);
                 None
             },
@@ -98,10 +98,9 @@ impl<B: PacketBuf> End<B> {
                 return;
             };
             let n = conn.joined + 1;
+            let most = clients.groups[conn.group].plan.subflows;
             let source = clients.source_of(conn.host, usize::from(n));
-            let Some(src) =
-                source.filter(|src| n < clients.plan.subflows && src.is_ipv4() == dst.is_ipv4())
-            else {
+            let Some(src) = source.filter(|src| n < most && src.is_ipv4() == dst.is_ipv4()) else {
                 return;
             };
             let tuple = Tuple {

@@ -25,10 +25,11 @@ use stack::{
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::client::{Asking, Clients};
+use crate::asking::Asking;
+use crate::client::Clients;
 use crate::config::Server;
 use crate::pattern::Pattern;
-use crate::report::{Measured, Stats};
+use crate::report::{Books, Measured};
 use crate::server::Serving;
 use mptcp::Stream;
 
@@ -66,6 +67,8 @@ struct Conn<B> {
     tuple: Tuple,
     stage: Stage<B>,
     work: Work,
+    /// The number of the client's group; 0 at the server.
+    group: usize,
     /// The client's number.
     host: usize,
     /// Joins that wait for their answer, with the tuple of the segments that we send.
@@ -106,9 +109,9 @@ impl Tools {
 /// The hosts of one side.
 pub(crate) struct End<B> {
     pub(crate) hosts: Hosts,
-    pub(crate) stats: Stats,
-    /// The measurements, once they are complete.
-    pub(crate) measured: Option<Measured>,
+    pub(crate) books: Books,
+    /// The measurements in all and of each group, once they are complete.
+    measured: Option<(Measured, Vec<Measured>)>,
     /// Connections ever established.
     heard: usize,
     started: Instant,
@@ -143,10 +146,14 @@ impl<B: PacketBuf> End<B> {
         rng.fill(&mut secret);
         // Those that linger are remembered beside the living; eight subflows have a key each.
         let (most, keys) = (most as usize * 2 + 1_024, most as usize * 4 + 4_096);
+        let groups = match &hosts {
+            Hosts::Clients(clients) => clients.groups.len(),
+            Hosts::Server(_) => 1,
+        };
         Ok(Self {
             net: Net::new(net)?,
             hosts,
-            stats: Stats::default(),
+            books: Books::new(groups),
             measured: None,
             heard: 0,
             started: now,
@@ -169,9 +176,18 @@ impl<B: PacketBuf> End<B> {
         })
     }
 
-    /// What was measured so far.
-    pub(crate) fn measure(&self, now: Instant) -> Measured {
-        self.stats.report(now, self.live)
+    /// What was measured, so far or until the measurement ended: in all, and of each group.
+    pub(crate) fn measure(&self, now: Instant) -> (Measured, Vec<Measured>) {
+        if let Some(measured) = &self.measured {
+            return measured.clone();
+        }
+        match &self.hosts {
+            Hosts::Clients(clients) => {
+                let live = clients.groups.iter().map(|group| group.live);
+                self.books.report(now, &live.collect::<Vec<_>>())
+            },
+            Hosts::Server(_) => self.books.report(now, &[self.live]),
+        }
     }
 
     /// Ends the measurement.
@@ -234,7 +250,7 @@ impl<B: PacketBuf> End<B> {
             Stage::Opening(opening, _) => match opening.input(&mut cx.stack(), segment) {
                 OpenVerdict::Answered(answer) => self.on_answer(now, handle, answer, segment),
                 OpenVerdict::Refused => {
-                    self.stats.refused += 1;
+                    self.books.of(conn.group).refused += 1;
                     self.remove(handle);
                 },
                 OpenVerdict::Reset(reset) => self.send(now, &segment.tuple.reversed(), reset, out),
@@ -245,7 +261,7 @@ impl<B: PacketBuf> End<B> {
                     let mut stream = Stream::plain(tcb(&agreed, now), conn.tuple);
                     stream.input(cx, id, segment);
                     conn.stage = Stage::Open(stream);
-                    self.stats.established += 1;
+                    self.books.of(conn.group).established += 1;
                 },
                 AcceptVerdict::Resend => {
                     let answer = accepting.syn_ack(now, OptBytes::new());
@@ -255,7 +271,7 @@ impl<B: PacketBuf> End<B> {
                     self.send(now, &segment.tuple.reversed(), answer, out);
                 },
                 AcceptVerdict::Reset => {
-                    self.stats.reset += 1;
+                    self.books.of(conn.group).reset += 1;
                     self.remove(handle);
                 },
                 AcceptVerdict::Dropped => {},
@@ -319,15 +335,7 @@ impl<B: PacketBuf> End<B> {
     /// When there is something to do though nothing arrives.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let own = match &self.hosts {
-            Hosts::Clients(clients) => {
-                let opens = clients.asks()
-                    && !clients.is_paced()
-                    && self.live < clients.plan.connections as usize;
-                if opens || !clients.parting.is_empty() {
-                    return Some(Instant::ZERO);
-                }
-                clients.next_deadline()
-            },
+            Hosts::Clients(clients) => clients.next_deadline(),
             Hosts::Server(_) => None,
         };
         if !self.woken.is_empty() {
@@ -344,6 +352,7 @@ impl<B> Conn<B> {
             tuple,
             stage,
             work,
+            group: 0,
             host: 0,
             joins: Vec::new(),
             joined: 0,

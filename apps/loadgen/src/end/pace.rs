@@ -5,7 +5,9 @@ use stack::time::Duration;
 use stack::{Frame, Instant, PacketBuf};
 
 use super::{Conn, End, Hosts, Stage, Work};
-use crate::client::{PER_TURN, Turn};
+use crate::asking::Turn;
+use crate::client::PER_TURN;
+use crate::group::Next;
 
 /// How long the first connections are waited for before all others are opened.
 const FIRST_TRY: Duration = Duration::from_secs(1);
@@ -21,7 +23,8 @@ impl<B: PacketBuf> End<B> {
         if self.heard == 0 {
             clients.wait(now, self.started);
         }
-        if clients.advance(now, &mut self.stats, segments, live) {
+        let groups = clients.groups.len();
+        if clients.advance(now, &mut self.books, segments, live) {
             self.freeze(now);
             self.close_all();
         }
@@ -29,34 +32,39 @@ impl<B: PacketBuf> End<B> {
             let Hosts::Clients(clients) = &mut self.hosts else {
                 return;
             };
-            if let Some(handle) = clients.parting.pop() {
-                self.part(now, handle);
-                continue;
-            }
-            let most = if now.since(self.started) > FIRST_TRY {
-                usize::MAX
-            } else {
-                clients.known(self.heard)
+            let Some(handle) = clients.parting.pop() else {
+                break;
             };
-            let room = self.live < most.min(clients.plan.connections as usize);
-            if !clients.is_paced() {
-                if !(clients.asks() && room && self.open(now, now, out)) {
-                    return;
-                }
-                continue;
-            }
-            let Some(due) = clients.due(now) else {
+            self.part(now, handle);
+        }
+        for group in 0..groups {
+            self.pace_group(now, group, out);
+        }
+    }
+
+    /// Begins what is due of a group, as much as a turn takes.
+    fn pace_group(&mut self, now: Instant, number: usize, out: &mut Vec<Frame<B>>) {
+        for _ in 0..PER_TURN {
+            let Hosts::Clients(clients) = &mut self.hosts else {
                 return;
             };
-            let begun = match clients.idle.pop() {
-                Some(handle) => self.ask(now, handle, due),
-                None => room && self.open(now, due, out),
+            if !clients.asks() {
+                return;
+            }
+            let tried = now.since(self.started) > FIRST_TRY;
+            let room = tried || self.live < clients.known(self.heard);
+            let Some(what) = clients.groups[number].next(now, room) else {
+                return;
+            };
+            let begun = match what {
+                Next::Open(due) => self.open(now, (number, due), out),
+                Next::Ask(handle, due) => self.ask(now, handle, due),
             };
             if !begun {
                 return;
             }
             if let Hosts::Clients(clients) = &mut self.hosts {
-                clients.begun();
+                clients.groups[number].begun(what);
             }
         }
     }
@@ -70,8 +78,9 @@ impl<B: PacketBuf> End<B> {
             return false;
         };
         asking.ask(due, now);
+        let group = conn.group;
         if let Hosts::Clients(clients) = &mut self.hosts {
-            clients.busy += 1;
+            clients.groups[group].busy += 1;
         }
         self.wake(handle);
         true
@@ -96,7 +105,8 @@ impl<B: PacketBuf> End<B> {
         let Hosts::Clients(clients) = &self.hosts else {
             return;
         };
-        let endless = clients.plan.request == u64::MAX || clients.plan.response == u64::MAX;
+        let plan = &clients.groups[conn.group].plan;
+        let endless = plan.request == u64::MAX || plan.response == u64::MAX;
         match asking.turn {
             Turn::Asking if endless => stream.abort(&mut self.tools.cx(now)),
             Turn::Asking | Turn::Closing => return,

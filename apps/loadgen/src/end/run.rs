@@ -9,7 +9,7 @@ use stack::{Frame, Instant, PacketBuf};
 
 use super::setup::capable_of;
 use super::{Conn, End, Hosts, Stage, Work, key};
-use crate::client::Turn;
+use crate::asking::Turn;
 use crate::report::Stats;
 use crate::server::Wrong;
 use crate::stream::subflows;
@@ -27,6 +27,7 @@ impl<B: PacketBuf> End<B> {
             return;
         };
         conn.woken = false;
+        let group = conn.group;
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         match &mut conn.stage {
             Stage::Opening(opening, offered) if is_due(opening.next_deadline()) => {
@@ -57,7 +58,7 @@ impl<B: PacketBuf> End<B> {
                 self.emit(now, handle, out);
                 self.events(now, handle, out);
                 if worked.is_err() {
-                    self.stats.wrong += 1;
+                    self.books.of(group).wrong += 1;
                     return self.cut(now, handle, out);
                 }
                 if self.settle(now, handle, out) {
@@ -80,33 +81,36 @@ impl<B: PacketBuf> End<B> {
         if matches!(stream.fate(), Some(Fate::Reset | Fate::Aborted)) {
             return Ok(());
         }
-        let (pattern, stats) = (&*self.pattern, &mut self.stats);
+        let (pattern, number) = (&*self.pattern, conn.group);
+        let stats = self.books.of(number);
         match (&mut conn.work, &mut self.hosts) {
             (Work::Server(serving), _) => serving.run(stream, pattern, stats),
             (Work::Client(asking), Hosts::Clients(clients)) => {
-                if subflows(stream) < usize::from(clients.plan.subflows)
+                let (asks, ending) = (clients.asks(), clients.is_ending());
+                let group = &mut clients.groups[number];
+                if subflows(stream) < usize::from(group.plan.subflows)
                     && stream.multipath().is_some()
                 {
                     return Ok(());
                 }
-                while asking.run(&clients.plan, stream, pattern, stats)? {
+                while asking.run((number, &group.plan), stream, pattern, stats)? {
                     stats.answered += 1;
                     Stats::took(&mut stats.request, now.since(asking.due));
-                    clients.over += 1;
-                    asking.done(&clients.plan);
-                    if asking.turn == Turn::Idle && clients.is_ending() {
+                    group.over += 1;
+                    asking.done(&group.plan);
+                    if asking.turn == Turn::Idle && ending {
                         asking.turn = Turn::Closing;
                     }
                     if asking.turn == Turn::Closing {
                         stream.finish();
                     }
-                    if asking.turn == Turn::Idle && !clients.is_paced() && clients.asks() {
+                    if asking.turn == Turn::Idle && !group.is_paced() && asks {
                         asking.ask(now, now);
                         continue;
                     }
-                    clients.busy -= 1;
+                    group.busy -= 1;
                     if asking.turn == Turn::Idle {
-                        clients.idle.push(handle);
+                        group.idle.push_back(handle);
                     }
                 }
                 Ok(())
@@ -158,18 +162,19 @@ impl<B: PacketBuf> End<B> {
         };
         match stream.fate() {
             None if timeout.is_some_and(|at| at <= now) => {
-                self.stats.timed_out += 1;
+                self.books.of(conn.group).timed_out += 1;
                 self.cut(now, handle, out);
             },
             None => return false,
             Some(Fate::Clean) => {
-                self.stats.closed += 1;
+                self.books.of(conn.group).closed += 1;
                 let Some((_, remains)) = stream.time_waits(now).next() else {
                     self.remove(handle);
                     return true;
                 };
                 conn.stage = Stage::Lingering(remains, now + LINGER);
-                self.live -= 1;
+                let group = conn.group;
+                self.ended(group);
                 self.remember(handle);
                 self.arm(handle);
             },
@@ -199,10 +204,13 @@ impl<B: PacketBuf> End<B> {
 
     /// Counts a connection that failed, and forgets it.
     pub(super) fn fail(&mut self, handle: Handle, fate: Fate) {
-        match fate {
-            Fate::Lost => self.stats.timed_out += 1,
-            Fate::Reset | Fate::Aborted => self.stats.reset += 1,
-            Fate::Clean => {},
+        if let Some(conn) = self.conns.get(handle) {
+            let stats = self.books.of(conn.group);
+            match fate {
+                Fate::Lost => stats.timed_out += 1,
+                Fate::Reset | Fate::Aborted => stats.reset += 1,
+                Fate::Clean => {},
+            }
         }
         self.remove(handle);
     }
@@ -238,13 +246,22 @@ impl<B: PacketBuf> End<B> {
             }
         }
         if !matches!(conn.stage, Stage::Lingering(..)) {
-            self.live -= 1;
+            self.ended(conn.group);
         }
         if let (Work::Client(asking), Hosts::Clients(clients)) = (&conn.work, &mut self.hosts)
             && asking.turn == Turn::Asking
         {
-            clients.busy -= 1;
-            clients.over += 1;
+            let group = &mut clients.groups[conn.group];
+            group.busy -= 1;
+            group.over += 1;
+        }
+    }
+
+    /// Notes that a connection of a group lives no more.
+    fn ended(&mut self, group: usize) {
+        self.live -= 1;
+        if let Hosts::Clients(clients) = &mut self.hosts {
+            clients.groups[group].live -= 1;
         }
     }
 
@@ -253,10 +270,11 @@ impl<B: PacketBuf> End<B> {
         let Hosts::Clients(clients) = &self.hosts else {
             return None;
         };
-        let Work::Client(asking) = &self.conns.get(handle)?.work else {
+        let conn = self.conns.get(handle)?;
+        let Work::Client(asking) = &conn.work else {
             return None;
         };
-        let plan = &clients.plan;
+        let plan = &clients.groups[conn.group].plan;
         let ends = plan.request != u64::MAX && plan.response != u64::MAX;
         (asking.turn == Turn::Asking && ends).then(|| asking.begun + plan.timeout)
     }

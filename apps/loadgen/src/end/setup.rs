@@ -10,7 +10,7 @@ use stack::wire::tcp::{Flags, OptBytes, Segment, Timestamps};
 use stack::{Frame, Instant, PacketBuf, Tuple};
 
 use super::{Conn, End, FlowRef, Hosts, Stage, Work, key, tcb};
-use crate::client::Asking;
+use crate::asking::{Asking, Turn};
 use crate::config::Protocol;
 use crate::report::Stats;
 use crate::server::Serving;
@@ -65,17 +65,24 @@ impl<B: PacketBuf> End<B> {
         if self.enter(conn).is_none() {
             return false;
         }
-        self.stats.begun += 1;
+        self.books.of(0).begun += 1;
         self.send(now, &tuple, answer, out);
         true
     }
 
-    /// Opens a connection whose first request was due at `due`; `false` if there is no room or no free tuple.
-    pub(super) fn open(&mut self, now: Instant, due: Instant, out: &mut Vec<Frame<B>>) -> bool {
+    /// Opens a connection of a group, whose first request was due at `due`, or that waits for one; `false` if there is no room or
+    /// no free tuple.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        (group, due): (usize, Option<Instant>),
+        out: &mut Vec<Frame<B>>,
+    ) -> bool {
         let Hosts::Clients(clients) = &mut self.hosts else {
             return false;
         };
-        let (to, mptcp) = (clients.plan.to, clients.plan.protocol == Protocol::Mptcp);
+        let plan = &clients.groups[group].plan;
+        let (to, mptcp) = (plan.to, plan.protocol == Protocol::Mptcp);
         let Some((host, src, src_port)) = clients.next_source() else {
             return false;
         };
@@ -95,20 +102,22 @@ impl<B: PacketBuf> End<B> {
         let number = u32::from(src_port) + u32::try_from(host).unwrap_or(0);
         let work = Work::Client(Asking::new(due, now, number));
         let mut conn = Conn::new(tuple, Stage::Opening(opening, offered), work, now);
-        conn.host = host;
+        (conn.group, conn.host) = (group, host);
         if self.enter(conn).is_none() {
             return false;
         }
-        self.stats.begun += 1;
-        if let Hosts::Clients(clients) = &mut self.hosts {
-            clients.busy += 1;
+        self.books.of(group).begun += 1;
+        if let Hosts::Clients(clients) = &mut self.hosts
+            && due.is_some()
+        {
+            clients.groups[group].busy += 1;
         }
         self.send(now, &tuple, syn, out);
         true
     }
 
     pub(super) fn enter(&mut self, conn: Conn<B>) -> Option<Handle> {
-        let received = conn.tuple.reversed();
+        let (received, group) = (conn.tuple.reversed(), conn.group);
         let handle = match self.conns.insert(conn) {
             Ok(handle) => handle,
             Err(conn) => {
@@ -125,7 +134,15 @@ impl<B: PacketBuf> End<B> {
             return None;
         }
         self.live += 1;
-        self.stats.live_max = self.stats.live_max.max(self.live);
+        let live = match &mut self.hosts {
+            Hosts::Clients(clients) => {
+                let live = &mut clients.groups[group].live;
+                *live += 1;
+                *live
+            },
+            Hosts::Server(_) => self.live,
+        };
+        self.books.opened(group, live, self.live);
         self.wake(handle);
         Some(handle)
     }
@@ -177,7 +194,10 @@ impl<B: PacketBuf> End<B> {
         let options = &segment.options.mptcp;
         let multipath = offered
             .and_then(|key| capable::syn_ack(options, Version::V1, key, Terms::default()).ok());
-        self.stats.plain += u64::from(offered.is_some() && multipath.is_none());
+        let stats = self.books.of(conn.group);
+        stats.plain += u64::from(offered.is_some() && multipath.is_none());
+        stats.established += 1;
+        Stats::took(&mut stats.connect, now.since(conn.opened));
         let stream = match multipath {
             Some(agreed) => {
                 let params = Params {
@@ -203,8 +223,11 @@ impl<B: PacketBuf> End<B> {
                 Stream::plain(tcb, conn.tuple)
             },
         };
-        Stats::took(&mut self.stats.connect, now.since(conn.opened));
-        self.stats.established += 1;
+        if let (Work::Client(asking), Hosts::Clients(clients)) = (&conn.work, &mut self.hosts)
+            && asking.turn == Turn::Idle
+        {
+            clients.groups[conn.group].idle.push_back(handle);
+        }
         self.heard += 1;
         conn.stage = Stage::Open(stream);
     }

@@ -5,10 +5,19 @@ use dataplane::{MemBuf, MemPort};
 use loadgen::{Flowgen, Report};
 
 fn load(client: &str) -> Report {
+    run_with(&format!("{{ {client} }}"))
+}
+
+/// Several groups of clients, each with its keys.
+fn groups(groups: &[&str]) -> Report {
+    run_with(&format!("[ {{ {} }} ]", groups.join(" }, { ")))
+}
+
+fn run_with(client: &str) -> Report {
     let yaml = format!(
         "ports:\n  - {{ name: c, device: x, role: client, addresses: [10.1.0.2/24, \"fd00::2/64\"], hosts: 3 }}\n  \
          - {{ name: s, device: x, role: server, addresses: [10.1.0.100/24, \"fd00::100/64\"] }}\n\
-         client: {{ {client} }}\nserver: {{ listen: [80] }}\n"
+         client: {client}\nserver: {{ listen: [80] }}\n"
     );
     let (a, b) = MemPort::pair(info("c"), info("s"));
     run::<Flowgen<MemBuf>>(&mut generator(&yaml, vec![a, b]), None)
@@ -107,4 +116,51 @@ fn a_port_that_nobody_listens_at_refuses() {
     let report = load("to: 10.1.0.100:81, connections: 5, response: 1, duration: 100ms");
     let client = report.client.unwrap();
     assert!(client.connections.refused > 5, "{client:?}");
+}
+
+#[test]
+fn groups_are_told_apart_and_summed() {
+    let report = groups(&[
+        "name: kept, to: 10.1.0.100:80, connections: 10, requests: 0, hold: true, rate: 2000, response: 5000, duration: 1s, warmup: 100ms",
+        "name: storm, to: 10.1.0.100:80, connections: 100, rate: 500, request: 64, response: 64, duration: 1s, warmup: 100ms",
+    ]);
+    clean(&report);
+    let names: Vec<_> = report.groups.keys().map(String::as_str).collect();
+    assert_eq!(names, ["kept", "storm"]);
+    let (kept, storm) = (&report.groups["kept"], &report.groups["storm"]);
+    assert_eq!(
+        (kept.connections.established, kept.connections.now),
+        (0, 10),
+        "all of them in the warm-up: {kept:?}"
+    );
+    assert!((1_990..=2_010).contains(&kept.requests.done), "{kept:?}");
+    assert_eq!(kept.octets_verified / 5_000, kept.requests.done);
+    assert!((495..=505).contains(&storm.connections.established));
+    assert!((495..=505).contains(&storm.requests.done), "{storm:?}");
+    let all = report.client.unwrap();
+    assert_eq!(all.requests.done, kept.requests.done + storm.requests.done);
+    assert_eq!(
+        all.request_us.count,
+        kept.request_us.count + storm.request_us.count
+    );
+    assert!(all.connections.most > 10 && all.connections.most < 110);
+    assert_eq!(report.server.unwrap().requests.done, all.requests.done);
+}
+
+#[test]
+fn a_run_without_names_tells_no_groups() {
+    let report = load("to: 10.1.0.100:80, connections: 1, response: 64, duration: 50ms");
+    let text = serde_json::to_string(&report).unwrap();
+    assert!(!text.contains("groups"), "{text}");
+}
+
+#[test]
+fn connections_that_are_held_are_asked_on_in_turn() {
+    let report = load(
+        "to: 10.1.0.100:80, connections: 50, requests: 0, hold: true, response: 100, rate: 5000, duration: 1s, warmup: 100ms",
+    );
+    clean(&report);
+    let client = report.client.unwrap();
+    assert_eq!(client.connections.most, 50, "all of them, and none twice");
+    assert!((4_990..=5_010).contains(&client.requests.done));
 }
