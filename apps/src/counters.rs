@@ -34,6 +34,7 @@ stack::counters! {
         FallbackThirdAck "fallback_third_ack" "Flows whose third ACK came without MP_CAPABLE: the client leg is plain TCP.",
         BypassLimitRelays "bypass_limit_relays" "SYNs bypassed because the relay limit is reached.",
         BypassBuffers "bypass_buffers" "SYNs bypassed because packet buffers run short, or the relays hold all that they may together.",
+        BypassOverload "bypass_overload" "SYNs bypassed because more arrives than the core can do, so that established flows go on as before.",
         BypassLimitPending "bypass_limit_pending" "SYNs bypassed because the limit of pending flows is reached.",
         BypassLimitSubscriber "bypass_limit_subscriber" "SYNs bypassed because their subscriber has too many pending flows.",
         BypassExcluded "bypass_excluded" "SYNs of flows that a rule of select.exclude keeps from being bonded.",

@@ -271,6 +271,7 @@ impl Relays {
                 connections: flows,
                 ..PerSubscriber::default()
             },
+            protect_established: false,
             ..Limits::default()
         };
         let config = EngineConfig {

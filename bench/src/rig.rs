@@ -398,6 +398,8 @@ fn engine(role: Role, load: &Load) -> EngineConfig {
             joining: relays,
             ..PerSubscriber::default()
         },
+        // What is measured is what flows cost that are bonded, at the highest rate.
+        protect_established: false,
         ..Limits::default()
     };
     let scene = testbed::scene::engine(Limits::default());

@@ -108,6 +108,7 @@ impl<'a> Bed<'a> {
             relays: all * 2,
             pending: 64 * usize::from(workers),
             joining: 64 * usize::from(workers),
+            protect_established: false,
             ..Limits::default()
         };
         let of_box = match kin {

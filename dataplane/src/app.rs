@@ -98,6 +98,10 @@ pub trait App<B: PacketBuf> {
         None
     }
 
+    /// Told every turn: how many frames it received, and whether more are likely to wait, as a port or the rings from other
+    /// cores gave as many as a turn takes of them ([`BURST`](crate::port::BURST)).
+    fn took(&mut self, _frames: usize, _more: bool) {}
+
     /// Told every turn: the receive buffers of the fullest port. Above some share of them the app stops opening windows.
     fn buffers(&mut self, _fullest: BufferUse) {}
 }

@@ -91,7 +91,9 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             ledger.begin_turn(before);
         }
         let mut moved = self.commands(now);
-        moved += self.receive(now);
+        let (taken, more) = self.receive(now);
+        moved += taken;
+        self.app.took(taken, more);
         self.app.buffers(self.fullest());
         self.app.flush(now, &mut self.out);
         self.enter(Step::Loop);
@@ -132,8 +134,10 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
         usize::from(inbox.answer(|command| app.command(now, command, out)))
     }
 
-    fn receive(&mut self, now: Instant) -> usize {
+    /// How many frames came, and whether as many as may come at once by any of the ways.
+    fn receive(&mut self, now: Instant) -> (usize, bool) {
         let mut count = self.take_over(now);
+        let mut more = count >= BURST;
         for at in 0..self.ports.len().min(MAX_PORTS) {
             let Some(port) = self.ports.get_mut(at) else {
                 break;
@@ -144,6 +148,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             port.receive(&mut self.received);
             fetch_headers(&self.received);
             count += self.received.len();
+            more |= self.received.len() >= BURST;
             let id = PortId(u8::try_from(at).unwrap_or(u8::MAX));
             if self.siblings.is_some() {
                 self.steer(id);
@@ -153,7 +158,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
                 self.pass_on();
             }
         }
-        count
+        (count, more)
     }
 
     /// What other cores received and this one owns, before what it receives itself: it is older. Frames that came in by one

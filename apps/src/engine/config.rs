@@ -207,6 +207,9 @@ pub struct Limits {
     pub subflows: usize,
     /// Octets that one relay holds in one direction: received, and not yet acknowledged by the other end.
     pub buffer: u32,
+    /// Whether established flows go before new ones: while more arrives than a core can do, these are bonded as far as a part
+    /// of its time suffices for them.
+    pub protect_established: bool,
     /// Octets that all relays hold together. Each may hold half of what is left; past it, 64 KiB in a direction.
     pub buffer_total: u64,
 }
@@ -222,6 +225,7 @@ impl Default for Limits {
             subflows: 8,
             buffer: 4 << 20,
             buffer_total: 1 << 30,
+            protect_established: true,
         }
     }
 }

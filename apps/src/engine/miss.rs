@@ -116,6 +116,7 @@ impl<B: PacketBuf> Engine<B> {
             },
             draining: self.draining,
             short: self.is_short(),
+            overloaded: self.config.limits.protect_established && self.overload.is_too_dear(),
             // Over a bump in the wire what goes on needs no route.
             routed: self.net.paired(syn.port).is_some()
                 || (routed(syn.tuple.src) && routed(syn.tuple.dst)),

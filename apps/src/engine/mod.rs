@@ -18,6 +18,7 @@ mod miss;
 mod offer;
 mod open_joins;
 mod option_eaters;
+mod overload;
 mod passage;
 mod policy;
 mod pressure;
@@ -58,6 +59,7 @@ use mptcp::{Key, KeyPools, TokenTable, Version};
 use offer::PlainPeers;
 use open_joins::Outbound;
 use option_eaters::OptionEaters;
+use overload::Overload;
 use pressure::Freeing;
 use select::RuleHits;
 use stack::ip::{Net, NetError, Reassembly};
@@ -173,6 +175,7 @@ pub struct Engine<B> {
     /// Packet buffers in use, in thousandths.
     buffers_used: u32,
     freeing: Freeing,
+    overload: Overload,
     draining: bool,
     steering: Steering<B>,
     /// Between hosts and the Internet, at the customer's edge.
@@ -246,6 +249,7 @@ impl<B: PacketBuf> Engine<B> {
             held: 0,
             buffers_used: 0,
             freeing: Freeing::default(),
+            overload: Overload::default(),
             draining: false,
             gate,
             next_id: 1 + u64::from(config.core),
@@ -486,6 +490,10 @@ impl<B: PacketBuf> App<B> for Engine<B> {
 
     fn worker(&mut self, stats: WorkerStats) {
         self.worker = stats;
+    }
+
+    fn took(&mut self, frames: usize, more: bool) {
+        self.overload.turn(frames, more);
     }
 
     fn buffers(&mut self, fullest: BufferUse) {

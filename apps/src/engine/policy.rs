@@ -52,6 +52,8 @@ pub(super) struct Load {
     pub(super) draining: bool,
     /// Whether packet buffers, or what all relays may hold together, run short.
     pub(super) short: bool,
+    /// Whether more arrives than the core can do, and new flows have had their part of it.
+    pub(super) overloaded: bool,
     /// Whether both the server and the client have a route.
     pub(super) routed: bool,
     /// Whether the answerer is known to speak no Multipath TCP.
@@ -144,6 +146,7 @@ pub(super) fn syn_reason(config: &EngineConfig, syn: &Syn, load: &Load) -> Optio
         (!load.routed, Counter::BypassNoRoute),
         // Those that there are get what is left.
         (load.short, Counter::BypassBuffers),
+        (load.overloaded, Counter::BypassOverload),
         (load.relays >= limits.relays, Counter::BypassLimitRelays),
         (load.pending >= limits.pending, Counter::BypassLimitPending),
         // However many the Internet opens, half of the places are for subscribers.
@@ -239,6 +242,7 @@ mod tests {
         pending_of_subscriber: 0,
         draining: false,
         short: false,
+        overloaded: false,
         routed: true,
         plain: false,
     };
@@ -319,6 +323,14 @@ mod tests {
                     ..IDLE
                 },
                 Counter::BypassBuffers,
+            ),
+            (
+                capable,
+                Load {
+                    overloaded: true,
+                    ..IDLE
+                },
+                Counter::BypassOverload,
             ),
             (
                 capable,

@@ -48,6 +48,7 @@ impl<B: PacketBuf> Engine<B> {
         self.hold(ends);
         self.subscribers.begin(ends);
         self.arm_pending(handle);
+        self.overload.begin();
         self.net.learn_way(&arrival.packet, &segment.tuple);
         self.tools.apps.count(Counter::PendingOpened);
         self.forward_split_syn(now, arrival, (kind, 1), out)

@@ -17,6 +17,7 @@ mod joins;
 mod long_paths;
 mod nat;
 mod odd_routes;
+mod overload;
 mod policy;
 mod relay_buffers;
 mod relay_icmp;

@@ -18,6 +18,7 @@ fn small(role: Role, load: &Load) -> EngineConfig {
             joining: 50,
             ..PerSubscriber::default()
         },
+        protect_established: false,
         ..Limits::default()
     };
     EngineConfig {

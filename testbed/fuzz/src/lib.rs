@@ -33,6 +33,7 @@ pub const LIMITS: Limits = Limits {
     subflows: 3,
     buffer: 64 << 10,
     buffer_total: 256 << 10,
+    protect_established: true,
 };
 
 /// What happens next.

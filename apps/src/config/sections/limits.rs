@@ -13,6 +13,7 @@ pub(super) const LIMITS: &[&str] = &[
     "subflows",
     "buffer_per_connection",
     "buffer_total",
+    "protect_established",
     "per_subscriber",
 ];
 pub(super) const PER_SUBSCRIBER: &[&str] = &["connections", "pending", "joining", "buffer"];
@@ -66,6 +67,10 @@ pub(super) fn limits(
         limits.buffer = value
             .and_then(|n| u32::try_from(n).ok())
             .unwrap_or(limits.buffer);
+    }
+    if let Some(at) = table.find("protect_established") {
+        let value = reader.boolean(&at);
+        limits.protect_established = value.unwrap_or(limits.protect_established);
     }
     limits.per_subscriber = per_subscriber(reader, &table, &limits);
     limits
