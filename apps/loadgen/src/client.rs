@@ -125,6 +125,14 @@ impl Clients {
         )
     }
 
+    /// When the connections of a group are opened from; long ago once the warm-up is over.
+    pub(crate) fn opens_at(&self, group: &Group) -> Instant {
+        match self.phase {
+            Phase::Warmup => self.until - self.warmup + group.plan.delay,
+            _ => Instant::ZERO,
+        }
+    }
+
     pub(crate) const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }

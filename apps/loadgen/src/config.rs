@@ -184,6 +184,9 @@ pub struct Client {
     /// How long it runs before that.
     #[serde(default, deserialize_with = "duration")]
     pub warmup: Duration,
+    /// How long after the warm-up began its first connection is opened, within the warm-up.
+    #[serde(default, deserialize_with = "duration")]
+    pub delay: Duration,
     /// How long a connection or a response may take before it counts as failed.
     #[serde(default = "patience", deserialize_with = "duration")]
     pub timeout: Duration,

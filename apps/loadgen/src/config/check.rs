@@ -112,6 +112,9 @@ impl Mistakes {
         if client.duration.is_zero() {
             self.add(place("duration"), "write more than 0s");
         }
+        if client.delay > client.warmup {
+            self.add(place("delay"), "write no more than `warmup`");
+        }
         let further = config.ports_of(Role::Client).count() > 1;
         let mptcp = client.protocol == Protocol::Mptcp;
         if !(1..=8).contains(&client.subflows) || (client.subflows > 1 && !mptcp) {
@@ -232,6 +235,10 @@ mod tests {
             (
                 "connections: 1, rate: 5, request: endless",
                 "line 9: client.request: messages at a rate must end",
+            ),
+            (
+                "connections: 1, warmup: 2s, delay: 3s",
+                "line 9: client.delay: write no more than `warmup`",
             ),
             ("connections: 9000", "line 3: client: too many connections"),
             ("connections: 1, warmup: 3", "write a time"),

@@ -44,13 +44,21 @@ impl<B: PacketBuf> End<B> {
 
     /// Begins what is due of a group, as much as a turn takes.
     fn pace_group(&mut self, now: Instant, number: usize, out: &mut Vec<Frame<B>>) {
+        let Hosts::Clients(clients) = &mut self.hosts else {
+            return;
+        };
+        let waits = now < clients.opens_at(&clients.groups[number]);
+        if waits {
+            // Nothing is due of what it did not do until then.
+            clients.groups[number].begin(now);
+        }
+        if waits || !clients.asks() {
+            return;
+        }
         for _ in 0..PER_TURN {
             let Hosts::Clients(clients) = &mut self.hosts else {
                 return;
             };
-            if !clients.asks() {
-                return;
-            }
             let tried = now.since(self.started) > FIRST_TRY;
             let room = tried || self.live < clients.known(self.heard);
             let Some(what) = clients.groups[number].next(now, room) else {

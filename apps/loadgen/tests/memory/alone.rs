@@ -122,7 +122,7 @@ fn a_port_that_nobody_listens_at_refuses() {
 fn groups_are_told_apart_and_summed() {
     let report = groups(&[
         "name: kept, to: 10.1.0.100:80, connections: 10, requests: 0, hold: true, rate: 2000, response: 5000, duration: 1s, warmup: 100ms",
-        "name: storm, to: 10.1.0.100:80, connections: 100, rate: 500, request: 64, response: 64, duration: 1s, warmup: 100ms",
+        "name: storm, to: 10.1.0.100:80, connections: 100, rate: 500, request: 64, response: 64, duration: 1s, warmup: 100ms, delay: 100ms",
     ]);
     clean(&report);
     let names: Vec<_> = report.groups.keys().map(String::as_str).collect();
@@ -137,6 +137,11 @@ fn groups_are_told_apart_and_summed() {
     assert_eq!(kept.octets_verified / 5_000, kept.requests.done);
     assert!((495..=505).contains(&storm.connections.established));
     assert!((495..=505).contains(&storm.requests.done), "{storm:?}");
+    let server = report.server.as_ref().unwrap();
+    assert!(
+        server.connections.established <= storm.connections.established + 1,
+        "none of the storm in the warm-up: {server:?}"
+    );
     let all = report.client.unwrap();
     assert_eq!(all.requests.done, kept.requests.done + storm.requests.done);
     assert_eq!(
