@@ -112,7 +112,7 @@ class Run:
         return self
 
 
-def flowgen_file(ports: list[dict[str, Any]], client: dict[str, Any], *, spin: bool = True, hugepages: bool = True, memory_mb: int = 512) -> dict[str, Any]:
+def flowgen_file(ports: list[dict[str, Any]], client: dict[str, Any] | list[dict[str, Any]], *, spin: bool = True, hugepages: bool = True, memory_mb: int = 512) -> dict[str, Any]:
     """A configuration of flowgen with both ends."""
     worker = {"core": cores()[1], "spin": spin, "hugepages": hugepages, "memory_mb": memory_mb}
     return {"worker": worker, "ports": ports, "client": client, "server": {"listen": [80]}}
@@ -154,7 +154,7 @@ def socket_of(work: Path, name: str) -> Path:
 class Hag(Box):
     """Our box on virtio-user."""
 
-    def __init__(self, work: Path, *, plain: bool = False, polling: str = "adaptive") -> None:
+    def __init__(self, work: Path, *, plain: bool = False, polling: str = "adaptive", limits: dict[str, Any] | None = None) -> None:
         self.socket = work / "control.sock"
         device = lambda n, name: f"virtio_user{n},path={socket_of(work, name)},queue_size=1024,mac=02:00:00:00:01:0{n}"  # noqa: E731
         config = {
@@ -171,7 +171,7 @@ class Hag(Box):
             "routes": [{"to": "0.0.0.0/0", "via": "10.9.0.2"}],
             "limits": {
                 "connections": 400000, "pending": 100000, "pending_per_source": 100000, "joining": 100000,
-                "per_subscriber": {"connections": 400000, "pending": 100000, "joining": 100000},
+                "per_subscriber": {"connections": 400000, "pending": 100000, "joining": 100000}, **(limits or {}),
             },
             "control": {"socket": str(self.socket)},
             "drain": {"grace": "0s"},
@@ -275,20 +275,22 @@ WARMUP_S = 2.0
 """From the first connection until all are there and windows are open."""
 
 
-def measured(work: Path, box: str, client: dict[str, Any], *, seconds: float, subflows: int = 1, hosts: int = 20, burst: int = BURST, polling: str = "adaptive", after: Callable[[Hag], dict[str, float]] | None = None) -> Run:
-    """One run: `box` is `mptcp`, `plain`, `routed` (all hag) or `testpmd`. `after` looks at hag once the generator has ended."""
+def measured(work: Path, box: str, client: dict[str, Any] | list[dict[str, Any]], *, seconds: float, subflows: int = 1, hosts: int = 20, burst: int = BURST, polling: str = "adaptive", limits: dict[str, Any] | None = None, after: Callable[[Hag], dict[str, float]] | None = None) -> Run:
+    """One run: `box` is `mptcp`, `plain`, `routed` (all hag) or `testpmd`. `client` may be several groups. `after` looks at hag once the
+    generator has ended."""
     work.mkdir(parents=True, exist_ok=True)
     for old in work.glob("*.sock"):
         old.unlink()
     wire = box == "testpmd"
     protocol = {"protocol": "mptcp", "subflows": subflows} if box == "mptcp" else {"protocol": "tcp"}
     ports = client_ports(work, wire=wire, hosts=hosts)
-    whole = {"to": "10.9.0.2:80", "warmup": f"{WARMUP_S:.0f}s", "duration": f"{round(seconds * 1000)}ms"} | protocol | client
+    every = {"to": "10.9.0.2:80", "warmup": f"{WARMUP_S:.0f}s", "duration": f"{round(seconds * 1000)}ms"} | protocol
+    whole = [every | group for group in client] if isinstance(client, list) else every | client
     generator = Generator(work, flowgen_file(ports, whole))
     device: Box | None = None
     try:
         generator.await_sockets(work, ports)
-        device = Testpmd(work, burst=burst) if wire else Hag(work, plain=box == "plain", polling=polling)
+        device = Testpmd(work, burst=burst) if wire else Hag(work, plain=box == "plain", polling=polling, limits=limits or {})
         run_ = _watch(generator, device, seconds)
         if after and isinstance(device, Hag):
             run_.counters |= after(device)
