@@ -124,7 +124,7 @@ def _lighter(work: Path) -> Iterator[None]:
 def _overloaded(work: Path, progress) -> list[Row]:  # noqa: ANN001
     progress("what established connections move at most")
     most = measured(work / "most", "mptcp", {key: value for key, value in KEPT.items() if key != "name"}, seconds=ALONE_S, subflows=2)
-    # A box that is asked for less is asked less at a time, which costs more of each: that is over half of its time.
+    # A box that is asked for less is asked less at a time, which costs more of each: that is about half of its time.
     kept = KEPT | {"rate": round(most.client["requests"]["per_second"] / 3)}
     progress("the highest rate of set-ups")
     search = {"connections": 5000, "request": 64, "response": 64, "search": {"low": 4000, "high": 200000, "trial": "1s"}}
