@@ -49,8 +49,8 @@ impl Enough {
 
     /// What may be held of `room`. Of what waits `worth_waiting` octets wait for good, and that many may.
     ///
-    /// It is looked at after as many octets as may be held, which takes a round trip or more. Until it is enough it doubles in that
-    /// time, as either congestion window does in slow start, which so never waits for it.
+    /// It is looked at after as many octets as may be held, which takes a round trip or more. Until it is enough it doubles in
+    /// that time, as either congestion window does in slow start, which so never waits for it.
     pub(super) fn of(&mut self, room: Room, now: Now, worth_waiting: impl FnOnce() -> u64) -> u32 {
         if !self.settled {
             let new = u32::try_from(now.arrived.saturating_sub(self.arrived)).unwrap_or(u32::MAX);

@@ -411,8 +411,8 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// Octets of [`Self::queued`] that have not come to the peer's host yet: it has what a subflow got acknowledged, even if it waits
-    /// there for what another one carries. What two subflows carry counts twice.
+    /// Octets of [`Self::queued`] that have not come to the peer's host yet: it has what a subflow got acknowledged, even if it
+    /// waits there for what another one carries. What two subflows carry counts twice.
     #[must_use]
     pub fn not_arrived(&self) -> usize {
         let carried = self.subflows.iter().map(|subflow| subflow.tcb.queued());

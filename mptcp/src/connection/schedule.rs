@@ -29,8 +29,8 @@ const OVERTAKEN_AMONG: usize = 64;
 mod tests;
 
 impl<B: PacketBuf> Connection<B> {
-    /// Octets that have to wait so that the slowest path is of use: twice what all others send in the time by which it may be later,
-    /// as what came after by the fastest would be there sooner. 0 on one path.
+    /// Octets that have to wait so that the slowest path is of use: twice what all others send in the time by which it may be
+    /// later, as what came after by the fastest would be there sooner. 0 on one path.
     #[must_use]
     pub fn worth_waiting(&self) -> u64 {
         let usable = || self.subflows.iter().filter(|subflow| subflow.is_usable());
@@ -38,7 +38,7 @@ impl<B: PacketBuf> Connection<B> {
         let latest = usable().map(late).max().unwrap_or(0);
         let meanwhile = |subflow: &Subflow<B>| {
             let later = latest - late(subflow);
-            u64::from(subflow.tcb.cwnd()).saturating_mul(later) / micros(subflow.srtt())
+            u64::from(subflow.tcb.flight_size()).saturating_mul(later) / micros(subflow.srtt())
         };
         2 * usable().map(meanwhile).sum::<u64>()
     }
