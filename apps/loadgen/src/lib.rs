@@ -3,8 +3,9 @@
 //!
 //! Sans-IO like all below the worker: [`Flowgen`] is a [`dataplane::App`], so the very hosts that load a box over DPDK run
 //! in virtual time in tests. It reads in the order of a run: [`config`] says what is to be done, `end` are the hosts of one
-//! side of the box with their connections, `client` says what a run is at, `group` when a group of clients opens and asks, `asking`
-//! what one of them does, `server` answers, `pattern` is what both send and verify, `stream` is what the ends ask of a connection, `search` looks for the highest rate, and [`report`] is what was measured.
+//! side of the box with their connections, `client` says what a run is at, `group` when a group of clients opens and asks,
+//! `asking` what one of them does, `server` answers, `pattern` is what both send and verify, `stream` is what the ends ask of a
+//! connection, `search` looks for the highest rate, and [`report`] is what was measured.
 #![forbid(unsafe_code)]
 
 mod app;

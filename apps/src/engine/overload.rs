@@ -4,8 +4,7 @@
 //! the rings of its ports, whomever it belongs to: a storm of new flows would take nearly all from the others, whose ends then
 //! take the loss for congestion. So a new flow has a price, in frames that must have come since the one before. It rises with
 //! every turn that leaves frames behind and falls with every other, to nothing: a core with time to spare bonds all, and has its
-//! purse filled.
-//! A flow that cannot be paid for is forwarded unbonded, which costs a tenth.
+//! purse filled. A flow that cannot be paid for is forwarded unbonded, which costs a tenth.
 
 /// By how much a turn that leaves frames behind raises the price, which each other turn lowers by one. So it settles where one
 /// turn of seventeen is full: rings hold a burst or two then, and none overflows.

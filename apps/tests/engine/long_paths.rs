@@ -125,8 +125,8 @@ fn what_waits_for_a_slow_line_is_little() {
     let rate = rate(&mut sim, &pair, SERVER, 10_000);
     assert!(rate >= PAYLOAD * LINE / GIGABIT * 95 / 100, "{rate}");
     let held = sim.worker.app().occupancy().held;
-    // 400 ms of the line.
-    assert!(held <= LINE / 8 * 4 / 10, "{held}");
+    // 200 ms of the line.
+    assert!(held <= LINE / 8 / 5, "{held}");
 }
 
 /// The ceiling: what a relay may hold, in a round trip, whatever the scale could say.

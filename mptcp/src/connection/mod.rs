@@ -387,28 +387,31 @@ impl<B: PacketBuf> Connection<B> {
         limit.saturating_sub(self.queued())
     }
 
-    /// Octets given to [`Self::send`] that the peer has not acknowledged for good, sent or not: what a relay holds.
-    #[must_use]
-    pub fn queued(&self) -> usize {
+    /// A measure of what is to be sent, where it waits: in the only subflow after a fallback.
+    fn to_send(
+        &self,
+        plain: impl Fn(&Tcb<B>) -> usize,
+        data: impl Fn(&SendQueue<B>) -> usize,
+    ) -> usize {
         match self.mode {
             Mode::Fallback => self
                 .subflows
                 .first()
-                .map_or(0, |subflow| subflow.tcb.queued()),
-            Mode::Unverified | Mode::Verified => self.send.len(),
+                .map_or(0, |subflow| plain(&subflow.tcb)),
+            Mode::Unverified | Mode::Verified => data(&self.send),
         }
+    }
+
+    /// Octets given to [`Self::send`] that the peer has not acknowledged for good, sent or not: what a relay holds.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.to_send(Tcb::queued, SendQueue::len)
     }
 
     /// Octets of those that no subflow was given yet.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        match self.mode {
-            Mode::Fallback => self
-                .subflows
-                .first()
-                .map_or(0, |subflow| subflow.tcb.unsent()),
-            Mode::Unverified | Mode::Verified => self.send.waiting(),
-        }
+        self.to_send(Tcb::unsent, SendQueue::waiting)
     }
 
     /// Octets of [`Self::queued`] that have not come to the peer's host yet: it has what a subflow got acknowledged, even if it
@@ -422,13 +425,7 @@ impl<B: PacketBuf> Connection<B> {
     /// Pieces of payload that make up [`Self::queued`]: each pins a packet buffer, however short it is.
     #[must_use]
     pub fn pieces(&self) -> usize {
-        match self.mode {
-            Mode::Fallback => self
-                .subflows
-                .first()
-                .map_or(0, |subflow| subflow.tcb.pieces()),
-            Mode::Unverified | Mode::Verified => self.send.pieces(),
-        }
+        self.to_send(Tcb::pieces, SendQueue::pieces)
     }
 
     /// The payload that makes up [`Self::queued`], the oldest first, for who moves it elsewhere: its octets stay the same.
