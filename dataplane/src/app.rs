@@ -102,6 +102,10 @@ pub trait App<B: PacketBuf> {
     /// cores gave as many as a turn takes of them ([`BURST`](crate::port::BURST)).
     fn took(&mut self, _frames: usize, _more: bool) {}
 
+    /// Told at the end of a turn: so many frames wait to leave by `port`, as the queue of its device is full. Told while some wait, and
+    /// once when none does any more.
+    fn waits(&mut self, _port: PortId, _frames: usize) {}
+
     /// Told every turn: the receive buffers of the fullest port. Above some share of them the app stops opening windows.
     fn buffers(&mut self, _fullest: BufferUse) {}
 }

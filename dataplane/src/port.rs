@@ -18,8 +18,14 @@ pub trait Port {
     /// Appends at most [`BURST`] received frames to `into`.
     fn receive(&mut self, into: &mut Vec<Received<Self::Buf>>);
 
-    /// Sends all of `frames`, in order, and leaves it empty. What the device does not take is counted as `tx_dropped`.
+    /// Sends what waits, then all of `frames`, in order, and leaves that empty. Of what the device does not take, a port may let
+    /// a bounded number wait for the next call; what is beyond is counted as `tx_dropped`.
     fn transmit(&mut self, frames: &mut Vec<Frame<Self::Buf>>);
+
+    /// How many frames wait, as the device's own queue is full.
+    fn waiting(&self) -> usize {
+        0
+    }
 
     /// The worker that sends for this one, where the device has too few queues for each to have its own. What is sent
     /// goes to it by a ring then, and [`transmit`](Self::transmit) is not called.

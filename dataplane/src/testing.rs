@@ -34,6 +34,7 @@ pub(crate) struct Echo {
     pub(crate) to_tell: Vec<u32>,
     pub(crate) told: Vec<(CoreId, u32)>,
     pub(crate) mistaken: Vec<(CoreId, PortId, Received<MemBuf>)>,
+    pub(crate) waits: Vec<(PortId, usize)>,
     pub(crate) calls: Vec<&'static str>,
 }
 
@@ -144,6 +145,10 @@ impl App<MemBuf> for Echo {
 
     fn worker(&mut self, stats: WorkerStats) {
         self.worker = stats;
+    }
+
+    fn waits(&mut self, port: PortId, frames: usize) {
+        self.waits.push((port, frames));
     }
 
     fn buffers(&mut self, fullest: BufferUse) {

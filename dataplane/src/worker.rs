@@ -292,12 +292,10 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
         if let Some(siblings) = &mut self.siblings {
             self.out.extend(siblings.outgoing(BURST));
         }
-        let count = self.out.len();
-        if count == 0 {
-            return 0;
-        }
+        let mut count = self.out.len();
         let Self {
             ports,
+            app,
             siblings,
             stats,
             out,
@@ -316,8 +314,9 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             }
         }
         drop(out);
-        for (port, frames) in ports.iter_mut().zip(per_port) {
-            if frames.is_empty() {
+        for (id, (port, frames)) in (0..=u8::MAX).zip(ports.iter_mut().zip(per_port)) {
+            let waited = port.waiting();
+            if frames.is_empty() && waited == 0 {
                 continue;
             }
             match (port.sent_by(), &mut *siblings) {
@@ -326,6 +325,11 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
                     None => stats.drop_no_core += frames.drain(..).count() as u64,
                 },
                 _ => port.transmit(frames),
+            }
+            let waits = port.waiting();
+            if waited > 0 || waits > 0 {
+                app.waits(PortId(id), waits);
+                count += waited.saturating_sub(waits);
             }
         }
         count

@@ -107,6 +107,11 @@ impl<B: PacketBuf> Plain<B> {
     pub fn output_more(&mut self, now: Instant, segment: &mut OutSegment<B>) -> bool {
         self.tcb.output_more(now, segment)
     }
+
+    /// What was sent last waits behind a full queue of the device: see [`Tcb::on_crowded`].
+    pub fn on_crowded(&mut self, cx: &mut Cx<'_>) {
+        self.tcb.on_crowded(&mut cx.stack());
+    }
 }
 
 /// An established connection, where its owner has it: behind a box it would cost a miss per segment.
@@ -277,6 +282,14 @@ impl<B: PacketBuf> Stream<B> {
                 })
             },
             Self::Multipath(connection) => connection.output(cx),
+        }
+    }
+
+    /// What `id` sent last waits behind a full queue of the device: see [`Tcb::on_crowded`].
+    pub fn on_crowded(&mut self, cx: &mut Cx<'_>, id: SubflowId) {
+        match self {
+            Self::Plain(plain) => plain.on_crowded(cx),
+            Self::Multipath(connection) => connection.on_crowded(cx, id),
         }
     }
 

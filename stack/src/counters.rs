@@ -52,6 +52,7 @@ crate::counters! {
         TcpReassemblyFull "tcp_reassembly_full" "Out-of-order segments dropped because the connection holds its limit.",
         TcpBlackHole "tcp_black_hole" "Times that segments were made smaller because full ones timed out and nobody said why (RFC 2923 2.1).",
         TcpCongestionMarked "tcp_congestion_marked" "Segments that came with a congestion mark (RFC 3168).",
+        TcpCongestionOwn "tcp_congestion_own" "Times that the congestion window was reduced as the queue of the port's own device was full.",
         TcpCongestionEchoed "tcp_congestion_echoed" "Times that the congestion window was halved for marks that the peer saw (RFC 3168).",
         TcpKeepalive "tcp_keepalive" "Probes of peers that were silent for long (RFC 9293 3.8.4).",
         TcpKeepaliveTimedOut "tcp_keepalive_timed_out" "Connections given up because no such probe was answered.",

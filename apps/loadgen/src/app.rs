@@ -255,6 +255,12 @@ impl<B: PacketBuf> App<B> for Flowgen<B> {
         ends.fold(self.until, earlier)
     }
 
+    fn waits(&mut self, port: PortId, frames: usize) {
+        if let Some(end) = self.end_of(port) {
+            end.waits(port, frames);
+        }
+    }
+
     fn command(&mut self, _now: Instant, (): (), _out: &mut Vec<Frame<B>>) -> Snapshot {
         self.snapshot()
     }

@@ -276,6 +276,9 @@ impl<B: PacketBuf> Engine<B> {
                             net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
                             tools.ledger.enter(Step::TcpOut);
                         }
+                        if has_data && net.is_crowded() {
+                            leg.on_crowded(&mut tools.leg(now));
+                        }
                     }
                 },
                 Leg::Multipath(leg) => {
@@ -293,6 +296,9 @@ impl<B: PacketBuf> Engine<B> {
                             tools.ledger.enter(Step::IpOut);
                             net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
                             tools.ledger.enter(Step::MptcpOut);
+                        }
+                        if has_data && net.is_crowded() {
+                            leg.on_crowded(&mut tools.leg(now), subflow);
                         }
                         let sent = frames.get(before..).unwrap_or_default();
                         if !capped.is_empty() {

@@ -496,6 +496,10 @@ impl<B: PacketBuf> App<B> for Engine<B> {
         self.overload.turn(frames, more);
     }
 
+    fn waits(&mut self, port: PortId, frames: usize) {
+        self.net.set_crowded(port, frames > 0);
+    }
+
     fn buffers(&mut self, fullest: BufferUse) {
         self.buffers_used = fullest.permille();
     }

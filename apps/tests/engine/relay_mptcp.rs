@@ -7,10 +7,11 @@ use crate::common::{
     assert_empty, bonded_sim, config, counter, link, pattern, port_mac, server, sim_of,
 };
 use apps::control::{Command, ConnectionState, Reply};
+use dataplane::App;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
-use stack::Instant;
 use stack::time::Duration;
+use stack::{Instant, PortId};
 
 /// Connects the client; the server's socket.
 pub(super) fn connect(sim: &mut Sim<Either>, to: &str) -> SocketHandle {
@@ -590,4 +591,26 @@ fn m18_the_other_family_is_announced_only_where_no_subflow_joined() {
         sim.idle(Duration::from_secs(3));
         assert_eq!(told(&mut sim).len(), if joins { 1 } else { 2 }, "{to}");
     }
+}
+
+/// How often each leg's windows were reduced while so many octets went either way and frames waited to leave by `port`.
+fn reduced_by(port: usize, (up, down): (usize, usize)) -> u64 {
+    let mut sim = bonded_sim(config(), 1);
+    let socket = connect(&mut sim, S);
+    await_subflows(&mut sim, 2);
+    let id = PortId(u8::try_from(port).unwrap());
+    sim.worker.app_mut().waits(id, 7);
+    exchange(&mut sim, socket, up, down, Duration::from_secs(60));
+    assert_eq!(counter(&mut sim, "tcp_retransmitted"), 0);
+    counter(&mut sim, "tcp_congestion_own")
+}
+
+#[test]
+fn a_full_queue_of_a_port_slows_what_is_sent_by_it_and_nothing_else() {
+    const MUCH: usize = 200_000;
+    assert!(reduced_by(CORE, (MUCH, 0)) > 0);
+    assert_eq!(reduced_by(CORE, (0, MUCH)), 0);
+    assert!(reduced_by(ACCESS1, (0, MUCH)) > 0);
+    assert!(reduced_by(ACCESS2, (0, MUCH)) > 0);
+    assert_eq!(reduced_by(ACCESS1, (MUCH, 0)), 0);
 }

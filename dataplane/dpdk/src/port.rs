@@ -7,7 +7,7 @@ use crate::long;
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::{HEADROOM, Mempool, OVERHEAD, Stash};
 use crate::spread;
-use crate::transmit::{Abilities, Sender};
+use crate::transmit::{Abilities, Sender, WAITING_MAX};
 use core::ffi::c_int;
 use core::net::IpAddr;
 use core::ptr::NonNull;
@@ -21,8 +21,8 @@ use thiserror::Error;
 
 /// Descriptors asked for in each direction; a device may round them.
 const DESCRIPTORS: u16 = 1024;
-/// Mbufs to build sent frames in, beyond those that a full transmit queue holds.
-const TX_SPARE: u32 = 1024;
+/// Mbufs to build sent frames in, beyond those that a full transmit queue holds: for what waits for it.
+const TX_SPARE: u32 = WAITING_MAX as u32;
 /// Least data of a receive buffer: what drivers assume.
 const LEAST_DATA: u32 = 2048;
 /// Ethernet header, two VLAN tags, frame check sequence.
@@ -377,6 +377,10 @@ impl Port for DpdkPort {
             Some(lane) => lane.sender.transmit(frames, &mut self.counts),
             None => self.counts.tx_dropped += frames.drain(..).len() as u64,
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.lane.as_ref().map_or(0, |lane| lane.sender.waiting())
     }
 
     fn sent_by(&self) -> Option<CoreId> {

@@ -18,8 +18,8 @@ use stack::{Frame, PacketBuf, Slice};
 
 /// Frames given to the device at once.
 const TX_BURST: usize = 64;
-/// How often a device that took nothing is asked again before the rest is dropped.
-const RETRIES: u32 = 8;
+/// Most frames that wait for the device, beyond those that its queue holds: as long as TCP takes to be told that it is full.
+pub(crate) const WAITING_MAX: usize = 1024;
 
 /// The sending half of a port.
 #[derive(Debug)]
@@ -30,9 +30,10 @@ pub(crate) struct Sender {
     /// Mbufs without memory of their own, if the device sends chains.
     links: Option<Stash>,
     abilities: Abilities,
-    burst: Vec<*mut rte_mbuf>,
-    /// How many frames each of `burst` is.
-    frames_in: Vec<u64>,
+    /// What the device has not taken yet, oldest first.
+    waiting: Vec<*mut rte_mbuf>,
+    /// How many frames each of `waiting` is, and of how many octets.
+    sizes: Vec<(u64, u64)>,
 }
 
 /// What a device does for who sends.
@@ -50,7 +51,7 @@ pub(crate) struct Abilities {
     pub(crate) sums_ip: bool,
 }
 
-// SAFETY: `burst` is empty between calls; the rest is Send.
+// SAFETY: those in `waiting` are ours alone, and any thread may send or free them; the rest is Send.
 unsafe impl Send for Sender {}
 
 impl Sender {
@@ -67,8 +68,8 @@ impl Sender {
             frames,
             links,
             abilities,
-            burst: Vec::with_capacity(TX_BURST),
-            frames_in: Vec::with_capacity(TX_BURST),
+            waiting: Vec::with_capacity(WAITING_MAX),
+            sizes: Vec::with_capacity(WAITING_MAX),
         }
     }
 
@@ -80,12 +81,22 @@ impl Sender {
         self.frames.missing() + self.links.as_ref().map_or(0, Stash::missing)
     }
 
-    /// Sends all of `frames` in order and leaves it empty.
+    /// How many frames, or trains of them, the device has not taken yet.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Sends what waits, and all of `frames` in order, which it leaves empty. What the device does not take waits; what is more than
+    /// may wait is dropped.
     ///
     /// They stay where they are until then: a copy of a header that was itself just written would be waited for.
     pub(crate) fn transmit(&mut self, frames: &mut Vec<Frame<Mbuf>>, counts: &mut PortStats) {
+        let mut takes = self.waiting.is_empty() || self.send(counts);
         let mut left = frames.as_mut_slice();
         while let Some(first) = left.first_mut() {
+            if self.waiting.len() == WAITING_MAX {
+                break;
+            }
             counts.copied_in_stack += tcp_payload_in_header(first.header.bytes()) as u64;
             let (n, built) = match self.train(left) {
                 Some((train, n)) => {
@@ -100,18 +111,21 @@ impl Sender {
             };
             match built {
                 Some(mbuf) => {
-                    self.burst.push(mbuf.into_ptr());
-                    self.frames_in.push(n as u64);
+                    self.sizes.push((n as u64, mbuf.len() as u64));
+                    self.waiting.push(mbuf.into_ptr());
                 },
                 None => counts.tx_dropped += n as u64,
             }
-            if self.burst.len() == TX_BURST {
-                self.send(counts);
-            }
             left = left.split_at_mut(n).1;
+            if takes && self.waiting.len() >= TX_BURST {
+                takes = self.send(counts);
+            }
         }
+        counts.tx_dropped += left.len() as u64;
         frames.clear();
-        self.send(counts);
+        if takes && !self.waiting.is_empty() {
+            self.send(counts);
+        }
     }
 
     /// What the device gets as one, and how many of `frames` that is.
@@ -188,36 +202,30 @@ impl Sender {
         whole.then_some(first)
     }
 
-    /// Gives the burst to the device. What it does not take after a few tries is dropped.
-    fn send(&mut self, counts: &mut PortStats) {
-        let mut left = self.burst.as_mut_slice();
-        let mut retries = 0;
-        while !left.is_empty() && retries < RETRIES {
-            let octets = |mbufs: &[*mut rte_mbuf]| -> u64 {
-                // SAFETY: those in `left` are ours: live until the device takes them.
-                mbufs
-                    .iter()
-                    .map(|&mbuf| u64::from(unsafe { (*mbuf).pkt_len }))
-                    .sum()
-            };
-            let offered = octets(left);
-            let n = u16::try_from(left.len()).unwrap_or(u16::MAX);
-            // SAFETY: a queue of the open port, used by this thread alone; n mbufs that we hand over, of which those
-            // that it does not take stay ours.
-            let taken =
-                unsafe { dpdk_sys::braid_tx_burst(self.port, self.queue, left.as_mut_ptr(), n) };
-            let taken = usize::from(taken).min(left.len());
-            left = left.split_at_mut(taken).1;
-            counts.tx_packets += self.frames_in.drain(..taken).sum::<u64>();
-            counts.tx_bytes += offered - octets(left);
-            retries += u32::from(taken == 0);
+    /// Gives what waits to the device: whether it took all of it.
+    fn send(&mut self, counts: &mut PortStats) -> bool {
+        let n = u16::try_from(self.waiting.len()).unwrap_or(u16::MAX);
+        // SAFETY: a queue of the open port, used by this thread alone; n mbufs that we hand over, of which those that it does not
+        // take stay ours.
+        let taken = unsafe {
+            dpdk_sys::braid_tx_burst(self.port, self.queue, self.waiting.as_mut_ptr(), n)
+        };
+        let taken = usize::from(taken).min(self.waiting.len());
+        self.waiting.drain(..taken);
+        for (frames, octets) in self.sizes.drain(..taken) {
+            counts.tx_packets += frames;
+            counts.tx_bytes += octets;
         }
-        counts.tx_dropped += self.frames_in.drain(..).sum::<u64>();
-        for &mut mbuf in left {
+        self.waiting.is_empty()
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        for mbuf in self.waiting.drain(..) {
             // SAFETY: the device did not take it, so it is ours to free.
             unsafe { dpdk_sys::braid_free(mbuf) };
         }
-        self.burst.clear();
     }
 }
 

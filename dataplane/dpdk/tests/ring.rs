@@ -2,8 +2,8 @@
 
 mod support;
 
-use dataplane::Port;
 use dataplane::memory::linear;
+use dataplane::{Port, Received};
 use dpdk::{DpdkPort, Eal, EalConfig, EalError, Mbuf};
 use stack::buf::Partial;
 use stack::{Frame, Slice};
@@ -196,23 +196,47 @@ fn a_checksum_that_is_left_to_the_port_is_computed_where_the_device_cannot() {
     assert_eq!(port.missing_buffers(), (0, 0));
 }
 
+/// The numbers of some frames as [`header`] wrote them.
+fn numbers(received: &[Received<Mbuf>]) -> impl Iterator<Item = Vec<u8>> {
+    received.iter().map(|r| r.frame.bytes()[14..18].to_vec())
+}
+
 #[test]
-fn what_a_full_device_does_not_take_is_dropped_and_counted() {
-    if !alone("what_a_full_device_does_not_take_is_dropped_and_counted") {
+fn what_a_full_device_does_not_take_waits_and_what_is_beyond_is_dropped_and_counted() {
+    if !alone("what_a_full_device_does_not_take_waits_and_what_is_beyond_is_dropped_and_counted") {
         return;
     }
     let mut port = DpdkPort::open(eal(), &config("loop", "net_ring0")).unwrap();
-    let mut frames: Vec<_> = (0..1500).map(|n| frame(&header(n, 64), [])).collect();
-    port.transmit(&mut frames);
+    let frames = |numbers: core::ops::Range<u32>| -> Vec<_> {
+        numbers.map(|n| frame(&header(n, 64), [])).collect()
+    };
+    port.transmit(&mut frames(0..1500));
     let stats = port.stats();
-    assert!(stats.tx_dropped > 0, "{stats:?}");
+    let taken = stats.tx_packets as usize;
+    assert_eq!((taken + port.waiting(), stats.tx_dropped), (1500, 0));
+    assert!(port.waiting() > 0);
+    port.transmit(&mut frames(1500..3000));
+    let dropped = port.stats().tx_dropped as usize;
+    assert!(dropped > 0);
+    assert_eq!(taken + port.waiting() + dropped, 3000);
+    // Once there is room what waits goes first, though nothing else is to be sent.
+    let mut back = receive(&mut port, taken);
+    while port.waiting() > 0 {
+        port.transmit(&mut Vec::new());
+        let more = port.stats().tx_packets as usize - back.len();
+        assert!(more > 0);
+        back.extend(receive(&mut port, more));
+    }
+    let expected = (0..3000 - dropped as u32).map(|n| header(n, 64)[14..18].to_vec());
+    assert!(numbers(&back).eq(expected), "the oldest, in order");
+    let stats = port.stats();
     assert_eq!(stats.tx_packets * 64, stats.tx_bytes);
-    let back = receive(&mut port, stats.tx_packets as usize);
-    assert_eq!(back.len() as u64, stats.tx_packets);
-    let numbers = back.iter().map(|r| r.frame.bytes()[14..18].to_vec());
-    assert!(numbers.is_sorted(), "the order is kept");
+    assert_eq!(stats.tx_packets as usize, 3000 - dropped);
     drop(back);
     assert_eq!(port.missing_buffers(), (0, 0));
+    // What still waits when the port is closed is freed.
+    port.transmit(&mut frames(0..1500));
+    assert!(port.waiting() > 0);
 }
 
 #[test]

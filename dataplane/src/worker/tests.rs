@@ -131,6 +131,53 @@ fn the_app_learns_of_the_fullest_port() {
     assert_eq!(worker.app().buffers, BufferUse { used: 9, size: 10 });
 }
 
+/// A port whose device takes so many frames at once; what is beyond waits.
+struct Narrow(usize, Vec<Frame<MemBuf>>, MemPort);
+
+impl Port for Narrow {
+    type Buf = MemBuf;
+    fn info(&self) -> &crate::PortInfo {
+        self.2.info()
+    }
+    fn receive(&mut self, into: &mut Vec<Received<MemBuf>>) {
+        self.2.receive(into);
+    }
+    fn transmit(&mut self, frames: &mut Vec<Frame<MemBuf>>) {
+        self.1.append(frames);
+        let takes = self.0.min(self.1.len());
+        self.2.transmit(&mut self.1.drain(..takes).collect());
+    }
+    fn waiting(&self) -> usize {
+        self.1.len()
+    }
+    fn stats(&self) -> crate::PortStats {
+        self.2.stats()
+    }
+    fn buffers(&self) -> BufferUse {
+        self.2.buffers()
+    }
+}
+
+#[test]
+fn what_a_device_does_not_take_is_offered_again_and_the_app_is_told() {
+    let (port, wire) = MemPort::with_wire(port_info("a"));
+    let app = Echo {
+        answer_by: Some(0),
+        ..Echo::default()
+    };
+    let (_control, inbox) = mailbox(1);
+    let mut worker = Worker::new(CoreId(0), vec![Narrow(2, Vec::new(), port)], app, inbox);
+    (0..5).for_each(|n| assert!(wire.put(vec![n])));
+    assert_eq!(worker.poll(Instant::ZERO), 5 + 5);
+    assert_eq!(worker.poll(Instant::ZERO), 2, "no idle turn");
+    assert_eq!(worker.poll(Instant::ZERO), 1);
+    assert_eq!(worker.poll(Instant::ZERO), 0);
+    let told = [(PortId(0), 3), (PortId(0), 1), (PortId(0), 0)];
+    assert_eq!(worker.app().waits, told);
+    let sent = core::iter::from_fn(|| wire.take()).map(|frame| linear(&frame)[5]);
+    assert_eq!(sent.collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+}
+
 /// Polls all workers until nothing moves, then returns the next deadline of any.
 fn settle(workers: &mut [EchoWorker], now: Instant) -> Option<Instant> {
     while workers.iter_mut().map(|w| w.poll(now)).sum::<usize>() > 0 {}

@@ -75,6 +75,13 @@ impl<B: PacketBuf> Connection<B> {
         leaves
     }
 
+    /// What `id` sent last waits behind a full queue of the device: see [`Tcb::on_crowded`](stack::tcp::Tcb::on_crowded).
+    pub fn on_crowded(&mut self, cx: &mut Cx<'_>, id: SubflowId) {
+        if let Some(subflow) = self.subflow_mut(id) {
+            subflow.tcb.on_crowded(&mut cx.stack());
+        }
+    }
+
     /// The same of one subflow: whether there was one.
     fn output_of(&mut self, cx: &mut Cx<'_>, at: usize, segment: &mut OutSegment<B>) -> bool {
         let mut control = self.next_control(at);

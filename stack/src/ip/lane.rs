@@ -114,6 +114,10 @@ impl Lane {
         self.epoch == epoch && now < self.until && self.ttl == ttl && self.tuple == *tuple
     }
 
+    pub(super) const fn port(&self) -> PortId {
+        self.port
+    }
+
     /// The next hop, while its neighbor is being asked.
     pub(super) const fn asked(&self) -> Option<Hop> {
         self.asked

@@ -81,6 +81,8 @@ pub struct Net<B> {
     broadcasts: AddressSet,
     /// Ports whose devices compute TCP checksums.
     summing: Vec<PortId>,
+    /// Ports whose devices' queues are full: what is sent waits for them.
+    crowded: Vec<PortId>,
     /// Of all packets but those from isolated ports' addresses.
     routes: Routes,
     isolated: Vec<Isolated>,
@@ -109,6 +111,7 @@ impl<B: PacketBuf> Net<B> {
             groups: config.groups,
             broadcasts: AddressSet::default(),
             summing: config.summing,
+            crowded: Vec::new(),
             routes: Routes::default(),
             isolated: Vec::new(),
             bridge: None,

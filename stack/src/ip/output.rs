@@ -194,6 +194,21 @@ impl<B: PacketBuf> Net<B> {
         }
     }
 
+    /// Whether the queue of the device by which [`Self::send_tcp`] sent last is full.
+    #[inline]
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.crowded.contains(&self.lane.port())
+    }
+
+    /// What is sent by `port` waits as the queue of its device is full, or does not any more.
+    pub fn set_crowded(&mut self, port: PortId, crowded: bool) {
+        self.crowded.retain(|other| *other != port);
+        if crowded {
+            self.crowded.push(port);
+        }
+    }
+
     /// Finds the lane of segments with `tuple`; whether there is a route.
     fn find_lane(
         &mut self,

@@ -15,6 +15,7 @@
 mod black_hole;
 mod challenge_ack;
 pub mod congestion;
+mod crowded;
 mod ecn;
 pub mod handshake;
 mod input;

@@ -4,6 +4,7 @@ mod arrives;
 mod bbr;
 mod black_hole;
 mod closing;
+mod crowded;
 mod ecn;
 mod frto;
 mod in_a_row;

@@ -511,10 +511,15 @@ fn device_fault(net: &Net, rng: &mut Rng) -> Fault {
         },
         1 => {
             let (from, lasts) = spell(rng, 10_000);
+            let percent = rng.between(1, 30);
             Fault::Device {
                 machine,
                 port,
-                trouble: Trouble::TakesFewer(rng.between(1, 30)),
+                trouble: if percent.is_multiple_of(2) {
+                    Trouble::TakesFewer(percent)
+                } else {
+                    Trouble::MakesWait(percent)
+                },
                 from,
                 lasts,
             }

@@ -10,7 +10,7 @@ use crate::seed;
 use crate::watch::Watch;
 use apps::control::{Command, Reply};
 use apps::engine::{Engine, EngineConfig, Limits, Occupancy};
-use dataplane::{App, CoreId, PortInfo, Worker, WorkerStats, mailbox, siblings_with};
+use dataplane::{App, CoreId, Port, PortInfo, Worker, WorkerStats, mailbox, siblings_with};
 use mptcp::Version;
 use stack::time::{Duration, earlier};
 use stack::{Instant, Rng};
@@ -231,7 +231,10 @@ impl Machine {
         }
         // What moved at one worker may wait for another.
         let waiting = self.has_unfetched() || self.workers.len() > 1 && moved > 0;
+        let ports = self.workers.iter().flat_map(|worker| worker.ports());
+        let unsent = ports.map(Port::waiting).sum::<usize>() > 0;
         let deadline = self.asks().map(|at| at.max(now + LEAST));
+        let deadline = earlier(unsent.then_some(now + LEAST), deadline);
         let next = earlier(waiting.then_some(now), deadline);
         self.due = next.map(|at| at + self.away(now));
     }

@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
+/// Most frames of a worker that wait for the device to take them.
+const WAITING: usize = 100;
 /// Frames that wait to be fetched before the device drops.
 const RING: usize = 1024;
 
@@ -76,6 +78,8 @@ pub enum Trouble {
     NoBuffer,
     /// Of the frames that it is given at once it takes but the first few, in so many percent of all cases.
     TakesFewer(u32),
+    /// The same, and the rest waits in the port, as far as there is room.
+    MakesWait(u32),
     /// It gives frames to any queue, whatever flow they are of, in so many percent of all cases.
     Missteers(u32),
 }
@@ -178,7 +182,7 @@ impl Ring {
         }
         let missteers = self.in_trouble(|trouble| match trouble {
             Trouble::Missteers(percent) => Some(percent),
-            Trouble::NoBuffer | Trouble::TakesFewer(_) => None,
+            _ => None,
         });
         if let Some(percent) = missteers
             && self.rng.percent(percent)
@@ -260,6 +264,8 @@ pub struct SimPort {
     info: PortInfo,
     queue: usize,
     ring: Rc<RefCell<Ring>>,
+    /// What the device has not taken yet.
+    waiting: Vec<Vec<u8>>,
 }
 
 impl SimPort {
@@ -292,6 +298,7 @@ impl SimPort {
             info: info.clone(),
             queue,
             ring: Rc::clone(&ring),
+            waiting: Vec::new(),
         });
         (held.collect(), Far(Rc::clone(&ring)))
     }
@@ -333,16 +340,7 @@ impl Port for SimPort {
 
     fn transmit(&mut self, frames: &mut Vec<Frame<SimBuf>>) {
         let mut ring = self.ring.borrow_mut();
-        let fewer = ring.in_trouble(|trouble| match trouble {
-            Trouble::TakesFewer(percent) => Some(percent),
-            Trouble::NoBuffer | Trouble::Missteers(_) => None,
-        });
-        let mut taken = frames.len();
-        if let Some(percent) = fewer
-            && ring.rng.percent(percent)
-        {
-            taken = ring.rng.below(u32::try_from(taken).unwrap_or(u32::MAX)) as usize;
-        }
+        let mut all = std::mem::take(&mut self.waiting);
         let mut n = 0;
         while n < frames.len() {
             let cuts = ring.offloads.cuts;
@@ -358,22 +356,44 @@ impl Port for SimPort {
             }
             let whole = if len > 1 { train::coupled(of) } else { None };
             ring.stats.tx_trains += u64::from(whole.is_some());
-            let out = match whole {
-                Some(whole) => offload::cut_up(&whole, of),
-                None => of.iter().map(linear).collect(),
-            };
-            for (at, frame) in (n..).zip(out) {
-                if at < taken {
-                    ring.stats.tx_packets += 1;
-                    ring.stats.tx_bytes += frame.len() as u64;
-                } else {
-                    ring.stats.tx_dropped += 1;
-                }
-                ring.tx.push((frame, at < taken));
+            match whole {
+                Some(whole) => all.extend(offload::cut_up(&whole, of)),
+                None => all.extend(of.iter().map(linear)),
             }
             n += len;
         }
         frames.clear();
+        let drops = ring.in_trouble(|trouble| match trouble {
+            Trouble::TakesFewer(percent) => Some(percent),
+            _ => None,
+        });
+        let waits = ring.in_trouble(|trouble| match trouble {
+            Trouble::MakesWait(percent) => Some(percent),
+            _ => None,
+        });
+        let mut taken = all.len();
+        if let Some(percent) = drops.or(waits)
+            && ring.rng.percent(percent)
+        {
+            taken = ring.rng.below(u32::try_from(taken).unwrap_or(u32::MAX)) as usize;
+        }
+        for (at, frame) in all.into_iter().enumerate() {
+            let is_taken = at < taken;
+            if is_taken {
+                ring.stats.tx_packets += 1;
+                ring.stats.tx_bytes += frame.len() as u64;
+            } else if waits.is_some() && self.waiting.len() < WAITING {
+                self.waiting.push(frame);
+                continue;
+            } else {
+                ring.stats.tx_dropped += 1;
+            }
+            ring.tx.push((frame, is_taken));
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     fn stats(&self) -> PortStats {

@@ -332,6 +332,11 @@ impl<B: PacketBuf> End<B> {
             .send_tcp(&mut cx.stack(), tuple, IpOut::default(), &mut segment, out);
     }
 
+    /// What it sends by `port` waits as the queue of the device is full, if `frames` is not 0.
+    pub(crate) fn waits(&mut self, port: PortId, frames: usize) {
+        self.net.set_crowded(port, frames > 0);
+    }
+
     /// When there is something to do though nothing arrives.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let own = match &self.hosts {

@@ -138,7 +138,11 @@ impl<B: PacketBuf> End<B> {
             *sent += 1;
             let cx = &mut tools.cx(now);
             let ip = IpOut::default();
+            let has_data = output.segment.payload.is_some();
             net.send_tcp(&mut cx.stack(), &output.tuple, ip, &mut output.segment, out);
+            if has_data && net.is_crowded() {
+                stream.on_crowded(cx, output.subflow);
+            }
         }
         for (open, tuple) in &mut conn.joins {
             if open.next_deadline().is_some_and(|at| at <= now) {

@@ -107,6 +107,23 @@ fn a_neighbor_that_moved_gets_the_next_segment() {
     assert_eq!(to(&mut bed), moved);
 }
 
+#[test]
+fn a_full_queue_is_that_of_the_port_by_which_the_last_segment_left() {
+    let mut bed = Bed::acquainted();
+    let to_client = tuple("198.51.100.7", "10.1.0.2", 80);
+    let to_server = tuple("198.51.100.8", "10.9.0.2", 80);
+    let crowded = |bed: &mut Bed, tuple| {
+        send(bed, tuple, IpOut::default(), segment(5));
+        bed.net.is_crowded()
+    };
+    bed.net.set_crowded(ACCESS, true);
+    bed.net.set_crowded(ACCESS, true);
+    assert!(crowded(&mut bed, &to_client));
+    assert!(!crowded(&mut bed, &to_server));
+    bed.net.set_crowded(ACCESS, false);
+    assert!(!crowded(&mut bed, &to_client));
+}
+
 /// Segments with data that leave in a row, and the frames that they become: each on its own, and each but the first as one more.
 fn rows_of(
     tuple: &Tuple,

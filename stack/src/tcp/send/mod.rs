@@ -50,6 +50,8 @@ pub(super) struct Sender<B> {
     pub(super) delivered: u32,
     pub(super) last_sent: Instant,
     pub(super) last_progress: Instant,
+    /// When the window was reduced last as the queue of our own device was full.
+    pub(super) last_crowded: Instant,
     pub(super) consecutive_rtos: u8,
     pub(super) probe_due: bool,
     /// Zero-window probes since the window closed.
@@ -91,6 +93,7 @@ impl<B: PacketBuf> Sender<B> {
             delivered: 0,
             last_sent: now,
             last_progress: now,
+            last_crowded: Instant::ZERO,
             consecutive_rtos: 0,
             probe_due: false,
             probes: 0,
