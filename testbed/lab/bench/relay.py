@@ -17,23 +17,45 @@ BURSTS = (16, 32, 64, 128)
 
 
 def relaying(work: Path, progress) -> list[Row]:  # noqa: ANN001
-    """B1, B1t and B2: busy cycles by octet, in turns."""
+    """B1, B1t and B2: busy cycles by octet, in turns; and whether payload was touched, and segments lost by the box itself."""
     boxes: dict[str, list[Run]] = {"mptcp": [], "plain": [], "testpmd": []}
     for n in range(REPEATS):
         for box, runs in boxes.items():
             progress(f"{box}, {n + 1} of {REPEATS}")
-            runs.append(measured(work / box, box, UP, seconds=SECONDS, subflows=2))
+            runs.append(measured(work / box, box, UP, seconds=SECONDS, subflows=2, after=_touched))
             asserted_joins(runs[-1], box)
     cost = {box: [run.cycles_per_octet for run in runs] for box, runs in boxes.items()}
     io, command = "testpmd in io mode on the same devices, its best-known burst", boxes["testpmd"][0].command
     rates = {f"{box}_gbps": [round(run.gbps, 3) for run in runs] for box, runs in boxes.items()}
     more: dict[str, Any] = {"peer_command": command, **rates}
+    relayed = [run.counters for box in ("mptcp", "plain") for run in boxes[box]]
+
+    def share(of: str, among: str) -> list[float]:
+        """Of all runs together: a single one counts."""
+        return [sum(counters[of] for counters in relayed) / sum(counters[among] for counters in relayed)]
+
     return [
         Row("B1", "Multipath TCP (2 subflows) to TCP: forwarding's busy cycles an octet over ours", quotients(cost["testpmd"], cost["mptcp"]), "ratio", io, ">= 0.5", more=more),
         Row("B1t", "TCP to TCP: forwarding's busy cycles an octet over ours", quotients(cost["testpmd"], cost["plain"]), "ratio", io, ">= 0.6", more=more),
         Row("B2", "what Multipath TCP takes of the TCP relay's throughput", [100 * (1 - p / m) for p, m in zip(cost["plain"], cost["mptcp"])], "%", "our TCP relay", "<= 15"),
+        Row("B1.copied", "octets of payload copied, by octet relayed: in the stack or at a port", share("copied", "relayed"), "octets", goal="<= 0"),
+        Row("B1.summed", "octets of payload read to be summed, by octet relayed", share("summed", "relayed"), "octets", goal="<= 0"),
+        Row("B1.dropped", "frames that the box's own ports dropped, of a million sent", [1e6 * each for each in share("dropped", "sent")], "frames", goal="<= 0"),
         *(Row(f"B1.{box}", f"busy cycles of a segment of 1,400 octets, its acknowledgments included: {box}", [1400 * each for each in costs], "cycles") for box, costs in cost.items()),
     ]  # fmt: skip
+
+
+def _touched(hag: Hag) -> dict[str, float]:
+    """What was done with payload since the box began, and what it lost itself."""
+    (core,) = hag.show("runtime")["cores"]
+    payload, ports = core["payload"], hag.show("ports")["ports"]
+    return {
+        "relayed": payload["relayed"],
+        "copied": payload["copied_in_stack"] + payload["copied_at_port"],
+        "summed": payload["summed"],
+        "dropped": sum(port["tx_dropped"] for port in ports),
+        "sent": sum(port["tx_packets"] for port in ports),
+    }
 
 
 def asserted_joins(run: Run, box: str) -> None:
