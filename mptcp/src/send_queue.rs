@@ -106,11 +106,6 @@ impl<B: PacketBuf> SendQueue<B> {
         self.pending_len
     }
 
-    /// Pieces that no subflow has carried yet.
-    pub(crate) fn waiting_pieces(&self) -> usize {
-        self.pending.len()
-    }
-
     /// Lengths of the pieces that no subflow has carried yet, in their order.
     pub(crate) fn waiting_lens(&self) -> impl Iterator<Item = usize> {
         self.pending.iter().map(Slice::len)

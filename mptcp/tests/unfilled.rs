@@ -298,7 +298,10 @@ fn m26_data_waits_for_its_own_mapping_as_long_as_the_data_before_it_did() {
         }
         true
     }));
-    world.ends[A].send(2_800, false);
+    for _ in 0..2 {
+        world.ends[A].send(1_400, false);
+        world.pass(Duration::from_millis(1));
+    }
     for (nth, secs) in [(0, 4), (1, 3)] {
         world.pass(Duration::from_secs(secs));
         due.set(Some(nth));

@@ -214,7 +214,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Sends the next piece of new data, if the peer's window holds it; and what follows, while the scheduler would choose
-    /// the same subflow for each. It is asked anew for the last that waits, so that it sees what was taken.
+    /// the same subflow for each.
     fn give_new(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(len) = self.send.head_len() else {
             return false;
@@ -222,25 +222,23 @@ impl<B: PacketBuf> Connection<B> {
         let Some(at) = self.pick(cx.now, Purpose::New, len, SlotSet::default()) else {
             return false;
         };
-        if self.give_run(cx, at) {
-            return true;
-        }
         let option_len = self.data_option_len();
-        let mut given = self.give_next(cx, at, len);
+        let mut given = self.give_run(cx, at) || self.give_next(cx, at, len);
         while given
             && self.scheduler.stays()
-            && self.send.waiting_pieces() > 1
             && let Some(len) = self.send.head_len()
             && self.subflows[at].has_space(len, option_len).0
         {
             given = self.give_next(cx, at, len);
         }
+        if self.send.all_sent() {
+            self.scheduler.on_all_given();
+        }
         given
     }
 
     /// Gives subflow `at` the next pieces of new data under one mapping, which each repeats (RFC 8684 3.3.1): as many as the
-    /// scheduler leaves to it, but for the last that waits, and as both windows let go at once. Whether there were two at least; if
-    /// not, nothing has changed.
+    /// scheduler leaves to it, and as both windows let go at once. Whether there were two at least; if not, nothing has changed.
     ///
     /// Not with checksums: a receiver has to wait for all that one is over. And not before the peer has shown that it takes mappings.
     fn give_run(&mut self, cx: &Cx<'_>, at: usize) -> bool {
@@ -255,8 +253,7 @@ impl<B: PacketBuf> Connection<B> {
             .min(usize::from(u16::MAX));
         let mut left = subflow.allowance;
         let (mut pieces, mut octets) = (0, 0);
-        let others = self.send.waiting_pieces().saturating_sub(1);
-        for len in self.send.waiting_lens().take(others) {
+        for len in self.send.waiting_lens() {
             let allowed = subflow.allow(&mut left, len, DSS_LEN);
             if len > max || octets + len > room || !allowed {
                 break;
@@ -280,7 +277,7 @@ impl<B: PacketBuf> Connection<B> {
             subflow.tcb.push(Item {
                 payload,
                 upper,
-                psh: false,
+                psh: self.send.all_sent(),
             });
         }
         true

@@ -136,6 +136,13 @@ impl Scheduler {
         matches!(self, Self::Redundant(_))
     }
 
+    /// Notes that nothing waits any more.
+    pub const fn on_all_given(&mut self) {
+        if let Self::Overflow(scheduler) = self {
+            scheduler.on_all_given();
+        }
+    }
+
     /// Notes that the window was full with data of a slow subflow, and held up the others.
     pub const fn on_blocked(&mut self) {
         if let Self::Blest(scheduler) = self {

@@ -57,6 +57,11 @@ impl Overflow {
         self.stays
     }
 
+    /// Nothing waits any more.
+    pub(super) const fn on_all_given(&mut self) {
+        self.over_since = None;
+    }
+
     /// Moves the limit up or down.
     fn renew(&mut self, demand: &Demand, candidates: &[Candidate], base: u16) {
         self.limit = self.limit.max(base);

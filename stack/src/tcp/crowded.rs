@@ -8,15 +8,15 @@ use crate::{Cx, PacketBuf};
 
 impl<B: PacketBuf> Tcb<B> {
     /// What was sent last waits behind a full queue of the device. The window is reduced as for a mark that the peer saw (RFC 3168
-    /// 6.1.2), at most once in a round trip, and not while it is being reduced for a loss.
+    /// 6.1.2), once in a round trip, and not while it is being reduced for a loss.
     pub fn on_crowded(&mut self, cx: &mut Cx<'_>) {
-        let round = self.snd.rtt.srtt().unwrap_or_default();
         let (flight, smss) = (self.snd.queue.flight(), self.snd.smss());
-        let answered = cx.now < self.snd.last_crowded + round;
+        // Anything else than a number within what travels is of long ago.
+        let answered = (1..=flight).contains(&(self.snd.crowded_until - self.snd.queue.una()));
         if answered || flight == 0 || self.snd.recovery.mode != Mode::Open {
             return;
         }
-        self.snd.last_crowded = cx.now;
+        self.snd.crowded_until = self.snd.queue.nxt();
         cx.counters.count(Counter::TcpCongestionOwn);
         self.snd.cc.on_mark(flight, smss);
     }

@@ -49,6 +49,11 @@ impl RestingKeepalive {
 }
 
 impl Keepalive {
+    /// Whether a probe is to be sent now.
+    pub(super) const fn is_due(&self) -> bool {
+        self.due
+    }
+
     /// What is left at rest; `None` while a probe is due or unanswered.
     pub(super) fn rest(&self) -> Option<RestingKeepalive> {
         if self.sent > 0 || self.due {

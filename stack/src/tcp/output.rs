@@ -1,5 +1,6 @@
 //! What leaves: the one place where a segment is decided upon (RFC 9293 3.8, RFC 6675 5).
 
+use super::keepalive::Keepalive;
 use super::send::frto::Turn;
 use super::time_wait::TWO_MSL;
 use super::timers::Timer;
@@ -96,6 +97,17 @@ impl<B: PacketBuf> Tcb<B> {
         out.options.mptcp = entry.upper;
         self.note_new(now, len, sent > 1);
         true
+    }
+
+    /// Whether [`Self::output_into`] surely has nothing to send, and would change nothing: the cheap answer, for who has many of these.
+    #[inline]
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let Self { snd, rcv, .. } = self;
+        let calm = snd.queue.is_untroubled() && !snd.tlp.due && self.rare.is_none();
+        let probes = self.keepalive.as_ref().is_some_and(Keepalive::is_due);
+        let says = rcv.ack.is_due() || snd.queue.first_unsent().is_some() || probes;
+        self.state == State::Established && calm && !says
     }
 
     /// Whether data was sent just now, and what [`Self::output_into`] looks at before new data is as it is nearly always: no ACK is

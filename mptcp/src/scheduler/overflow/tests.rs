@@ -85,6 +85,24 @@ fn m29_what_waits_for_long_overflows_and_a_burst_does_not() {
 }
 
 #[test]
+fn m29_once_all_is_given_the_time_begins_anew() {
+    let mut scheduler = Overflow::default();
+    let subflows = [candidate(0, false), candidate(1, true)];
+    let mut pick = |ms, given: bool| {
+        let picked = scheduler.pick(&demand(ms, 60_000), &subflows);
+        if given {
+            scheduler.on_all_given();
+        }
+        picked.map(|id| id.0)
+    };
+    assert_eq!(pick(0, false), None);
+    assert_eq!(pick(400, true), None);
+    assert_eq!(pick(500, false), None);
+    assert_eq!(pick(999, false), None);
+    assert_eq!(pick(1_000, false), Some(1));
+}
+
+#[test]
 fn m29_the_cheaper_keep_half_a_window_while_more_overflows() {
     assert_eq!(
         picks(&[(0, 500_000), (1, 50_001), (2, 50_000), (3, 50_001)]),

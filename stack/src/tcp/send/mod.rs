@@ -46,12 +46,12 @@ pub(super) struct Sender<B> {
     pub(super) sack: bool,
     /// ACKs up to here acknowledge what was sent while the congestion window was the limit.
     pub(super) limited_until: SeqNum,
+    /// The window was reduced for all that was sent before this, as the queue of our own device was full.
+    pub(super) crowded_until: SeqNum,
     /// Octets known to have arrived, by acknowledgment or SACK; wraps.
     pub(super) delivered: u32,
     pub(super) last_sent: Instant,
     pub(super) last_progress: Instant,
-    /// When the window was reduced last as the queue of our own device was full.
-    pub(super) last_crowded: Instant,
     pub(super) consecutive_rtos: u8,
     pub(super) probe_due: bool,
     /// Zero-window probes since the window closed.
@@ -90,10 +90,10 @@ impl<B: PacketBuf> Sender<B> {
             smss: agreed.smss,
             sack: agreed.sack,
             limited_until: nxt,
+            crowded_until: nxt,
             delivered: 0,
             last_sent: now,
             last_progress: now,
-            last_crowded: Instant::ZERO,
             consecutive_rtos: 0,
             probe_due: false,
             probes: 0,
