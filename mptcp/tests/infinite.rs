@@ -166,3 +166,47 @@ fn m22_no_infinite_mapping_ends_the_numbers_of_data_that_another_subflow_carried
     assert_refused(&world);
     world.ends[A].assert_intact();
 }
+
+#[test]
+fn m22_an_infinite_mapping_on_a_join_that_nothing_was_said_on_is_refused() {
+    // B is left with a join on which no DATA_ACK has come: whether options pass there is not known, and none may end with it
+    // (RFC 8684 3.7 has a join without options at its beginning reset, never fall back).
+    let links = vec![Link::pair(0, 20, 0), Link::pair(0, 10, 0)];
+    let mut world = World::new(Setup::default(), links);
+    world.ends.iter_mut().for_each(|end| end.send(1_400, false));
+    world.run(MINUTE, |w| w.ends.iter().all(|end| end.received == 1_400));
+    world.pass(Duration::from_secs(1));
+    let lost = Rc::new(Cell::new(false));
+    let is_lost = Rc::clone(&lost);
+    world.middlebox = Some(Box::new(move |transit| {
+        let data = !transit.segment.payload.is_empty();
+        match (transit.from, transit.path) {
+            (A, 0) if lost.get() => false,
+            // B alone is told that the first subflow is gone.
+            (A, 0) if data => {
+                lost.set(true);
+                transit.segment.flags = Flags::RST;
+                transit.segment.options = Options::default();
+                transit.segment.payload = transit.segment.payload.slice(0..0);
+                true
+            },
+            (A, 1) if data && !lost.get() => false,
+            (A, 1) if data => {
+                make_infinite(transit.segment, 0);
+                true
+            },
+            // The handshake of the join, and no DATA_ACK alone.
+            (A, 1) => {
+                let dss = |option| matches!(option, MpOption::Dss(_));
+                !parse(&transit.segment.options.mptcp).flatten().any(dss)
+            },
+            _ => true,
+        }
+    }));
+    world.join_all(&[1]);
+    world.ends[A].send(1_400, false);
+    world.run(MINUTE, |_| is_lost.get());
+    world.run(MINUTE, |w| w.ends[B].conn.is_closed());
+    assert_refused(&world);
+    assert_eq!(world.ends[B].received, 1_400);
+}
