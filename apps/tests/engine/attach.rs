@@ -38,7 +38,7 @@ fn only(frames: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The box between two routers, which speak to each other's stations.
-fn bump() -> EngineConfig {
+pub fn bump() -> EngineConfig {
     let mut config = config();
     config.bridge = Some([ACCESS1, CORE].map(|port| PortId(u8::try_from(port).unwrap())));
     config.accept_plain = true;
@@ -47,7 +47,8 @@ fn bump() -> EngineConfig {
     config
 }
 
-fn across(port: usize, segment: &Tcp, tags: &[u8]) -> Vec<u8> {
+/// `segment` from the router at `port` to the other.
+pub fn across(port: usize, segment: &Tcp, tags: &[u8]) -> Vec<u8> {
     let other = ACCESS1 + CORE - port;
     tagged(&segment.frame(MAC_AT[port], MAC_AT[other]), tags)
 }

@@ -1,10 +1,11 @@
 //! More arrives than the core can do: new flows go on unbonded but for a few, and those that there are notice nothing of it.
 
+use crate::attach::{across, bump};
 use crate::common::customer::edge_config;
-use crate::common::raw::Tcp;
+use crate::common::raw::{ACK, SYN, SYN_OPTIONS, Tcp};
 use crate::common::script::sent_since;
 use crate::common::{
-    ACCESS1, CLIENT, CORE, Dumb, HAG2, MAC_AT, Node, S, SERVER, Sim, assert_empty, bonded_sim,
+    ACCESS1, CLIENT, CORE, Dumb, H, HAG2, MAC_AT, Node, S, SERVER, Sim, assert_empty, bonded_sim,
     config, counter, port_mac, raw_sim,
 };
 use apps::engine::{EdgeSettings, EngineConfig, Limits};
@@ -144,4 +145,62 @@ fn at_the_customers_edge_a_host_goes_on_without_an_offer() {
     assert!(counter(&mut sim, "bypass_overload") > 250);
     rest(&mut sim);
     assert_eq!(offered(&mut sim, 4_000..4_064), 64);
+}
+
+#[test]
+fn over_a_bump_in_the_wire_a_flow_goes_on_as_it_came_and_what_is_split_stays_so() {
+    let mut sim = raw_sim(bump());
+    let crosses = |sim: &mut Sim<Dumb>, from: usize, segment: &Tcp| {
+        let (before, other) = (sim.seen.len(), ACCESS1 + CORE - from);
+        sim.inject(from, across(from, segment, &[]));
+        sim.idle(Duration::from_millis(60));
+        let sent = sent_since(sim, before, other);
+        sent.last().expect("it crosses").clone()
+    };
+    // One that is split.
+    let syn = Tcp::plain_syn(H, 1_000, S);
+    let mut answer = crosses(&mut sim, ACCESS1, &syn).answer(SYN | ACK, 77_000);
+    answer.options = SYN_OPTIONS.to_vec();
+    let told = crosses(&mut sim, CORE, &answer);
+    let mut data = told.answer(ACK, syn.seq + 1);
+    let clocks = [syn.option(8).unwrap(), told.option(8).unwrap()];
+    data.options = [&[8, 10][..], &clocks[0][..4], &clocks[1][..4]].concat();
+    data.payload = b"before".to_vec();
+    assert_eq!(crosses(&mut sim, ACCESS1, &data).payload, b"before");
+    assert_eq!(counter(&mut sim, "relay_opened"), 1);
+    // The storm.
+    overload(&mut sim);
+    let before = sim.seen.len();
+    for n in 2_000..2_300 {
+        sim.inject(
+            ACCESS1,
+            across(ACCESS1, &Tcp::plain_syn("10.1.0.9", n, S), &[]),
+        );
+    }
+    sim.idle(Duration::from_millis(15));
+    let sent = sim.seen[before..].iter().filter(|seen| seen.port == CORE);
+    let as_they_came = |frame: &Vec<u8>| {
+        let syn = Tcp::parse(frame).expect("a segment");
+        *frame == across(ACCESS1, &Tcp::plain_syn("10.1.0.9", syn.src_port, S), &[])
+    };
+    let sent: Vec<_> = sent.map(|seen| &seen.frame).collect();
+    assert_eq!(sent.len(), 300, "each goes on once");
+    let same = sent.into_iter().filter(|frame| as_they_came(frame)).count();
+    // The first was split.
+    let refused = 301 - counter(&mut sim, "pending_opened");
+    assert!(refused > 250, "{refused}");
+    assert!(same as u64 >= refused, "{same} of {refused}");
+    // And the end of one that was refused is reached as it is.
+    let last = Tcp::plain_syn("10.1.0.9", 2_299, S);
+    let answer = last.answer(SYN | ACK, 5);
+    assert_eq!(crosses(&mut sim, CORE, &answer), answer);
+    data.seq += 6;
+    data.payload = b"behind".to_vec();
+    let behind = crosses(&mut sim, ACCESS1, &data);
+    assert_eq!(
+        (behind.src_port, &behind.payload[..]),
+        (1_000, &b"behind"[..])
+    );
+    assert_ne!(behind.ack, data.ack, "it is relayed");
+    assert_eq!(counter(&mut sim, "relay_opened"), 1);
 }

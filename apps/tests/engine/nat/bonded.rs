@@ -1,10 +1,14 @@
 //! Bonded flows of private hosts.
 
 use super::*;
+use crate::common::accesses::customer;
 use crate::common::customer::hag_config;
 use crate::common::raw::SYN_OPTIONS;
-use crate::common::site::{connect, held_at_edge, large, network_of, sources, transfer};
-use crate::common::{ACCESS1, ACCESS2, CORE, S};
+use crate::common::site::{
+    connect, edge_counter, held_at_edge, large, network_of, sources, transfer,
+};
+use crate::common::{ACCESS1, ACCESS2, CORE, Node, S};
+use dataplane::BURST;
 
 #[test]
 fn a_private_host_is_bonded_and_the_server_sees_the_public_address_alone() {
@@ -84,4 +88,60 @@ fn a_bonded_flow_from_outside_reaches_the_host_behind_a_forward() {
         ..syn
     };
     assert_eq!(put_tcp(&mut sim, WAN, &stray), []);
+}
+
+#[test]
+fn a_flow_that_is_too_dear_goes_unbonded_from_the_public_address_and_others_stay_bonded() {
+    let mut sim = network_of(&config(Some(Inbound::Drop)), hag_config());
+    let sockets = connect(&mut sim, S);
+    transfer(&mut sim, sockets, 0, 100_000);
+    sim.idle(Duration::from_secs(1));
+    // The box at the edge has far too much to do, with frames for nobody, and is asked for more flows than it has saved for.
+    for _ in 0..130 {
+        for _ in 0..BURST {
+            let now = sim.now;
+            customer(&mut sim).deliver(now, WAN - 1, vec![0x0e; 60]);
+        }
+    }
+    sim.idle(Duration::from_millis(1));
+    for port in 0..40 {
+        sim.hosts[0].host().connect(41_000 + port, (S, 1_000));
+    }
+    let server = sim.hosts[1].host().listen(81);
+    let client = sim.hosts[0].host().connect(40_001, (S, 81));
+    let before = sim.seen.len();
+    let up = sim.run(Duration::from_secs(1), |sim| {
+        sim.hosts[0].host().tcp(client).may_send() && sim.hosts[1].host().tcp(server).may_send()
+    });
+    assert!(up, "no connection");
+    assert!(edge_counter(&mut sim, "bypass_overload") >= 20);
+    let asked = sim.seen[before..]
+        .iter()
+        .filter(|seen| seen.port == ACCESS1);
+    let asked = asked.filter_map(|seen| Tcp::parse(&seen.frame));
+    let asked: Vec<_> = asked
+        .filter(|tcp| tcp.flags == SYN && tcp.dst_port == 81)
+        .collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!((asked[0].src, asked[0].option(30)), (ip(PUBLIC), None));
+    for from in [0, 1] {
+        transfer(&mut sim, [client, server], from, 200_000);
+    }
+    assert_eq!(held_at_edge(&sim).relays, 1);
+    for (from, way) in [(0, Way::ToBox), (1, Way::FromBox)] {
+        sim.seen.clear();
+        transfer(&mut sim, sockets, from, 2_000_000);
+        let frames = large(&sim, ACCESS2, way);
+        assert!(frames > 100, "{frames} {way:?}");
+    }
+    assert_eq!(sources(&sim, CORE, Way::FromBox), [[10, 1, 0, 2]]);
+    for pair in [[client, server], sockets] {
+        for at in [0, 1] {
+            sim.hosts[at].host().tcp(pair[at]).close();
+            sim.idle(Duration::from_secs(3));
+        }
+    }
+    sim.idle(Duration::from_secs(500));
+    let held = held_at_edge(&sim);
+    assert_eq!((held.relays, held.flows, held.pending), (0, 0, 0));
 }
