@@ -178,6 +178,22 @@ fn t10_a_receiver_that_throws_reported_data_away_gets_it_again() {
     assert!(resent.contains(&(1000, 1000)), "{resent:?}");
 }
 
+/// Its receiver has thrown away the end of a block across which the acknowledgment stops (RFC 2018 8): it reports nothing.
+#[test]
+fn t10_a_block_across_the_acknowledgment_reports_nothing() {
+    let mut rig = Rig::new(&measured(with_sack()));
+    for _ in 0..3 {
+        rig.push(1000);
+    }
+    rig.sent();
+    rig.at(10);
+    rig.input(&ack(1000));
+    rig.input(&sack(1000, &[(0, 2000)]));
+    assert_eq!(rig.tcb.snd.queue.sacked(), 0);
+    rig.input(&sack(1000, &[(2000, 3000)]));
+    assert_eq!(rig.tcb.snd.queue.sacked(), 1);
+}
+
 #[test]
 fn t10_third_report_resends_the_gap_at_once_and_halves_the_window() {
     let mut rig = Rig::new(&measured(with_sack()));
@@ -249,6 +265,56 @@ fn t8_three_duplicate_acks_resend_the_oldest_and_partial_acks_the_next() {
     assert!(!rig.tcb.in_recovery());
     // RFC 6582 3.2 step 3: ssthresh, or no more than one beyond what is in flight.
     assert_eq!(rig.tcb.cwnd(), 2000);
+}
+
+/// RFC 6582 3.2 step 2: what a timeout sent again may have come twice, and the answers to that tell of no loss.
+#[test]
+fn t8_duplicate_acks_of_what_a_timeout_resent_start_no_recovery() {
+    let mut rig = Rig::new(&measured(plain()));
+    for _ in 0..3 {
+        rig.push(1000);
+    }
+    rig.sent();
+    rig.at(300);
+    assert_eq!(rig.sent(), [(0, 1000)]);
+    rig.at(400);
+    rig.input(&ack(1000));
+    assert_eq!(rig.sent(), [(1000, 1000), (2000, 1000)]);
+    rig.at(500);
+    rig.input(&ack(3000));
+    for _ in 0..3 {
+        rig.push(1000);
+    }
+    rig.sent();
+    for _ in 0..3 {
+        rig.input(&ack(3000));
+    }
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.count(Counter::TcpFastRecovery), 0);
+    // One segment further on they are about what was sent once.
+    rig.input(&ack(4000));
+    for _ in 0..3 {
+        rig.input(&ack(4000));
+    }
+    assert_eq!(rig.sent(), [(4000, 1000)]);
+    assert_eq!(rig.count(Counter::TcpFastRecovery), 1);
+}
+
+/// RFC 5681 2: a duplicate has the largest number that was acknowledged. What the network held back has an older one.
+#[test]
+fn t8_acks_that_come_late_are_no_duplicates() {
+    let mut rig = Rig::new(&measured(plain()));
+    for _ in 0..10 {
+        rig.push(1000);
+    }
+    rig.sent();
+    rig.at(100);
+    rig.input(&ack(4000));
+    for late in [1000, 2000, 3000] {
+        rig.input(&ack(late));
+    }
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.count(Counter::TcpFastRecovery), 0);
 }
 
 /// RFC 3042 2: each of the first two duplicate ACKs lets a new segment go, if the peer's window takes it, and the

@@ -83,11 +83,34 @@ fn t11_where_a_probe_tells_nothing_the_timeout_is_left() {
     }
     let mut rig = rig_with(&measured(100), 5);
     assert_eq!(rig.sent().len(), 5);
-    rig.at(150);
+    rig.at(190);
     rig.input(&sack(0, &[(1000, 2000)]));
-    // RACK waits for reordering, then resends the gap: no probe of the tail.
-    assert_eq!(until(&mut rig, 250), [(175, 0)]);
+    // RACK waits for reordering, then resends the gap: no probe of the tail, which would have been due at 200.
+    assert_eq!(until(&mut rig, 250), [(215, 0)]);
     assert_eq!(rig.count(Counter::TcpLossProbe), 0);
+}
+
+/// 7.2: after a probe there is none until a round trip was measured anew, which the probe's own answer does not tell.
+#[test]
+fn t11_probes_do_not_follow_each_other_by_the_same_round_trip() {
+    let mut rig = rig_with(&measured(100), 2);
+    rig.sent();
+    assert_eq!(until(&mut rig, 250), [(200, 1000)]);
+    rig.at(300);
+    rig.input(&ack(2000));
+    // The probe came twice: nothing was lost, and the episode is over.
+    rig.input(&sack(2000, &[(1000, 2000)]));
+    for at in [2000, 4000] {
+        rig.push(1000);
+        rig.push(1000);
+        assert_eq!(rig.sent(), [(at, 1000), (at + 1000, 1000)]);
+        let probe = at == 4000;
+        let now = rig.now.since(super::rig::START).as_millis();
+        let wait = if probe { 200 } else { 300 };
+        assert_eq!(rig.deadline_ms(), Some(now + wait), "at {at}");
+        rig.at(u64::try_from(now).unwrap() + 100);
+        rig.input(&ack(at + 2000));
+    }
 }
 
 /// 7.2: both new data and the acknowledgment of old data put the probe off, within what the timeout allows.

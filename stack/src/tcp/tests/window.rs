@@ -184,6 +184,19 @@ fn t13_acks_wait_40_ms_or_for_the_second_segment() {
     assert_eq!(rig.drain()[0].ack, SeqNum(IRS + 3001));
 }
 
+/// RFC 5681 4.2 has each segment beyond a gap answered at once. Three answers start a recovery; more to what came together
+/// would be a burst for nothing.
+#[test]
+fn t13_a_burst_beyond_a_gap_is_answered_three_times() {
+    let mut rig = Rig::new(&plain());
+    for n in 1..20 {
+        rig.input(&seg(n * 1000, 0, Flags::ACK, &[1; 1000]));
+    }
+    assert_eq!(rig.drain().len(), 3);
+    rig.input(&seg(20_000, 0, Flags::ACK, &[1; 1000]));
+    assert_eq!(rig.drain().len(), 1);
+}
+
 #[test]
 fn t13_data_carries_the_ack() {
     let mut rig = Rig::new(&plain());
