@@ -37,9 +37,9 @@ impl RecvWindow {
         self.edge = self.edge.max(taken + room.min(WINDOW_MAX));
     }
 
-    /// The first octet that is not accepted: what was offered is honored, and so is what could be.
-    pub(in crate::tcp) fn accepts_below(&self) -> SeqNum {
-        self.edge.max(self.offered)
+    /// The first octet that is not accepted: what was offered, which is never beyond, is honored, and so is what could be.
+    pub(in crate::tcp) const fn accepts_below(&self) -> SeqNum {
+        self.edge
     }
 
     pub(in crate::tcp) const fn offered(&self) -> SeqNum {

@@ -142,7 +142,7 @@ impl<B: PacketBuf> Sender<B> {
     /// (RFC 2883 4).
     fn dsack_of(&self, seg: &Segment<B>) -> Option<SackBlock> {
         let first = *seg.options.sack.first().filter(|_| self.sack)?;
-        if first.start >= first.end || first.end > self.queue.nxt() {
+        if first.start >= first.end {
             return None;
         }
         let within = |second: &SackBlock| second.start <= first.start && first.end <= second.end;
