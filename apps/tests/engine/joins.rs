@@ -5,10 +5,10 @@ use crate::common::accesses::{
     connect, customer, edge_of, hag_of,
 };
 use crate::common::customer::Translator;
-use crate::common::raw::{RST, Tcp};
+use crate::common::raw::{ACK, RST, SYN, Tcp};
 use crate::common::site::{Site, edge_counter, large, transfer};
 use crate::common::{Node, S, S6, Sim, Way, counter, port_mac};
-use apps::engine::{EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits};
+use apps::engine::{EdgeSettings, EngineConfig, JoinSettings, JoinSubscriber, Limits, Timeouts};
 use dataplane::App;
 use stack::PortId;
 use stack::time::Duration;
@@ -285,6 +285,53 @@ fn syns_that_cross_leave_one_subflow_a_path() {
         assert_eq!(opened, 1, "{delay} ms");
         close(&mut sim, sockets);
     }
+}
+
+#[test]
+fn the_customers_subflow_stays_where_the_end_of_ours_was_lost() {
+    // The box in the network has opened one, but its third ACK never comes to the customer's box, which forgets the join and
+    // opens one itself: only now are there two on the path, and ours goes.
+    let hag = EngineConfig {
+        join: initiating(true, false, true),
+        ..hag_of(&[BOTH; 2])
+    };
+    let timeouts = Timeouts {
+        joining: Duration::from_secs(4),
+        ..Timeouts::default()
+    };
+    let edge = EngineConfig {
+        timeouts,
+        ..edge_of(&[BOTH; 2], by_announcement())
+    };
+    let mut sim = chain(edge, hag);
+    // The SYN overtakes the announcement that the customer's box would open one upon.
+    sim.links[1].shape.delay = Duration::from_millis(1);
+    let server = sim.hosts[1].host().listen(80);
+    let sockets = [sim.hosts[0].host().connect(40_000, (S, 80)), server];
+    let answered = sim.run(Duration::from_secs(1), |sim| {
+        let sent = sim.on(1, Way::ToBox).filter_map(|s| Tcp::parse(&s.frame));
+        sent.into_iter().any(|tcp| tcp.flags == SYN | ACK)
+    });
+    assert!(answered);
+    sim.links[1].shape.down = true;
+    sim.idle(Duration::from_millis(4_500));
+    assert_eq!(counter(&mut sim, "join_opened"), 1);
+    assert_eq!(edge_counter(&mut sim, "join_accepted"), 0);
+    assert_eq!(counter(&mut sim, "join_surplus_closed"), 0);
+    sim.links[1].shape.down = false;
+    sim.idle(Duration::from_secs(2));
+    assert_eq!(counter(&mut sim, "join_surplus_closed"), 1);
+    assert_eq!(edge_counter(&mut sim, "join_opened"), 1);
+    assert_eq!(subflows(&mut sim), 2);
+    // And neither opens another.
+    for from in [0, 1] {
+        transfer(&mut sim, sockets, from, 1_000_000);
+    }
+    sim.idle(Duration::from_secs(60));
+    assert_eq!(subflows(&mut sim), 2);
+    assert_eq!(counter(&mut sim, "join_opened"), 1);
+    assert_eq!(edge_counter(&mut sim, "join_opened"), 1);
+    close(&mut sim, sockets);
 }
 
 #[test]
