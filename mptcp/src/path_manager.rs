@@ -294,6 +294,43 @@ mod tests {
         announce_and_settle(&mut paths, AddrId(1));
     }
 
+    /// An echo repeats the whole announcement (RFC 8684 3.4.1), and one may be late.
+    #[test]
+    fn m18_the_echo_of_what_an_id_meant_before_settles_nothing() {
+        let mut paths = PathManager::default();
+        let other = IpAddr::V4(core::net::Ipv4Addr::new(10, 99, 0, 3));
+        paths.announce(AddrId(1), ADDR, None);
+        paths.announcement_sent(AddrId(1), Instant::ZERO, WAIT_MIN);
+        paths.withdraw(AddrId(1));
+        paths.withdrawals_sent();
+        paths.announce(AddrId(1), other, None);
+        paths.announcement_sent(AddrId(1), Instant::ZERO, WAIT_MIN);
+        paths.on_echo(AddrId(1), ADDR);
+        assert!(paths.rest().is_none(), "its own echo is waited for");
+        paths.on_echo(AddrId(1), other);
+        assert!(paths.rest().is_some());
+    }
+
+    #[test]
+    fn m18_what_is_announced_again_before_its_echo_left_is_echoed_once() {
+        let mut paths = PathManager::default();
+        let announced = |id| AddAddr {
+            id: AddrId(id),
+            addr: ADDR,
+            port: None,
+            proof: AddAddrProof::Hmac([id; 8]),
+        };
+        for _ in 0..ADDRESSES_MAX {
+            paths.echo(announced(1));
+        }
+        paths.echo(announced(2));
+        for id in [1, 2] {
+            assert_eq!(paths.next_echo().map(|echo| echo.id), Some(AddrId(id)));
+            paths.echo_sent();
+        }
+        assert_eq!(paths.next_echo(), None);
+    }
+
     #[test]
     fn what_is_known_to_the_peer_counts_against_the_bound() {
         let mut paths = PathManager::default();

@@ -4,10 +4,10 @@
 mod world;
 
 use mptcp::connection::ResetReason;
-use mptcp::option::{Dss, parse};
-use mptcp::{Counter, DataSeq, Mode, MpOption, Outcome, Version};
+use mptcp::option::{Dss, Mapping, parse};
+use mptcp::{Counter, DataSeq, Mode, MpOption, Outcome, Version, WireSeq};
 use stack::time::Duration;
-use stack::wire::tcp::{Flags, Segment};
+use stack::wire::tcp::{Flags, Options, Segment};
 use std::cell::Cell;
 use std::rc::Rc;
 use world::{A, B, Link, Setup, World, one_path};
@@ -35,6 +35,35 @@ fn flip(world: &mut World, from: usize, path: usize, nth: usize) {
     }));
 }
 
+/// The end of the data alone has a checksum, too (RFC 8684 3.3.3): what is wrong is not believed, and comes again.
+#[test]
+fn m17_an_end_of_data_whose_checksum_is_wrong_is_none() {
+    let mut world = one_path(Setup {
+        checksum: true,
+        ..Setup::default()
+    });
+    let mut first = true;
+    world.middlebox = Some(Box::new(move |transit| {
+        let options = &mut transit.segment.options.mptcp;
+        if let Some(Ok(MpOption::Dss(dss))) = parse(options).next()
+            && let Some(mapping) = dss.mapping.filter(|mapping| mapping.len == 1)
+            && transit.from == A
+            && std::mem::take(&mut first)
+        {
+            // A number that would leave the last octets out.
+            let dsn = match mapping.dsn {
+                WireSeq::Full(dsn) => WireSeq::Full(dsn.wrapping_add(5_000)),
+                WireSeq::Low(low) => WireSeq::Low(low.wrapping_add(5_000)),
+            };
+            let mapping = Some(Mapping { dsn, ..mapping });
+            *options = MpOption::from(Dss { mapping, ..dss }).into();
+        }
+        true
+    }));
+    world.transfer([5_000, 5_000], MINUTE);
+    assert_eq!(world.ends[B].count(Counter::DssChecksumError), 1);
+}
+
 #[test]
 fn m22_a_changed_octet_resets_one_of_several_subflows() {
     for path in [0, 1] {
@@ -57,6 +86,41 @@ fn m22_a_changed_octet_resets_one_of_several_subflows() {
         assert_eq!(world.ends[B].count(Counter::MpFailTx), 1);
         assert_eq!(world.ends[A].count(Counter::MpFailRx), 1);
     }
+}
+
+/// A joined subflow never falls back, though it is the only one left and has all that was sent.
+#[test]
+fn m22_a_changed_octet_on_a_join_that_is_left_alone_resets_it() {
+    let setup = Setup {
+        checksum: true,
+        ..Setup::default()
+    };
+    let mut world = World::new(setup, vec![Link::pair(0, 10, 0), Link::pair(0, 20, 0)]);
+    world.join_all(&[1]);
+    world.pass(Duration::from_secs(1));
+    // The first one is reset at either end before any data.
+    world.middlebox = Some(Box::new(|transit| {
+        if transit.path == 0 {
+            transit.segment.flags = Flags::RST;
+            transit.segment.options = Options::default();
+            transit.segment.payload = transit.segment.payload.slice(0..0);
+        }
+        true
+    }));
+    world.ends[A].send(1_400, false);
+    world.ends[B].send(1_400, false);
+    world.run(MINUTE, |w| {
+        let done = |end: &world::End| end.received == 1_400 && end.conn.subflows().count() == 1;
+        w.ends.iter().all(done)
+    });
+    world.pass(Duration::from_secs(1));
+    flip(&mut world, A, 1, 1);
+    world.ends[A].send(1_400, false);
+    world.run(MINUTE, |w| w.ends[B].count(Counter::DssChecksumError) == 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.ends[B].count(Counter::FallbackChecksum), 0);
+    assert_eq!(world.ends[B].count(Counter::MpFailTx), 1);
+    assert_eq!(world.ends[B].conn.subflows().count(), 0);
 }
 
 #[test]
@@ -312,7 +376,7 @@ fn m22_no_infinite_mapping_over_data_that_a_lost_subflow_carried() {
         if transit.path == 1 && !lost {
             lost = true;
             segment.flags = Flags::RST;
-            segment.options = stack::wire::tcp::Options::default();
+            segment.options = Options::default();
             segment.payload = segment.payload.slice(0..0);
         } else if transit.path == 0 && !changed {
             changed = true;

@@ -3,8 +3,8 @@
 mod world;
 
 use mptcp::connection::{Limits, ResetReason};
-use mptcp::option::{Dss, parse};
-use mptcp::{Counter, Key, MpOption, Outcome, SubflowId, Version};
+use mptcp::option::{Dss, Mapping, parse};
+use mptcp::{Counter, Key, MpOption, Outcome, SubflowId, Version, WireSeq};
 use stack::time::Duration;
 use stack::wire::tcp::Flags;
 use std::cell::RefCell;
@@ -110,6 +110,33 @@ fn m16_a_data_fin_that_is_not_answered_goes_by_every_subflow() {
         [&(A, 0, true), &(A, 0, true), &(A, 1, true)],
         "{seen:?}"
     );
+}
+
+/// A number below what came is no end of it: nothing may follow that (RFC 8684 3.3.3).
+#[test]
+fn m16_a_data_fin_below_what_came_is_none() {
+    let mut world = World::new(Setup::default(), vec![Link::pair(0, 10, 0)]);
+    let mut first = true;
+    world.middlebox = Some(Box::new(move |transit| {
+        let options = &mut transit.segment.options.mptcp;
+        if let Some(Ok(MpOption::Dss(dss))) = parse(options).next()
+            && let Some(mapping) = dss.mapping.filter(|mapping| mapping.data_fin)
+            && transit.from == A
+            && std::mem::take(&mut first)
+        {
+            let dsn = match mapping.dsn {
+                WireSeq::Full(dsn) => WireSeq::Full(dsn.wrapping_sub(100)),
+                WireSeq::Low(low) => WireSeq::Low(low.wrapping_sub(100)),
+            };
+            let mapping = Some(Mapping { dsn, ..mapping });
+            *options = MpOption::from(Dss { mapping, ..dss }).into();
+        }
+        true
+    }));
+    world.ends[A].send(5_000, false);
+    world.run(MINUTE, |w| w.ends[B].received == 5_000);
+    world.transfer([0, 5_000], MINUTE);
+    assert_eq!(world.ends[B].count(Counter::DssMalformed), 1);
 }
 
 #[test]
@@ -316,11 +343,11 @@ fn what_is_left_of_subflows_acknowledges_both_ends_again() {
                 _ => None,
             });
             let mapping = mapping.unwrap();
-            let mptcp::WireSeq::Full(dsn) = mapping.dsn else {
+            let WireSeq::Full(dsn) = mapping.dsn else {
                 panic!("{again:?}");
             };
             let expected = Dss {
-                data_ack: Some(mptcp::WireSeq::Full(dsn + u64::from(mapping.len))),
+                data_ack: Some(WireSeq::Full(dsn + u64::from(mapping.len))),
                 mapping: None,
             };
             assert_eq!(told, Some(expected.into()));

@@ -47,28 +47,35 @@ fn m8_eight_subflows_and_not_one_more() {
 
 #[test]
 fn m9_the_limit_refuses_with_a_reset_and_leaves_nothing() {
-    let mut world = World::new(Setup::default(), paths(3));
-    let limits = Limits {
-        subflows: 2,
-        ..Limits::default()
-    };
-    world.ends[B] = World::new(
-        Setup {
-            limits,
-            ..Setup::default()
-        },
-        paths(3),
-    )
-    .ends
-    .into_iter()
-    .nth(1)
-    .unwrap();
-    world.join_all(&[1]);
-    world.join(2);
-    world.run(MINUTE, |w| w.refused.len() == 2);
-    assert_eq!(world.refused, [JoinRefusal::Limit, JoinRefusal::Dropped]);
-    assert_eq!(world.ends[B].count(Counter::MpJoinRefused), 1);
-    world.transfer([100_000, 100_000], MINUTE);
+    // Joins that are not done count, too.
+    for done in [true, false] {
+        let mut world = World::new(Setup::default(), paths(3));
+        let limits = Limits {
+            subflows: 2,
+            ..Limits::default()
+        };
+        world.ends[B] = World::new(
+            Setup {
+                limits,
+                ..Setup::default()
+            },
+            paths(3),
+        )
+        .ends
+        .into_iter()
+        .nth(1)
+        .unwrap();
+        if done {
+            world.join_all(&[1]);
+        } else {
+            world.join(1);
+        }
+        world.join(2);
+        world.run(MINUTE, |w| w.refused.len() == 2);
+        assert_eq!(world.refused, [JoinRefusal::Limit, JoinRefusal::Dropped]);
+        assert_eq!(world.ends[B].count(Counter::MpJoinRefused), 1);
+        world.transfer([100_000, 100_000], MINUTE);
+    }
 }
 
 #[test]
@@ -220,6 +227,29 @@ fn m10_a_join_before_any_data_verifies_the_connection() {
             .iter()
             .all(|end| end.conn.mode() == Mode::Verified)
     );
+}
+
+/// RFC 8684 3.7: after a fallback nothing runs beside the only subflow, though the join was answered before it.
+#[test]
+fn m26_a_join_whose_third_ack_a_fallback_overtook_is_refused() {
+    let links = vec![Link::pair(0, 10, 0), Link::pair(0, 50, 0)];
+    let mut world = World::new(Setup::default(), links);
+    world.join(1);
+    // The third ACK is under way, on the slow path.
+    world.run(MINUTE, |w| w.ends[A].conn.subflows().count() == 2);
+    world.middlebox = Some(Box::new(|transit| {
+        if transit.path == 0 && transit.from == A {
+            transit.segment.options.mptcp.clear();
+        }
+        true
+    }));
+    world.ends[A].send(1_400, false);
+    world.run(MINUTE, |w| w.ends[B].conn.mode() == Mode::Fallback);
+    assert!(world.refused.is_empty());
+    world.run(MINUTE, |w| !w.refused.is_empty());
+    assert_eq!(world.refused[0], JoinRefusal::NotJoinable);
+    let conn = &world.ends[B].conn;
+    assert_eq!((conn.mode(), conn.subflows().count()), (Mode::Fallback, 1));
 }
 
 fn announced(world: &mut World, end: usize) -> Vec<Event> {
@@ -504,6 +534,29 @@ fn m20_a_withdrawn_address_that_answers_is_kept() {
             "it is used again"
         );
     }
+}
+
+/// Data shows that an address works as any answer does, though the answer to the probe is lost.
+#[test]
+fn m20_data_by_a_withdrawn_address_is_an_answer() {
+    let mut world = World::new(Setup::default(), paths(2));
+    world.join_all(&[1]);
+    world.ends[A].send(20_000_000, false);
+    world.pass(Duration::from_secs(2));
+    let mut forged = false;
+    world.middlebox = Some(Box::new(move |transit| {
+        let (path, segment) = (transit.path, transit.segment);
+        if transit.from == A && path == 0 && !std::mem::replace(&mut forged, true) {
+            let ids = [AddrId(1)].into_iter().collect();
+            segment.options.mptcp = MpOption::RemoveAddr(ids).into();
+            segment.payload = segment.payload.slice(0..0);
+        }
+        transit.from == B || path == 0 || !segment.payload.is_empty()
+    }));
+    world.run(MINUTE, |w| w.ends[B].count(Counter::RemoveAddrRx) == 1);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.ends[B].count(Counter::RemoveAddrAnswered), 1);
+    assert_eq!(world.ends[B].count(Counter::SubflowWithdrawn), 0);
 }
 
 /// Seed 61397 of the simulator: once the first subflow was gone, nobody asked a silent peer by the others whether it was there.

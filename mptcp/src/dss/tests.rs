@@ -114,6 +114,14 @@ fn m17_a_mapping_with_a_checksum_is_kept_whole_or_not_at_all() {
     );
     assert_eq!(store.len(), 2, "never melted");
     assert_eq!(store.covering(START), Some(whole));
+    // What was taken of it can be summed no more.
+    store.consume(START + 200);
+    let behind = Mapping {
+        seq: START + 199,
+        ..whole
+    };
+    assert_eq!(store.declare(behind), Declared::Conflict);
+    assert_eq!(store.len(), 0);
 }
 
 #[test]

@@ -37,6 +37,24 @@ fn what_fills_the_gap_is_never_refused_for_what_lies_beyond_it() {
     assert_eq!(queue.held(), 15 + 10);
 }
 
+/// Each piece holds a whole packet buffer, however short it is: a window alone would let an owner that takes nothing hold
+/// millions.
+#[test]
+fn pieces_that_the_owner_does_not_take_are_bounded() {
+    let start = DataSeq(100);
+    let mut queue = RecvQueue::new(start, 4);
+    let edge = start + 1000;
+    for i in 0..4 {
+        let piece = slice(vec![0; 1]);
+        assert_eq!(queue.insert(start + i, piece, edge), Received::InOrder);
+    }
+    let next = || slice(vec![0; 1]);
+    assert_eq!(queue.insert(start + 4, next(), edge), Received::Refused);
+    assert_eq!(queue.pieces(), 4);
+    queue.take();
+    assert_eq!(queue.insert(start + 4, next(), edge), Received::InOrder);
+}
+
 #[test]
 fn m15_nothing_beyond_the_window_is_taken() {
     let start = DataSeq(u64::MAX - 20);
