@@ -38,7 +38,7 @@ fn only(frames: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The box between two routers, which speak to each other's stations.
-pub fn bump() -> EngineConfig {
+pub(crate) fn bump() -> EngineConfig {
     let mut config = config();
     config.bridge = Some([ACCESS1, CORE].map(|port| PortId(u8::try_from(port).unwrap())));
     config.accept_plain = true;
@@ -48,7 +48,7 @@ pub fn bump() -> EngineConfig {
 }
 
 /// `segment` from the router at `port` to the other.
-pub fn across(port: usize, segment: &Tcp, tags: &[u8]) -> Vec<u8> {
+pub(crate) fn across(port: usize, segment: &Tcp, tags: &[u8]) -> Vec<u8> {
     let other = ACCESS1 + CORE - port;
     tagged(&segment.frame(MAC_AT[port], MAC_AT[other]), tags)
 }
