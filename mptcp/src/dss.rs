@@ -154,9 +154,9 @@ impl MappingStore {
 
     fn add(&mut self, at: usize, mapping: Mapping) -> Declared {
         let previous = at.checked_sub(1).and_then(|i| self.ranges.get_mut(i));
+        // A checksum is on every mapping or on none (RFC 8684 3.3).
         if let Some(previous) = previous
             && mapping.check.is_none()
-            && previous.check.is_none()
             && previous.end() == mapping.seq
             && previous.place(mapping.seq) == mapping.dsn
             && previous.len < 1 << 30

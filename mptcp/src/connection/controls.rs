@@ -121,18 +121,14 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// Options about addresses go by the fastest subflow that works, but not by one that is being withdrawn.
+    /// Options about addresses go by the fastest subflow that works. One that is being withdrawn works no more, but where there
+    /// is no other.
     fn best_for_paths(&self) -> Option<usize> {
-        let withdrawn = self.paths.withdrawals();
         (0..self.subflows.len())
             .filter(|&at| self.subflows[at].is_live() && self.subflows[at].join_ack.is_none())
             .min_by_key(|&at| {
                 let subflow = &self.subflows[at];
-                (
-                    !subflow.is_usable(),
-                    withdrawn.contains(&subflow.local_id),
-                    subflow.srtt(),
-                )
+                (!subflow.is_usable(), subflow.srtt())
             })
     }
 

@@ -1,7 +1,7 @@
 //! Header prediction (Jacobson) at both levels: the data that comes next, with the one option that it needs. Nearly all segments
 //! of a peer that sends and is sent nothing are so, and for them [`Connection::input`] comes down to these few steps.
 
-use super::{Connection, LocalFin, Mode, SubflowId};
+use super::{Connection, Mode, SubflowId};
 use crate::coupling::Coupling;
 use crate::dss;
 use crate::option::{Dss, Mapping, lone_dss};
@@ -52,7 +52,7 @@ impl<B: PacketBuf> Connection<B> {
         };
         let len = u32::try_from(seg.payload.len()).unwrap_or(u32::MAX);
         let placed = subflow.mappings.is_next(seg.seq, len, &mapping);
-        if !placed || subflow.held.len > 0 || subflow.withdrawal.is_some() {
+        if !placed || subflow.withdrawal.is_some() {
             return false;
         }
         let outer = cx.ledger.enter(Step::TcpIn);
@@ -118,12 +118,11 @@ impl<B: PacketBuf> Connection<B> {
         self.subflows[at].tcb.set_recv_room(window);
     }
 
-    /// Whether data goes either way and will go on to: no fallback is possible, no end has begun, and no option but a DSS is
+    /// Whether data comes and will go on to: no fallback is possible, the peer's end has not come, and no option but a DSS is
     /// needed. [`Self::settle`] finds nothing to do then.
     fn is_calm(&self) -> bool {
         let verified = self.mode == Mode::Verified && !self.params.checksum;
         let alone = self.coupling == Coupling::Uncoupled;
-        let goes_on = self.ended.is_none() && self.local_fin == LocalFin::Open;
-        verified && alone && goes_on && self.is_open()
+        verified && alone && self.ended.is_none() && self.is_open()
     }
 }
