@@ -277,7 +277,9 @@ impl World {
             let mut others = ends.zip(plan.net.habits.iter().rev());
             passed_on && others.all(|(end, other)| end.expects.is_complete() || !other.reno)
         };
-        let nudged = |flow| self.ends().any(|end| end.flow == flow && end.nudged);
+        // What a box still holds it may have stopped to move itself: its host waits for that, however it was reminded.
+        let holds = self.machines().any(|machine| machine.occupancy().held > 0);
+        let nudged = |flow| !holds && self.ends().any(|end| end.flow == flow && end.nudged);
         let hangs = |flow| !relays || floods(flow) || nudged(flow);
         let Some(flow) = self
             .ends()
