@@ -130,7 +130,11 @@ fn breaks(chain: Chain, cable: usize, kind: &Kind) -> bool {
             forgets, timeout, ..
         } => forgets.is_some() || timeout.is_some(),
         Kind::Swap(_) | Kind::Gateway { .. } => access,
-        Kind::Numbers { .. } | Kind::LoseEnds(_) | Kind::Split(_) | Kind::Insert(_) => false,
+        Kind::Numbers { .. }
+        | Kind::LoseEnds(_)
+        | Kind::Split(_)
+        | Kind::Insert(_)
+        | Kind::Storm { .. } => false,
     }
 }
 

@@ -132,6 +132,8 @@ pub struct Net {
     pub buffer: u32,
     /// Receive buffers of each device.
     pub pool: u32,
+    /// Flows that each box sets up at once.
+    pub pending: usize,
     /// How many workers each box has, from the client on.
     pub workers: [u8; 2],
     /// Whether their devices spread flows over them.
@@ -250,6 +252,7 @@ impl Plan {
                 rounds: [None; 2],
                 buffer: 256 << 10,
                 pool: 8192,
+                pending: 50,
                 workers: [1; 2],
                 spreads: [true; 2],
                 habits: [habits; 2],
@@ -398,6 +401,7 @@ fn net(rng: &mut Rng) -> Net {
         rounds: [None; 2],
         buffer: rng.pick(&[64, 256, 4096]) << 10,
         pool: rng.pick(&[512, 2048, 8192]),
+        pending: 50,
         workers: [1; 2],
         spreads: [true; 2],
         habits: [habits(rng), habits(rng)],

@@ -349,7 +349,7 @@ fn common(plan: &Plan, name: &str) -> EngineConfig {
         },
         limits: Limits {
             relays: 100,
-            pending: 50,
+            pending: plan.net.pending,
             joining: 20,
             buffer: plan.net.buffer,
             ..Limits::default()

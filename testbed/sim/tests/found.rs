@@ -422,3 +422,27 @@ fn m22_an_outage_beside_a_wrong_checksum_ends_no_flow() {
     }
     assert!(fallen > 0 && asked > 5, "{fallen} {asked}");
 }
+
+/// More new flows are asked for than a box has time, or places, for beside one that is established: nearly all go on unbonded,
+/// and that one keeps its subflows and comes through whole.
+#[test]
+fn a_storm_of_new_flows_leaves_those_that_there_are_as_they_are() {
+    let mut plan = Plan::long(Chain::Bonded(2), 20_000_000);
+    plan.net.pending = 2_000;
+    plan.faults = vec![Fault::Middlebox {
+        cable: 0,
+        kind: Kind::Storm {
+            from: Duration::from_millis(50),
+            rows: 50,
+            in_a_row: 200,
+        },
+    }];
+    let outcome = run(&plan, false);
+    assert_eq!(outcome.failure, None);
+    let unbonded = counted(&outcome, "bypass_overload");
+    assert!(unbonded[0] > 100, "{unbonded:?}");
+    assert!(counted(&outcome, "pending_opened")[0] < 1_000);
+    assert_eq!(counted(&outcome, "relay_opened"), [1; 2]);
+    assert_eq!(counted(&outcome, "join_opened"), [1]);
+    assert!(counted(&outcome, "subflow_lost").is_empty());
+}

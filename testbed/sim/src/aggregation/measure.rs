@@ -363,6 +363,7 @@ fn plan(chain: Chain, lines: &[Line], (host, way): (u64, Way), scheduler: Schedu
             rounds: [None; 2],
             buffer: buffer(lines, way),
             pool: 1 << 16,
+            pending: 50,
             workers: [1; 2],
             spreads: [true; 2],
             habits: [habits; 2],

@@ -12,6 +12,7 @@ pub mod numbers;
 pub mod options;
 pub mod payload;
 pub mod segments;
+pub mod storm;
 pub mod strip;
 
 use crate::packet::Tcp;
@@ -120,6 +121,15 @@ pub enum Kind {
         /// Whether it translates addresses, too, and not ports alone.
         addresses: bool,
     },
+    /// [`storm::Storm`].
+    Storm {
+        /// How long after the start it begins.
+        from: Duration,
+        /// How often.
+        rows: u16,
+        /// How many SYNs at once.
+        in_a_row: u16,
+    },
     /// [`payload::Swap`].
     Swap([bool; 2]),
     /// [`payload::Insert`].
@@ -167,6 +177,11 @@ impl Kind {
                 let forgets = forgets.map(|after| start + after);
                 Box::new(nat::Nat::new(forgets, timeout, addresses))
             },
+            Self::Storm {
+                from,
+                rows,
+                in_a_row,
+            } => Box::new(storm::Storm::new(start + from, rows, in_a_row)),
             Self::Swap(ways) => Box::new(payload::Swap(ways)),
             Self::Insert(before) => Box::new(payload::Insert::new(before)),
             Self::Gateway { ways, longer, most } => {
