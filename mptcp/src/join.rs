@@ -157,7 +157,10 @@ impl<B: PacketBuf> Connection<B> {
         self.check_joinable()
             .inspect_err(|_| cx.mptcp.count(Counter::MpJoinRefused))?;
         let state = join::Joining::new(&request, nonce);
-        let answer = MpOption::from(state.syn_ack(&self.keys(), local_id, false));
+        let answer = MpOption::from(match self.params().version {
+            Version::V0 => state.syn_ack(&self.keys(), local_id, false),
+            Version::V1 => state.syn_ack_under(self.keyed(), local_id, false),
+        });
         let mut option = [0; 16];
         for (octet, value) in option.iter_mut().zip(OptBytes::from(answer).iter()) {
             *octet = *value;

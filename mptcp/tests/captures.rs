@@ -4,7 +4,7 @@
 #[path = "captures/reader.rs"]
 mod reader;
 
-use mptcp::crypto::{add_addr_hmac, dss_checksum};
+use mptcp::crypto::{Keyed, add_addr_hmac, dss_checksum};
 use mptcp::handshake::capable::{self, Answered, ThirdAck, Versions};
 use mptcp::handshake::join::{self, Joining, Keys};
 use mptcp::option::{AddAddrProof, CapableFlags, CapableForm, Join, Mapping, parse};
@@ -293,7 +293,7 @@ fn check_add_addrs(capture: &Capture<'_>, sides: &Sides, done: &mut Done) {
             {
                 let (sender, receiver) = keys_of(capture, sides, segment).expect("a subflow");
                 assert_eq!(
-                    add_addr_hmac(&sender, &receiver, add.id, add.addr, add.port),
+                    add_addr_hmac(&Keyed::new(&sender, &receiver), add.id, add.addr, add.port),
                     hmac
                 );
                 done.add_addrs += 1;

@@ -145,8 +145,7 @@ impl<B: PacketBuf> Connection<B> {
     /// The octets of `control`, with the DATA_ACK beside it where both fit.
     pub(super) fn control_bytes(&self, at: usize, control: Control) -> OptBytes {
         self.octets(at, control, |announced| {
-            let (local, remote) = (&self.params.local.key, &self.params.remote_key);
-            add_addr_hmac(local, remote, announced.id, announced.addr, announced.port)
+            add_addr_hmac(self.keyed(), announced.id, announced.addr, announced.port)
         })
     }
 

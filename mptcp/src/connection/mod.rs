@@ -30,12 +30,14 @@ pub use rest::Resting;
 
 use self::halves::{Halves, Whole};
 use crate::coupling::Coupling;
+use crate::crypto::Keyed;
 use crate::path_manager::PathManager;
 use crate::recv_queue::RecvQueue;
 use crate::scheduler::Scheduler;
 use crate::send_queue::SendQueue;
 use crate::types::{AddrId, DataSeq, Role, Version};
 use crate::{Cx, Key, LocalKey};
+use core::cell::OnceCell;
 use core::net::IpAddr;
 use stack::tcp::Tcb;
 use stack::time::Duration;
@@ -209,6 +211,8 @@ pub struct Connection<B> {
     has_joined: bool,
     /// Joins that were answered and wait for their third ACK: they count against the limit.
     joins_pending: u8,
+    /// What HMACs of ours have in common, once there was one: of announcements and of answers to joins.
+    keyed: OnceCell<Box<Keyed>>,
     send: SendQueue<B>,
     scheduler: Scheduler,
     coupling: Coupling,
@@ -301,6 +305,7 @@ impl<B: PacketBuf> Connection<B> {
             subflows: Vec::with_capacity(2),
             has_joined: false,
             joins_pending: 0,
+            keyed: OnceCell::new(),
             send: SendQueue::new(first_out),
             scheduler: Scheduler::default(),
             coupling,
@@ -495,6 +500,13 @@ impl<B: PacketBuf> Connection<B> {
     #[must_use]
     pub const fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// What HMACs of ours have in common in version 1.
+    pub(crate) fn keyed(&self) -> &Keyed {
+        let (local, remote) = (&self.params.local.key, &self.params.remote_key);
+        self.keyed
+            .get_or_init(|| Box::new(Keyed::new(local, remote)))
     }
 
     /// The subflows, in no particular order.

@@ -3,7 +3,7 @@
 use super::timers::Timer;
 use super::{Connection, Event, LocalFin, Mode};
 use crate::counters::Counter;
-use crate::crypto::{add_addr_hmac, dss_intact, same};
+use crate::crypto::{Keyed, add_addr_hmac, dss_intact, same};
 use crate::dss::{Check, Declared, Mapping as Range};
 use crate::option::{
     AddAddr, AddAddrProof, CapableForm, Dss, Mapped, Mapping, MpOption, Prio, ResetReason,
@@ -208,7 +208,6 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     fn on_add_addr(&mut self, cx: &mut Cx<'_>, add: &AddAddr) {
-        let keys = (&self.params.local.key, &self.params.remote_key);
         match add.proof {
             AddAddrProof::Echo if self.params.version == Version::V1 => {
                 cx.mptcp.count(Counter::EchoAddRx);
@@ -216,7 +215,8 @@ impl<B: PacketBuf> Connection<B> {
                 return;
             },
             AddAddrProof::Hmac(hmac) if self.params.version == Version::V1 => {
-                let expected = add_addr_hmac(keys.1, keys.0, add.id, add.addr, add.port);
+                let theirs = Keyed::new(&self.params.remote_key, &self.params.local.key);
+                let expected = add_addr_hmac(&theirs, add.id, add.addr, add.port);
                 if !same(&expected, &hmac) {
                     cx.mptcp.count(Counter::AddAddrHmacFailure);
                     return;

@@ -12,6 +12,7 @@ use crate::subflow::{RestingRate, Subflow};
 use crate::types::{AddrId, DataSeq, Role, Version};
 use crate::{Key, SubflowId};
 use arrayvec::ArrayVec;
+use core::cell::OnceCell;
 use core::net::IpAddr;
 use stack::tcp::Resting as RestingTcb;
 use stack::{Instant, PackedTuple, PacketBuf, SeqNum, Tuple};
@@ -88,6 +89,7 @@ impl Resting {
             subflows: subflows.map(|(s, spans)| s.wake(spans, pieces)).collect(),
             has_joined: self.has_joined,
             joins_pending: 0,
+            keyed: OnceCell::new(),
             send: SendQueue::new(self.send_next),
             scheduler: self.scheduler.wake(),
             coupling: self.coupling,
@@ -140,6 +142,7 @@ impl<B: PacketBuf> Connection<B> {
             subflows,
             has_joined,
             joins_pending,
+            keyed: _,
             send,
             scheduler,
             coupling,

@@ -1,7 +1,7 @@
 //! Known answers. Those of version 1 agree with the kernel's own tests or were recorded from a 6.18 kernel; those of
 //! version 0 were computed with Python's hashlib and hmac.
 
-use super::{JoinHmac, Key, add_addr_hmac, dss_checksum, dss_intact, keyed, same};
+use super::{JoinHmac, Key, Keyed, add_addr_hmac, dss_checksum, dss_intact, keyed, same};
 use crate::testing::{hex, key};
 use crate::types::{AddrId, DataSeq, Token, Version};
 use core::net::IpAddr;
@@ -206,12 +206,12 @@ fn kat_v1_add_addr_hmac() {
     for (id, addr, port, from_a, from_b) in rows {
         let (a, b, address) = (key(KA), key(KB), addr.parse::<IpAddr>().unwrap());
         assert_eq!(
-            add_addr_hmac(&a, &b, AddrId(id), address, port),
+            add_addr_hmac(&Keyed::new(&a, &b), AddrId(id), address, port),
             hex(from_a),
             "A: {addr} {port:?}"
         );
         assert_eq!(
-            add_addr_hmac(&b, &a, AddrId(id), address, port),
+            add_addr_hmac(&Keyed::new(&b, &a), AddrId(id), address, port),
             hex(from_b),
             "B: {addr} {port:?}"
         );
@@ -290,7 +290,12 @@ fn kat_live_set_a() {
         &hex("36ebbc92d0f8d8d3c18de6362fde4c5269051953")
     );
     assert_eq!(
-        add_addr_hmac(&kb, &ka, AddrId(1), "10.9.2.2".parse().unwrap(), None),
+        add_addr_hmac(
+            &Keyed::new(&kb, &ka),
+            AddrId(1),
+            "10.9.2.2".parse().unwrap(),
+            None
+        ),
         hex("1803d71ef92f61f5")
     );
     assert_eq!(

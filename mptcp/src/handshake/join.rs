@@ -1,6 +1,6 @@
 //! MP_JOIN: a further subflow proves that it knows both keys (RFC 8684 3.2).
 
-use crate::crypto::{JoinHmac, Key, same};
+use crate::crypto::{JoinHmac, Key, Keyed, same};
 use crate::option::{Join, Malformed, MpOption, parse};
 use crate::types::{AddrId, Token, Version};
 
@@ -96,13 +96,19 @@ impl Joining {
     /// The MP_JOIN for the SYN+ACK, from our address `id`. `backup` is what we ask for, not an echo of the peer's.
     #[must_use]
     pub fn syn_ack(&self, keys: &Keys, id: AddrId, backup: bool) -> Join {
-        let hmac = JoinHmac::compute(
-            keys.version,
-            &keys.local,
-            &keys.remote,
-            self.local_nonce,
-            self.remote_nonce,
-        );
+        let (ours, theirs) = (self.local_nonce, self.remote_nonce);
+        let hmac = JoinHmac::compute(keys.version, &keys.local, &keys.remote, ours, theirs);
+        self.proven(&hmac, id, backup)
+    }
+
+    /// The same in version 1, under `keyed` of ours.
+    #[must_use]
+    pub fn syn_ack_under(&self, keyed: &Keyed, id: AddrId, backup: bool) -> Join {
+        let hmac = JoinHmac::under(keyed, self.local_nonce, self.remote_nonce);
+        self.proven(&hmac, id, backup)
+    }
+
+    const fn proven(&self, hmac: &JoinHmac, id: AddrId, backup: bool) -> Join {
         Join::SynAck {
             backup,
             id,
