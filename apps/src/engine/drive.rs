@@ -1,16 +1,17 @@
 //! The end of a burst: due timers, then each woken relay once: data moves, segments leave, what has ended is freed.
 
-use super::caps::charge;
-use super::metering::Leaving;
+use super::caps::{Caps, charge};
+use super::metering::{Leaving, Metering};
 use super::subscribers::Usage;
-use super::{Engine, FlowRef, Remains, Timeouts, Timer};
+use super::tools::Tools;
+use super::{Engine, FlowRef, Limits, Remains, Timeouts, Timer};
 use crate::Counter;
 use crate::relay::{LEGS, Leg, Relay, Room};
 use arrayvec::ArrayVec;
 use dataplane::BURST;
-use mptcp::connection::{Event, SUBFLOWS_MAX};
+use mptcp::connection::{Connection, Event, SUBFLOWS_MAX};
 use mptcp::time_wait::TimeWait;
-use stack::ip::IpOut;
+use stack::ip::{IpOut, Net};
 use stack::slab::Handle;
 use stack::wheel::{Alarm, Wheel};
 use stack::wire::tcp::OutSegment;
@@ -148,13 +149,12 @@ impl<B: PacketBuf> Engine<B> {
         self.buffers_used > SHORT_PERMILLE || self.held >= self.config.limits.buffer_total
     }
 
-    /// What a relay may hold in each direction: half of what is left to all (Choudhury and Hahne's dynamic threshold),
+    /// What a relay may hold in each direction: half of what is left `to_all` (Choudhury and Hahne's dynamic threshold),
     /// so that readers that stall leave room to others; and a little in any case, so that none of those ever stops.
     /// Of these and of what its subscriber may hold the less: one whose share is used up keeps as little as goes on.
-    fn room(&self, usage: &Usage) -> Room {
-        let limits = &self.config.limits;
+    fn room(to_all: u32, usage: &Usage, limits: &Limits) -> Room {
         let share = usage.room(&limits.per_subscriber);
-        let most = self.room_of_all().min(share);
+        let most = to_all.min(share);
         let start = usage.room_of_each(&limits.per_subscriber);
         Room {
             start: start.clamp(ROOM_MIN, ROOM_START),
@@ -185,33 +185,50 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
+        let (short, to_all) = (self.is_short(), self.room_of_all());
         let Some(relay) = self.relays.get_mut(handle) else {
             return;
         };
-        let subscriber = relay.subscriber;
         if relay.announce_other_at.is_some_and(|at| at <= now) {
             self.announce_other(handle);
+            return self.run_relay(now, handle, out);
         }
-        let usage = self.subscribers.get(subscriber);
-        let over = usage.held >= self.config.limits.per_subscriber.buffer;
-        let (short, room) = (self.is_short(), self.room(&usage));
-        let Some(relay) = self.relays.get_mut(handle) else {
-            return;
-        };
+        let Self {
+            config,
+            subscribers,
+            net,
+            tools,
+            metering,
+            caps,
+            ..
+        } = self;
+        let limits = &config.limits;
+        let usage = subscribers.get(relay.subscriber);
+        let over = usage.held >= limits.per_subscriber.buffer;
         relay.woken = false;
         if (short || over) && !relay.starved {
-            self.tools.apps.count(if short {
+            tools.apps.count(if short {
                 Counter::BufferBudgetHit
             } else {
                 Counter::BufferShareHit
             });
         }
         relay.starved = short || over;
-        let moved = relay.run(&mut self.tools.leg(now), room, &self.config.timeouts);
-        self.tools.apps.add(Counter::RelayedOctets, moved);
-        while self.emit(now, handle, out) {}
-        self.take_events(now, handle);
-        self.run_joins(now, handle, out);
+        let room = Self::room(to_all, &usage, limits);
+        let moved = relay.run(&mut tools.leg(now), room, &config.timeouts);
+        tools.apps.add(Counter::RelayedOctets, moved);
+        while emit(
+            relay,
+            now,
+            (&mut *net, &mut *tools),
+            (&mut *metering, &mut *caps),
+            out,
+        ) {}
+        let told = relay.multipath().is_some_and(Connection::has_event);
+        if told || relay.paths.is_some() {
+            self.take_events(now, handle);
+            self.run_joins(now, handle, out);
+        }
         self.settle(now, handle);
     }
 
@@ -238,85 +255,6 @@ impl<B: PacketBuf> Engine<B> {
                 Event::SubflowOpened { id, tuple } => self.on_subflow_opened(handle, id, tuple),
             }
         }
-    }
-
-    /// Sends all that both legs have to send: first the one that has an end of stream to send on, so that what the other one
-    /// sends acknowledges it. Whether that left the first one something to send.
-    fn emit(&mut self, now: Instant, handle: Handle, frames: &mut Vec<Frame<B>>) -> bool {
-        let Self {
-            relays,
-            net,
-            tools,
-            metering,
-            caps,
-            ..
-        } = self;
-        let Some(relay) = relays.get_mut(handle) else {
-            return false;
-        };
-        relay.grant(now, caps);
-        let capped = core::mem::take(&mut relay.capped);
-        let (mut segment, mut again) = (OutSegment::default(), false);
-        for which in relay.order() {
-            let ip = IpOut {
-                tos: relay.tos(which),
-                ..IpOut::default()
-            };
-            let account = relay.account;
-            match relay.leg(which) {
-                Leg::Plain(leg) => {
-                    while leg.output_into(&mut tools.leg(now), &mut segment) {
-                        let has_data = segment.payload.is_some();
-                        tools.ledger.enter(Step::IpOut);
-                        let cx = &mut tools.cx(now);
-                        let leads = net.send_tcp(cx, &leg.tuple, ip, &mut segment, frames);
-                        tools.ledger.enter(Step::TcpOut);
-                        while has_data && leads && leg.output_more(now, &mut segment) {
-                            tools.ledger.enter(Step::IpOut);
-                            net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
-                            tools.ledger.enter(Step::TcpOut);
-                        }
-                        if has_data && net.is_crowded() {
-                            leg.on_crowded(&mut tools.leg(now));
-                        }
-                    }
-                },
-                Leg::Multipath(leg) => {
-                    tools.ledger.enter(Step::MptcpOut);
-                    let mut leaving = Leaving::default();
-                    while let Some((subflow, tuple)) =
-                        leg.output_into(&mut tools.leg(now), &mut segment)
-                    {
-                        let (before, has_data) = (frames.len(), segment.payload.is_some());
-                        tools.ledger.enter(Step::IpOut);
-                        let cx = &mut tools.cx(now);
-                        let leads = net.send_tcp(cx, &tuple, ip, &mut segment, frames);
-                        tools.ledger.enter(Step::MptcpOut);
-                        while has_data && leads && leg.output_more(now, &mut segment) {
-                            tools.ledger.enter(Step::IpOut);
-                            net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
-                            tools.ledger.enter(Step::MptcpOut);
-                        }
-                        if has_data && net.is_crowded() {
-                            leg.on_crowded(&mut tools.leg(now), subflow);
-                        }
-                        let sent = frames.get(before..).unwrap_or_default();
-                        if !capped.is_empty() {
-                            charge((&mut *caps, &capped), now, subflow, sent);
-                        }
-                        for frame in sent {
-                            metering.leaves(now, account, frame, &mut leaving);
-                        }
-                    }
-                    metering.left(now, account, leaving);
-                },
-            }
-            again = relay.settle_ends();
-        }
-        tools.ledger.enter(Step::Relay);
-        relay.capped = capped;
-        relay.await_caps(now, caps);
-        again
     }
 
     /// After a run: counts what is held, frees a relay that is over, or sets its timer.
@@ -410,6 +348,80 @@ impl<B: PacketBuf> Engine<B> {
             self.leave_flow(&key, FlowRef::TimeWait(handle));
         }
     }
+}
+
+/// Sends all that both legs have to send: first the one that has an end of stream to send on, so that what the other one
+/// sends acknowledges it. Whether that left the first one something to send.
+fn emit<B: PacketBuf>(
+    relay: &mut Relay<B>,
+    now: Instant,
+    (net, tools): (&mut Net<B>, &mut Tools),
+    (metering, caps): (&mut Metering, &mut Caps),
+    frames: &mut Vec<Frame<B>>,
+) -> bool {
+    relay.grant(now, caps);
+    let capped = core::mem::take(&mut relay.capped);
+    let (mut segment, mut again) = (OutSegment::default(), false);
+    for which in relay.order() {
+        let ip = IpOut {
+            tos: relay.tos(which),
+            ..IpOut::default()
+        };
+        let account = relay.account;
+        match relay.leg(which) {
+            Leg::Plain(leg) => {
+                while leg.output_into(&mut tools.leg(now), &mut segment) {
+                    let has_data = segment.payload.is_some();
+                    tools.ledger.enter(Step::IpOut);
+                    let cx = &mut tools.cx(now);
+                    let leads = net.send_tcp(cx, &leg.tuple, ip, &mut segment, frames);
+                    tools.ledger.enter(Step::TcpOut);
+                    while has_data && leads && leg.output_more(now, &mut segment) {
+                        tools.ledger.enter(Step::IpOut);
+                        net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
+                        tools.ledger.enter(Step::TcpOut);
+                    }
+                    if has_data && net.is_crowded() {
+                        leg.on_crowded(&mut tools.leg(now));
+                    }
+                }
+            },
+            Leg::Multipath(leg) => {
+                tools.ledger.enter(Step::MptcpOut);
+                let mut leaving = Leaving::default();
+                while let Some((subflow, tuple)) =
+                    leg.output_into(&mut tools.leg(now), &mut segment)
+                {
+                    let (before, has_data) = (frames.len(), segment.payload.is_some());
+                    tools.ledger.enter(Step::IpOut);
+                    let cx = &mut tools.cx(now);
+                    let leads = net.send_tcp(cx, &tuple, ip, &mut segment, frames);
+                    tools.ledger.enter(Step::MptcpOut);
+                    while has_data && leads && leg.output_more(now, &mut segment) {
+                        tools.ledger.enter(Step::IpOut);
+                        net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
+                        tools.ledger.enter(Step::MptcpOut);
+                    }
+                    if has_data && net.is_crowded() {
+                        leg.on_crowded(&mut tools.leg(now), subflow);
+                    }
+                    let sent = frames.get(before..).unwrap_or_default();
+                    if !capped.is_empty() {
+                        charge((&mut *caps, &capped), now, subflow, sent);
+                    }
+                    for frame in sent {
+                        metering.leaves(now, account, frame, &mut leaving);
+                    }
+                }
+                metering.left(now, account, leaving);
+            },
+        }
+        again = relay.settle_ends();
+    }
+    tools.ledger.enter(Step::Relay);
+    relay.capped = capped;
+    relay.await_caps(now, caps);
+    again
 }
 
 /// Sets the timer of a relay: by when it is to be run, or looked at for rest.

@@ -368,8 +368,11 @@ impl<B: PacketBuf> Connection<B> {
     /// [`Limits::recv_buffer`]; its right edge never moves back.
     pub fn set_recv_room(&mut self, bytes: u32) {
         let room = u64::from(bytes.min(self.params.limits.recv_buffer));
-        self.recv_edge = self.recv_edge.max(self.recv.taken() + room);
-        self.renew_windows();
+        let edge = self.recv_edge.max(self.recv.taken() + room);
+        if edge > self.recv_edge {
+            self.recv_edge = edge;
+            self.renew_windows();
+        }
     }
 
     /// The window to announce, relative to our DATA_ACK.
@@ -454,6 +457,12 @@ impl<B: PacketBuf> Connection<B> {
             self.send.push(payload);
             self.dirty = true;
         }
+    }
+
+    /// Whether [`Self::take_event`] has something to tell.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What happened since the last call.
