@@ -6,7 +6,7 @@ use crate::buf::{Chain, FRONT_MAX, Frame, Header, PacketBuf, Partial, PortId};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::time::Instant;
-use crate::wire::ip::TCP;
+use crate::wire::ip::{ETHERNET, TCP};
 use crate::wire::tcp::{self, OutSegment};
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -73,39 +73,38 @@ impl Lane {
         }
     }
 
-    /// That of segments with `tuple` by `way`, which is known `until` and as long as the neighbor cache is in `epoch`. Whether the
-    /// device at its beginning `sums`.
-    pub(super) fn new(
+    /// Makes it that of segments with `tuple` by `way`, which is known `until` and as long as the neighbor cache is in `epoch`.
+    /// Whether the device at its beginning `sums`. It is written where it lies: a lone segment has one of its own.
+    pub(super) fn lead(
+        &mut self,
         (way, sums): (&Way, bool),
         tuple: &Tuple,
         ttl: u8,
         (epoch, until): (u32, Instant),
-    ) -> Self {
-        let mut header = Header::default();
-        way.push_link(&mut header);
-        let l3 = header.len();
-        let ip = IpOut { tos: 0, ttl };
-        let bytes = header.reserve(ip_len(tuple.dst));
-        write_ip(bytes, (tuple.src, tuple.dst), TCP, 0, ip, 0);
-        let mut front = [0; FRONT_MAX];
-        front[..header.len()].copy_from_slice(header.bytes());
-        let l4 = u8::try_from(header.len()).unwrap_or(0);
-        Self {
-            tuple: *tuple,
-            ttl,
-            epoch,
-            until,
-            port: way.port(),
-            mtu: way.mtu(),
-            asked: way.asked(),
-            front,
-            l3,
-            l4,
-            partial: Partial::at(l3, l4.into()),
-            sums,
-            common: tcp::Common::of(tuple),
-            first: None,
+    ) {
+        let l3 = way.link().len();
+        let l4 = l3 + ip_len(tuple.dst);
+        self.front = [0; FRONT_MAX];
+        match <&[u8; ETHERNET]>::try_from(way.link()) {
+            // Without tags, as most are, it is a few moves.
+            Ok(ethernet) => self.front[..ETHERNET].copy_from_slice(ethernet),
+            Err(_) => self.front[..l3].copy_from_slice(way.link()),
         }
+        let ip = IpOut { tos: 0, ttl };
+        let ends = (tuple.src, tuple.dst);
+        write_ip(&mut self.front[l3..l4], ends, TCP, 0, ip, 0);
+        self.tuple = *tuple;
+        self.ttl = ttl;
+        (self.epoch, self.until) = (epoch, until);
+        self.port = way.port();
+        self.mtu = way.mtu();
+        self.asked = way.asked();
+        self.l3 = l3;
+        self.l4 = u8::try_from(l4).unwrap_or(0);
+        self.partial = Partial::at(l3, l4);
+        self.sums = sums;
+        self.common = tcp::Common::of(tuple);
+        self.first = None;
     }
 
     /// Whether it is that of segments with `tuple`.

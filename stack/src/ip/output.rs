@@ -3,7 +3,6 @@
 use super::Net;
 use super::address::group_mac;
 use super::isolated::Domain;
-use super::lane::Lane;
 use super::link::{LINK_MAX, Tags, link_len};
 use super::neighbor::{Held, Resolution, Solicit};
 use super::packet::{IpOut, Packet};
@@ -72,10 +71,16 @@ impl Way {
         Some(self.hop).filter(|hop| hop.dst_mac.is_none())
     }
 
+    /// The link header of what goes there.
+    #[inline]
+    pub(super) fn link(&self) -> &[u8] {
+        &self.link[..usize::from(self.link_len)]
+    }
+
     /// Begins a frame that goes there.
     #[inline]
     pub(super) fn push_link(&self, header: &mut Header) {
-        let link = &self.link[..usize::from(self.link_len)];
+        let link = self.link();
         match <&[u8; ETHERNET]>::try_from(link) {
             // Without tags, as most are, it is a few moves.
             Ok(ethernet) => header.push(ethernet),
@@ -221,23 +226,23 @@ impl<B: PacketBuf> Net<B> {
             None => self.known(cx.now, tuple.src, tuple.dst),
             Some(_) => None,
         };
-        let sums = |way: &Way| self.summing.contains(&way.port());
-        self.lane = match known {
-            Some(cached) => {
-                let way = (&cached.way, sums(&cached.way));
-                Lane::new(way, tuple, ttl, (cached.epoch, cached.until))
-            },
-            None => {
-                let learned = self.learned_hop(tuple);
-                let Some(hop) = learned.or_else(|| self.hop(cx, tuple.src, tuple.dst, out)) else {
-                    return false;
-                };
-                // For this segment alone: what a bridge learns next is another way.
-                let way = &Way::new(hop, tuple.dst);
-                let way = (way, self.summing.contains(&way.port()));
-                Lane::new(way, tuple, ttl, (self.neighbors.epoch(), Instant::ZERO))
-            },
+        if let Some((at, _)) = known {
+            let Cached {
+                epoch, until, way, ..
+            } = &self.cache[at];
+            let sums = self.summing.contains(&way.port());
+            self.lane.lead((way, sums), tuple, ttl, (*epoch, *until));
+            return true;
+        }
+        let learned = self.learned_hop(tuple);
+        let Some(hop) = learned.or_else(|| self.hop(cx, tuple.src, tuple.dst, out)) else {
+            return false;
         };
+        // For this segment alone: what a bridge learns next is another way.
+        let way = Way::new(hop, tuple.dst);
+        let sums = self.summing.contains(&way.port());
+        let known = (self.neighbors.epoch(), Instant::ZERO);
+        self.lane.lead((&way, sums), tuple, ttl, known);
         true
     }
 
@@ -270,18 +275,20 @@ impl<B: PacketBuf> Net<B> {
     /// The way of a packet from `src` to `dst`, if one went there not long ago.
     #[inline]
     pub(super) fn known_way(&self, now: Instant, src: IpAddr, dst: IpAddr) -> Option<&Way> {
-        self.known(now, src, dst).map(|cached| &cached.way)
+        self.known(now, src, dst).map(|(_, cached)| &cached.way)
     }
 
+    /// The same, and where in the route cache it is.
     #[inline]
-    fn known(&self, now: Instant, src: IpAddr, dst: IpAddr) -> Option<&Cached> {
+    fn known(&self, now: Instant, src: IpAddr, dst: IpAddr) -> Option<(usize, &Cached)> {
         let domain = self.domain_of(src);
-        let cached = &self.cache[place_of(dst, domain)];
+        let at = place_of(dst, domain);
+        let cached = &self.cache[at];
         let known = cached.dst == dst
             && cached.domain == domain
             && cached.epoch == self.neighbors.epoch()
             && now < cached.until;
-        known.then_some(cached)
+        known.then_some((at, cached))
     }
 
     /// The way on to a group, for what came by `port`.
