@@ -87,6 +87,16 @@ impl FlowIndex {
         }
     }
 
+    /// Has it fetch all that [`Self::get`] looks at where there is no such flow, and [`Self::insert`] where one is new.
+    pub fn prefetch_new(&self, hash: FlowHash) {
+        let first = self.first(hash);
+        for at in [first, self.other(first, hash.tag())] {
+            if let Some(bucket) = self.buckets.get(at) {
+                prefetch(bucket);
+            }
+        }
+    }
+
     /// What may be the value under `hash`: nearly always that one alone, but only the owner can tell.
     #[must_use]
     #[inline]
@@ -163,7 +173,7 @@ impl FlowIndex {
     }
 
     #[inline]
-    fn ways(&self, bucket: usize, tag: u32) -> u64 {
+    fn ways(&self, bucket: usize, tag: u32) -> u32 {
         self.buckets
             .get(bucket)
             .map_or(0, |bucket| same(&bucket.tags, tag))
@@ -232,7 +242,7 @@ pub struct Candidates<'a> {
     first: usize,
     /// The bucket that is looked at, and which of its ways are left.
     at: usize,
-    ways: u64,
+    ways: u32,
 }
 
 impl Candidates<'_> {
@@ -266,25 +276,16 @@ impl Iterator for Candidates<'_> {
     }
 }
 
-/// A bit for each of `tags` that is `tag`: bit n for the lower ones of four pairs, bit 32 + n for the higher ones. No branch
-/// depends on which it is.
+/// A bit for each of `tags` that is `tag`. No branch depends on which it is.
 #[inline]
-fn same(tags: &[u32; WAYS], tag: u32) -> u64 {
-    const LOW: u64 = 0x7fff_ffff_7fff_ffff;
-    let both = u64::from(tag) << 32 | u64::from(tag);
-    let pairs = tags.as_chunks::<2>().0.iter();
-    pairs.rev().fold(0, |ways, &[low, high]| {
-        let differ = (u64::from(high) << 32 | u64::from(low)) ^ both;
-        // The topmost bit of each half is set unless that is zero.
-        let differ = ((differ & LOW) + LOW) | differ;
-        ways << 1 | (!differ & !LOW) >> 31
-    })
+fn same(tags: &[u32; WAYS], tag: u32) -> u32 {
+    let bits = tags.iter().enumerate();
+    bits.fold(0, |ways, (way, at)| ways | u32::from(*at == tag) << way)
 }
 
 /// The first way that [`same`] found.
-const fn first_way(ways: u64) -> usize {
-    let bit = ways.trailing_zeros() as usize;
-    bit % 32 * 2 + bit / 32
+const fn first_way(ways: u32) -> usize {
+    ways.trailing_zeros() as usize
 }
 
 impl core::fmt::Debug for FlowIndex {

@@ -14,7 +14,9 @@ use mptcp::option::next_mapping;
 use stack::ip::{Head, Ingress, Net};
 use stack::slab::Handle;
 use stack::wire::tcp::{Flags, KIND_MPTCP};
-use stack::{Ended, FlowHash, Frame, Instant, PacketBuf, PortId, RxChecksum, Slice, Step};
+use stack::{
+    Ended, FlowHash, FlowKey, Frame, Instant, PacketBuf, PortId, RxChecksum, Side, Slice, Step,
+};
 use std::vec::Drain;
 
 /// From so many relays on the cache of a core, of a megabyte or two, does not hold those that the next burst needs.
@@ -92,8 +94,29 @@ impl<B: PacketBuf> Engine<B> {
         seen.short = read.is_some();
         if seen.short {
             seen.hash = self.flows.hash(&seen.head.key);
-            self.flows.prefetch(seen.hash);
+            if seen.head.flags.has(Flags::SYN) && !seen.head.flags.has(Flags::ACK) {
+                self.fetch_for_new(seen);
+            } else {
+                self.flows.prefetch(seen.hash);
+            }
         }
+    }
+
+    /// A SYN is of no flow most often, and the flow that it begins is entered for either end. Apart, so that the way of all other
+    /// segments stays short.
+    #[cold]
+    #[inline(never)]
+    fn fetch_for_new(&self, seen: &Seen) {
+        let FlowKey { side, tuple } = seen.head.key;
+        let answers = FlowKey {
+            side: match side {
+                Side::Access => Side::Core,
+                Side::Core => Side::Access,
+            },
+            tuple: tuple.reversed(),
+        };
+        self.flows.prefetch_new(seen.hash);
+        self.flows.prefetch_new(self.flows.hash(&answers));
     }
 
     /// Whether the caches hold but a few of the relays.
