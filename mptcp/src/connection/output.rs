@@ -43,7 +43,7 @@ impl<B: PacketBuf> Connection<B> {
             // The turn is one of the subflows', so this goes round once at most.
             let at = self.turn + step;
             let at = if at < count { at } else { at - count };
-            if !self.is_silent(at) && self.output_of(cx, at, segment) {
+            if self.output_of(cx, at, segment) {
                 self.turn = at;
                 let subflow = &self.subflows[at];
                 return Some((subflow.id, subflow.tuple.reversed()));
@@ -82,14 +82,13 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// Whether [`Self::output_of`] surely finds nothing: most of many subflows have nothing to say at a time.
-    fn is_silent(&self, at: usize) -> bool {
-        self.subflows[at].tcb.is_silent() && self.next_control(at) == Control::None
-    }
-
     /// The next segment of one subflow: whether there was one.
     fn output_of(&mut self, cx: &mut Cx<'_>, at: usize, segment: &mut OutSegment<B>) -> bool {
         let mut control = self.next_control(at);
+        if control == Control::None && self.subflows[at].tcb.is_silent() {
+            // As most are at most times.
+            return false;
+        }
         if self.hides_data_ack(at, control) {
             self.subflows[at].tcb.request_ack();
             control = Control::None;

@@ -107,7 +107,7 @@ impl<B: PacketBuf> Tcb<B> {
         let calm = snd.queue.is_untroubled() && !snd.tlp.due && self.rare.is_none();
         let probes = self.keepalive.as_ref().is_some_and(Keepalive::is_due);
         let says = rcv.ack.is_due() || snd.queue.first_unsent().is_some() || probes;
-        self.state == State::Established && calm && !says
+        self.is_sending() && calm && !says
     }
 
     /// Whether data was sent just now, and what [`Self::output_into`] looks at before new data is as it is nearly always: no ACK is
