@@ -16,6 +16,8 @@ struct Place {
     field: usize,
     /// Where in the frame the packet ends.
     end: usize,
+    /// Octets of TCP payload before that.
+    text: usize,
 }
 
 /// `frame` with the checksum that it lacks, if `checksum` says so, and what is to be said of it then. `None` if nobody may write
@@ -32,7 +34,7 @@ pub(super) fn completed<B: PacketBuf>(
         return Some((frame, RxChecksum::Unknown));
     };
     let octets = frame.bytes().get(place.l4..place.end)?;
-    cx.counters.add(Counter::PayloadSummed, octets.len() as u64);
+    cx.counters.add(Counter::PayloadSummed, place.text as u64);
     let sum = match Sum::of(octets).checksum() {
         // RFC 768: zero would say that there is none. RFC 9293 3.1 does not tell the two apart.
         0 => 0xffff,
@@ -54,11 +56,22 @@ fn place_of(frame: &[u8]) -> Option<Place> {
     if packet.fragment_id().is_some() {
         return None;
     }
-    let (rest, field) = match packet.tcp_bytes() {
-        Some(tcp) => (tcp.len(), 16),
-        None if packet.protocol == UDP => (packet.l4_bytes().len(), 6),
+    let (rest, field, text) = match packet.tcp_bytes() {
+        Some(tcp) => (tcp.len(), 16, text_len(tcp)),
+        None if packet.protocol == UDP => (packet.l4_bytes().len(), 6, 0),
         None => return None,
     };
     let l4 = end - rest;
-    (rest >= field + 2).then_some(Place { l4, field, end })
+    (rest >= field + 2).then_some(Place {
+        l4,
+        field,
+        end,
+        text,
+    })
+}
+
+/// Octets behind the header of a segment.
+fn text_len(tcp: &[u8]) -> usize {
+    let header = tcp.get(12).map_or(0, |offset| usize::from(offset >> 4) * 4);
+    tcp.len().saturating_sub(header)
 }

@@ -58,6 +58,8 @@ fn what_is_routed_on_is_complete() {
                     is_whole(&sent, addrs, protocol),
                     "{addrs:?} {protocol}: {sent:02x?}"
                 );
+                let text = if protocol == TCP { payload.len() } else { 0 };
+                assert_eq!(bed.count(Counter::PayloadSummed), text as u64);
             }
         }
     }
