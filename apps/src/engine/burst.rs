@@ -3,16 +3,14 @@
 //! others `walk`.
 
 use super::flows::relay_of;
-use super::metering::Carried;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
-use crate::relay::{Leg, More, Which};
+use crate::relay::Leg;
 use arrayvec::ArrayVec;
 use dataplane::{BURST, Received};
 use mptcp::connection::Connection;
-use mptcp::option::next_mapping;
-use stack::ip::{Head, Ingress, Net};
-use stack::slab::Handle;
+use mptcp::option::{Mapping, next_mapping};
+use stack::ip::{Behind, Head, Ingress, Net};
 use stack::wire::tcp::{Flags, KIND_MPTCP};
 use stack::{
     Ended, FlowHash, FlowKey, Frame, Instant, PacketBuf, PortId, RxChecksum, Side, Slice, Step,
@@ -29,9 +27,20 @@ pub(super) struct Seen {
     short: bool,
     /// Whether the frame before it does, too, and is of the same flow.
     again: bool,
-    head: Head,
+    /// How its text goes on where that of the frame before it ends, if it does.
+    pub(super) goes_on: Option<How>,
+    pub(super) head: Head,
     /// Of the segment's flow.
     hash: FlowHash,
+}
+
+/// How a segment goes on behind one whose header differs in number and PSH alone, but for options.
+#[derive(Clone, Copy)]
+pub(super) enum How {
+    /// With the same options.
+    Same,
+    /// With those of the other, but for the numbers of a mapping.
+    Mapped(Mapping),
 }
 
 impl<B: PacketBuf> Engine<B> {
@@ -82,12 +91,20 @@ impl<B: PacketBuf> Engine<B> {
         let (frame, checksum) = (&received.frame, received.checksum);
         if let Some((before, like)) = before
             && checksum != RxChecksum::Bad
-            && let Some(()) = seen.head.follow(frame, (&before.frame, &like.head))
+            && let Some(behind) = seen.head.follow(frame, (&before.frame, &like.head))
         {
             (seen.short, seen.again, seen.hash) = (true, true, like.hash);
+            seen.goes_on = match behind {
+                Behind::Apart => None,
+                Behind::Same => Some(How::Same),
+                Behind::Other => {
+                    let options = [seen.head.options(frame), like.head.options(&before.frame)];
+                    next_mapping(options).map(How::Mapped)
+                },
+            };
             return;
         }
-        seen.again = false;
+        (seen.again, seen.goes_on) = (false, None);
         let config = &self.config;
         let side = |tuple: &_| side_of(config, tuple);
         let read = self.net.head(port, (frame, checksum), side, &mut seen.head);
@@ -180,67 +197,6 @@ impl<B: PacketBuf> Engine<B> {
         }
     }
 
-    /// The same where they are of a leg: each segment is given to it, and the relay woken. Of those that go on where the one
-    /// before ended only the text is read, and on a Multipath TCP leg its mapping.
-    fn on_run(
-        &mut self,
-        now: Instant,
-        leg: (Handle, Which),
-        run: &[Seen],
-        frames: &mut Drain<'_, Received<B>>,
-    ) {
-        let Some(port) = run.first().map(|first| first.head.port) else {
-            return;
-        };
-        let held_max = self.held_max(self.relays.subscriber(leg.0));
-        let is_plain = run.len() > 1 && self.relays.plain_mut(leg).is_some();
-        let mut carried = Carried::default();
-        // What the frame goes on with behind the one before it, and whether it may be given as that if it does.
-        let (mut more, mut leads) = (None, false);
-        for (at, Seen { head, .. }) in run.iter().enumerate() {
-            let Some(Received { frame, checksum }) = frames.next() else {
-                return;
-            };
-            let this = more.take_if(|_| leads);
-            let how = this.and_then(|more| self.relays.takes_more(leg, &more, head.text_len()));
-            let behind = run.get(at + 1).zip(frames.as_slice().first());
-            more = behind.and_then(|(next, Received { frame: behind, .. })| {
-                more_of(is_plain, this, next.head.goes_on(behind, (&frame, head))?)
-            });
-            self.tools.ledger.enter(Step::Parse);
-            let cx = &mut self.tools.cx(now);
-            let damaged = if let Some(how) = how {
-                match Net::text(cx, head, frame, checksum) {
-                    Ok(text) => {
-                        _ = self.give_more(now, leg, &how, text);
-                        None
-                    },
-                    Err(error) => Some(error),
-                }
-            } else {
-                match &Net::segment(cx, head, frame, checksum) {
-                    Ok(segment) => {
-                        let first = is_plain && more.is_some() && self.relays.leads(leg, segment);
-                        let (_, whole) = self.give(now, leg, held_max, segment);
-                        let first = first
-                            || !is_plain && more.is_some() && self.relays.has_led(leg, segment);
-                        leads = whole && first;
-                        None
-                    },
-                    Err(error) => Some(*error),
-                }
-            };
-            if let Some(error) = damaged {
-                leads = false;
-                _ = self.tools.stack.end(error.into());
-                continue;
-            }
-            carried.payload += head.text_len();
-            carried.frame += head.frame_len();
-        }
-        self.after_leg(now, leg, port, carried);
-    }
-
     /// Takes a segment of `flow`, which is of no leg.
     #[inline]
     fn take(
@@ -283,18 +239,5 @@ impl<B: PacketBuf> Engine<B> {
         let from_other_box =
             || self.may_be_split(head.port, &head.key) && head.has_option(frame, KIND_MPTCP);
         !judged_elsewhere && !head.flags.has(Flags::SYN) && !from_other_box()
-    }
-}
-
-/// What goes on where the frame before it ended, which was given as `this`, by the options of both; `None` if they differ more than
-/// they may.
-fn more_of(is_plain: bool, this: Option<More>, [options, before]: [&[u8]; 2]) -> Option<More> {
-    if is_plain {
-        return (options == before).then_some(More::Text);
-    }
-    match this {
-        // One mapping is over several segments.
-        Some(this) if options == before => Some(this),
-        _ => next_mapping([options, before]).map(More::Mapped),
     }
 }

@@ -5,6 +5,7 @@ use super::policy::subscriber_key;
 use crate::control::{Account, Accounts, Path, PathTraffic, Paths};
 use mptcp::connection::Subflow;
 use stack::buf::chain_len;
+use stack::ip::Head;
 use stack::time::Duration;
 use stack::{Frame, Instant, PacketBuf, PortId, Tuple};
 use std::collections::BTreeMap;
@@ -78,6 +79,14 @@ pub(super) struct Metering {
 pub(super) struct Carried {
     pub(super) payload: usize,
     pub(super) frame: usize,
+}
+
+impl Carried {
+    /// A segment came whose head this is.
+    pub(super) fn add(&mut self, head: &Head) {
+        self.payload += head.text_len();
+        self.frame += head.frame_len();
+    }
 }
 
 /// What leaves one after another by one port, entered once for all of it.

@@ -1,7 +1,7 @@
 //! The App: it owns a core's flows, relays, timers and counters, and walks each packet through them.
 //!
 //! A received frame goes `burst` (or `walk`, if it is no plain TCP segment) -> IP -> flow table -> `setup` while its
-//! handshake lasts, `split` at its end, or the relay's leg afterwards; the relay is woken, and at the end of the burst `drive` runs it once: data moves, segments leave.
+//! handshake lasts, `split` at its end, or the relay's leg afterwards (`run`); the relay is woken, and at the end of the burst `drive` runs it once: data moves, segments leave.
 //! A segment without a flow goes to `policy`, and further subflows to `joins`. `report` answers the operator.
 
 mod addresses;
@@ -24,6 +24,7 @@ mod policy;
 mod pressure;
 mod renumber;
 mod report;
+mod run;
 mod runtime;
 mod select;
 mod setup;

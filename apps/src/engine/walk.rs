@@ -4,7 +4,7 @@ use super::metering::Carried;
 use super::policy::side_of;
 use super::{Engine, FlowRef};
 use crate::Counter;
-use crate::relay::{Relay, Taken, Which};
+use crate::relay::{Relay, Which};
 use dataplane::Received;
 use mptcp::Version;
 use mptcp::connection::SubflowId;
@@ -13,7 +13,7 @@ use stack::ip::{Contents, Gathered, Ingress, IpOut, Opaque, Packet, TcpArrival};
 use stack::slab::Handle;
 use stack::wire::ip::TCP;
 use stack::wire::tcp::{Flags, OutSegment, Segment};
-use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, PortId, Slice, Step, Tally, Tuple};
+use stack::{Ended, FlowKey, Frame, Instant, PacketBuf, PortId, Step, Tally, Tuple};
 
 impl<B: PacketBuf> Engine<B> {
     /// Takes one frame: answered, forwarded, or given to its leg, whose relay then runs at the end of the burst.
@@ -230,36 +230,6 @@ impl<B: PacketBuf> Engine<B> {
             relay.reset(&mut self.tools.leg(now), Counter::ClosedForgotten);
         }
         (self.legs.end(), !full)
-    }
-
-    /// Gives text to a leg that goes on where a segment ended, which was given with its payload and leads
-    /// (`Relays::leads`, `has_led`): it holds no more than before, and is heard of as before.
-    #[inline]
-    pub(super) fn give_more(
-        &mut self,
-        now: Instant,
-        leg: (Handle, Which),
-        how: &Taken,
-        text: Slice<B>,
-    ) -> Ended {
-        let taken = match how {
-            Taken::Text => {
-                self.tools.ledger.enter(Step::TcpIn);
-                let tcb = self.relays.plain_mut(leg);
-                tcb.map(|tcb| tcb.input_more(now, text))
-            },
-            Taken::Mapped(more) => {
-                self.tools.ledger.enter(Step::MptcpIn);
-                let connection = self.relays.multipath_mut(leg);
-                connection.map(|(connection, _)| {
-                    connection.input_more(&mut self.tools.leg(now), more, text);
-                })
-            },
-        };
-        match taken {
-            Some(()) => self.legs.end(),
-            None => self.tools.apps.end(Counter::DropNoFlow),
-        }
     }
 
     /// Counts what was given to a leg, and wakes its relay.

@@ -21,7 +21,7 @@ pub(crate) use mptcp::stream::{Plain, Stream as Leg};
 use mptcp::{Cx, Token};
 pub(crate) use pool::leave_pool;
 use pump::{Pump, held, move_data, waiting};
-pub(crate) use relays::{More, Relays, Taken};
+pub(crate) use relays::Relays;
 pub(crate) use room::Room;
 use stack::slab::Handle;
 use stack::time::Duration;

@@ -3,30 +3,10 @@
 use super::rest::Resting;
 use super::{Leg, Relay, Which};
 use core::ops::Deref;
-use mptcp::connection::{self, Connection, Limits, SubflowId};
-use mptcp::option::Mapping;
+use mptcp::connection::Limits;
 use stack::slab::{Handle, Slab};
-use stack::tcp::Tcb;
 use stack::wire::tcp::Segment;
 use stack::{FlowKey, PacketBuf, prefetch};
-
-/// What goes on where the segment before it ended, in the same header.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum More {
-    /// In the very same.
-    Text,
-    /// With a mapping of its own.
-    Mapped(Mapping),
-}
-
-/// How its text is taken.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Taken {
-    /// By TCP.
-    Text,
-    /// By Multipath TCP, there.
-    Mapped(connection::More),
-}
 
 /// A relay in its place.
 enum Place<B> {
@@ -160,26 +140,6 @@ impl<B: PacketBuf> Relays<B> {
         }
     }
 
-    /// The TCP connection of a TCP leg of a relay that is awake.
-    pub(crate) fn plain_mut(&mut self, leg: (Handle, Which)) -> Option<&mut Tcb<B>> {
-        match self.leg_mut(leg)? {
-            Leg::Plain(leg) => Some(&mut leg.tcb),
-            Leg::Multipath(_) => None,
-        }
-    }
-
-    /// The Multipath TCP connection of such a leg, and by which of its subflows the leg is meant.
-    pub(crate) fn multipath_mut(
-        &mut self,
-        leg: (Handle, Which),
-    ) -> Option<(&mut Connection<B>, SubflowId)> {
-        let (Which::Client(id) | Which::Server(id)) = leg.1;
-        match self.leg_mut(leg)? {
-            Leg::Plain(_) => None,
-            Leg::Multipath(leg) => Some((leg, id)),
-        }
-    }
-
     fn leg_mut(&mut self, (handle, which): (Handle, Which)) -> Option<&mut Leg<B>> {
         match self.places.get_mut(handle)? {
             Place::Awake(relay) => Some(relay.leg(which)),
@@ -187,33 +147,19 @@ impl<B: PacketBuf> Relays<B> {
         }
     }
 
-    /// Whether it is of a TCP leg and [leads](Tcb::leads).
+    /// Whether `segment` is of a TCP leg and [leads](Tcb::leads).
     pub(crate) fn leads(&mut self, leg: (Handle, Which), segment: &Segment<B>) -> bool {
-        self.plain_mut(leg).is_some_and(|tcb| tcb.leads(segment))
+        match self.leg_mut(leg) {
+            Some(Leg::Plain(leg)) => leg.tcb.leads(segment),
+            _ => false,
+        }
     }
 
-    /// Whether it is of a Multipath TCP leg and [has led](Connection::has_led).
+    /// Whether `segment` is of a Multipath TCP leg and [has led](Connection::has_led).
     pub(crate) fn has_led(&mut self, leg: (Handle, Which), segment: &Segment<B>) -> bool {
-        self.multipath_mut(leg)
-            .is_some_and(|(connection, id)| connection.has_led(id, segment))
-    }
-
-    /// How a leg takes `len` octets more, if it does, [of TCP](Tcb::takes_more) or [of Multipath TCP](Connection::takes_more).
-    pub(crate) fn takes_more(
-        &mut self,
-        leg: (Handle, Which),
-        more: &More,
-        len: usize,
-    ) -> Option<Taken> {
-        match more {
-            More::Text => {
-                let taken = self.plain_mut(leg)?.takes_more(len);
-                taken.then_some(Taken::Text)
-            },
-            More::Mapped(mapping) => {
-                let (connection, id) = self.multipath_mut(leg)?;
-                connection.takes_more(id, mapping, len).map(Taken::Mapped)
-            },
+        match self.leg_mut(leg) {
+            Some(Leg::Multipath(leg)) => leg.has_led(segment),
+            _ => false,
         }
     }
 

@@ -21,7 +21,7 @@ impl<B: PacketBuf> Connection<B> {
     /// Takes a segment of subflow `id`: TCP first, then its options, then its data. What TCP does not accept counts
     /// for nothing above it.
     pub fn input(&mut self, cx: &mut Cx<'_>, id: SubflowId, seg: &Segment<B>) -> Outcome {
-        self.predicted = false;
+        self.predicted = None;
         let Some(at) = self.index(id) else {
             return self.outcome();
         };
@@ -29,8 +29,8 @@ impl<B: PacketBuf> Connection<B> {
             self.input_fastclosing(cx, at, seg, fastclose);
             return self.outcome();
         }
-        self.predicted = self.input_predicted(cx, at, seg);
-        if self.predicted {
+        if self.input_predicted(cx, at, seg) {
+            self.predicted = Some(at);
             return self.outcome();
         }
         self.dirty = true;

@@ -234,8 +234,8 @@ pub struct Connection<B> {
     /// An acceptable segment with options of MPTCP came since our DATA_FIN was sent last.
     heard: bool,
     paths: PathManager,
-    /// Whether the segment that came last was predicted.
-    predicted: bool,
+    /// By index the subflow of the segment that came last, if that was predicted.
+    predicted: Option<usize>,
     /// Something changed that may allow or require sending.
     dirty: bool,
     /// The subflow whose turn it is to be asked for output.
@@ -321,7 +321,7 @@ impl<B: PacketBuf> Connection<B> {
             remote_fin_accepted: false,
             heard: false,
             paths: PathManager::default(),
-            predicted: false,
+            predicted: None,
             dirty: true,
             turn: 0,
             initial_peer: (tuple.src, tuple.src_port),

@@ -1,7 +1,7 @@
 //! Header prediction (Jacobson) at both levels: the data that comes next, with the one option that it needs. Nearly all segments
 //! of a peer that sends and is sent nothing are so, and for them [`Connection::input`] comes down to these few steps.
 
-use super::{Connection, Mode, SubflowId};
+use super::{Connection, Mode};
 use crate::coupling::Coupling;
 use crate::dss;
 use crate::option::{Dss, Mapping, lone_dss};
@@ -81,17 +81,19 @@ impl<B: PacketBuf> Connection<B> {
         true
     }
 
-    /// Whether `seg` of subflow `id`, which was given to [`Self::input`] last, was what was expected. If so, the text of segments that go
+    /// Whether `seg`, which was given to [`Self::input`] last, was what was expected. If so, the text of segments that go
     /// on where it ends, in its header but for number, PSH and the numbers of the mapping, may be given to [`Self::input_more`],
     /// if nothing else is done in between.
-    pub fn has_led(&self, id: SubflowId, seg: &Segment<B>) -> bool {
-        self.predicted && self.subflow(id).is_some_and(|s| s.tcb.has_led(seg))
+    pub fn has_led(&self, seg: &Segment<B>) -> bool {
+        let subflow = self.predicted.and_then(|at| self.subflows.get(at));
+        subflow.is_some_and(|subflow| subflow.tcb.has_led(seg))
     }
 
-    /// Whether `len` octets of text on subflow `id`, behind what [led](Self::has_led), are in its window, and `mapping` is all that
-    /// places them: what [`Self::input_more`] is to be given with them, at once.
-    pub fn takes_more(&self, id: SubflowId, mapping: &Mapping, len: usize) -> Option<More> {
-        let at = self.index(id)?;
+    /// Whether `len` octets of text behind what [led](Self::has_led) are in its subflow's window, and `mapping` is all that places
+    /// them: what [`Self::input_more`] is to be given with them, at once.
+    #[inline]
+    pub fn takes_more(&self, mapping: &Mapping, len: usize) -> Option<More> {
+        let at = self.predicted?;
         let subflow = self.subflows.get(at)?;
         let seq = subflow.tcb.rcv_nxt();
         let mapping = dss::Mapping {
@@ -106,6 +108,7 @@ impl<B: PacketBuf> Connection<B> {
     }
 
     /// Takes the `text` that [`Self::takes_more`] was asked about: what [`Self::input`] would do of its segment.
+    #[inline]
     pub fn input_more(&mut self, cx: &mut Cx<'_>, more: &More, text: Slice<B>) {
         let &More { at, mapping } = more;
         let subflow = &mut self.subflows[at];

@@ -105,7 +105,7 @@ impl Resting {
             remote_fin_accepted: false,
             heard: false,
             paths: self.paths.wake(),
-            predicted: false,
+            predicted: None,
             dirty: true,
             turn: 0,
             initial_peer,

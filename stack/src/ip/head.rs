@@ -103,6 +103,70 @@ fn ipv6(fixed: &[u8; IPV6]) -> Option<Ip> {
     })
 }
 
+/// How a segment stands to the one before it, of its flow and with as long a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// It does not go on where that ends, or says more than that.
+    Apart,
+    /// Its text goes on where that of the other ends, and its header differs in number, PSH and checksum alone. (What the urgent
+    /// pointer says counts nowhere.)
+    Same,
+    /// The same, but options differ.
+    Other,
+}
+
+/// Whether an IPv4 header is like the one `before`, but for length, identification and checksum.
+#[inline]
+fn is_like_ipv4(this: &[u8; IPV4_MIN], before: &[u8; IPV4_MIN]) -> bool {
+    const FIRST: u64 = u64::from_be_bytes([0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff]);
+    const SECOND: u64 = u64::from_be_bytes([0xff, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    let first = (word(this, 0) ^ word(before, 0)) & FIRST;
+    let second = (word(this, 8) ^ word(before, 8)) & SECOND;
+    first | second == 0 && this[16..] == before[16..]
+}
+
+/// Whether an IPv6 header is like the one `before`, but for length.
+#[inline]
+fn is_like_ipv6(this: &[u8; IPV6], before: &[u8; IPV6]) -> bool {
+    const FIRST: u64 = u64::from_be_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff]);
+    let rest = (8..IPV6).step_by(8);
+    let differs = rest.fold(0, |all, at| all | word(this, at) ^ word(before, at));
+    (word(this, 0) ^ word(before, 0)) & FIRST | differs == 0
+}
+
+/// Octets of a TCP header, as it says.
+const fn header_len(fixed: &[u8; HEADER_MIN]) -> usize {
+    (fixed[12] >> 4) as usize * 4
+}
+
+/// A place in a frame.
+fn at(offset: usize) -> u16 {
+    u16::try_from(offset).unwrap_or(u16::MAX)
+}
+
+/// Whether the text of a segment goes on where `text` octets behind the header `before` end, in a header that has the same to say.
+#[inline]
+fn goes_on(this: &[u8; HEADER_MIN], (before, text): (&[u8; HEADER_MIN], usize)) -> bool {
+    let number = |fixed: &[u8; HEADER_MIN]| (word(fixed, 0) & 0xffff_ffff) as u32;
+    // The acknowledgment, the header's length, control bits, the window.
+    let rest = |fixed: &[u8; HEADER_MIN]| word(fixed, 8) | u64::from(Flags::PSH.0) << 16;
+    let next = number(before).wrapping_add(u32::try_from(text).unwrap_or(0));
+    number(this) == next && rest(this) == rest(before)
+}
+
+/// Whether options of the same length are the same octets. They are a few whole words, for which a call would take longer.
+#[inline]
+fn are_same(this: &[u8], before: &[u8]) -> bool {
+    let words = |octets| <[u8]>::as_chunks::<4>(octets).0.iter();
+    words(this).zip(words(before)).all(|(a, b)| a == b)
+}
+
+/// Eight octets as a number.
+#[inline]
+fn word<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
+    u64::from_be_bytes(core::array::from_fn(|i| octets[at + i]))
+}
+
 impl Default for Head {
     /// Of no frame.
     fn default() -> Self {
@@ -142,8 +206,7 @@ impl Head {
     /// Whether there is an option of `kind` in `frame`, whose head this is.
     #[must_use]
     pub fn has_option<B: PacketBuf>(&self, frame: &Slice<B>, kind: u8) -> bool {
-        let options = usize::from(self.l4) + HEADER_MIN..usize::from(self.data);
-        let mut rest = frame.bytes().get(options).unwrap_or(&[]);
+        let mut rest = self.options(frame);
         loop {
             let len = match *rest {
                 [] | [0, ..] => return false,
@@ -156,75 +219,68 @@ impl Head {
     }
 
     /// Reads `frame` as [`Net::head`] would read it, if it is of the same flow as the frame `before` it from the same port, whose
-    /// head is `like`: where link, addresses and ports are the same octets, so is all that was found of them.
+    /// head is `like`: all before the TCP header is the same octets, but for length, identification and checksum of IP, and so are
+    /// the ports. Then all that was found of them is the same, too. How its segment stands to that of `before`.
     #[inline]
     pub fn follow<B: PacketBuf>(
         &mut self,
         frame: &Slice<B>,
         (before, like): (&Slice<B>, &Self),
-    ) -> Option<()> {
-        let l3 = usize::from(like.l3);
-        let (link, packet) = frame.bytes().split_at_checked(l3)?;
-        let (link_before, packet_before) = before.bytes().split_at_checked(l3)?;
+    ) -> Option<Behind> {
+        let (l3, l4) = (usize::from(like.l3), usize::from(like.l4));
+        let (bytes, bytes_before) = (frame.bytes(), before.bytes());
+        let (link, packet) = bytes.split_at_checked(l3)?;
+        let (link_before, packet_before) = bytes_before.split_at_checked(l3)?;
         let untagged = link.first_chunk::<ETHERNET>()? == link_before.first_chunk()?;
-        let same_link = untagged && (l3 == ETHERNET || link == link_before);
-        // Ports follow the addresses.
-        let same = |from, to| Some(packet.get(from..to)? == packet_before.get(from..to)?);
-        let (ip, same_ends) = if usize::from(like.l4) == l3 + IPV4_MIN {
-            (ipv4(packet.first_chunk()?)?, same(12, IPV4_MIN + 4)?)
+        if !untagged || l3 != ETHERNET && link != link_before {
+            return None;
+        }
+        let len = if l4 == l3 + IPV4_MIN {
+            let ip = packet.first_chunk::<IPV4_MIN>()?;
+            if !is_like_ipv4(ip, packet_before.first_chunk()?) || !Sum::of_ipv4(ip).is_intact() {
+                return None;
+            }
+            usize::from(u16::from_be_bytes([ip[2], ip[3]]))
         } else {
-            (ipv6(packet.first_chunk()?)?, same(8, IPV6 + 4)?)
+            let ip = packet.first_chunk::<IPV6>()?;
+            if !is_like_ipv6(ip, packet_before.first_chunk()?) {
+                return None;
+            }
+            IPV6 + usize::from(u16::from_be_bytes([ip[4], ip[5]]))
         };
-        if !same_link || !same_ends {
+        let (segment, segment_before) = (bytes.get(l4..l3 + len)?, bytes_before.get(l4..)?);
+        let (this, last) = (segment.first_chunk()?, segment_before.first_chunk()?);
+        let header = header_len(this);
+        if header < HEADER_MIN || header > segment.len() || this[..4] != last[..4] {
             return None;
         }
         *self = *like;
-        self.place(l3, &ip, packet)?;
-        Some(())
+        (self.flags, self.end) = (Flags(this[13]), at(l3 + len));
+        self.data = at(l4 + header);
+        let options = HEADER_MIN..header;
+        Some(if !goes_on(this, (last, like.text_len())) {
+            Behind::Apart
+        } else if are_same(segment.get(options.clone())?, segment_before.get(options)?) {
+            Behind::Same
+        } else {
+            Behind::Other
+        })
     }
 
-    /// Whether the text in `frame`, whose head this is, goes on where that in the frame `before` it ends, whose head is `like`: a
-    /// flow's, in a header that differs in number, PSH, checksum and options alone. (What the urgent pointer says counts nowhere.) If
-    /// so, the options of both, which are of the same length.
-    #[inline]
+    /// The options in `frame`, whose head this is.
     #[must_use]
-    pub fn goes_on<'a, B: PacketBuf>(
-        &self,
-        frame: &'a Slice<B>,
-        (before, like): (&'a Slice<B>, &Self),
-    ) -> Option<[&'a [u8]; 2]> {
-        let (this, last) = (self.tcp_header(frame)?, like.tcp_header(before)?);
-        let number =
-            |fixed: &[u8; HEADER_MIN]| u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
-        // The acknowledgment, the header's length, control bits, the window.
-        let rest = |fixed: &[u8; HEADER_MIN]| {
-            let psh = u64::from(Flags::PSH.0) << 16;
-            u64::from_be_bytes(core::array::from_fn(|i| fixed[8 + i])) | psh
-        };
-        let text = u32::from(like.end - like.data);
-        let goes_on = number(this.0) == number(last.0).wrapping_add(text)
-            && rest(this.0) == rest(last.0)
-            && self.tos == like.tos;
-        goes_on.then_some([this.1, last.1])
+    pub fn options<'a, B: PacketBuf>(&self, frame: &'a Slice<B>) -> &'a [u8] {
+        let options = usize::from(self.l4) + HEADER_MIN..usize::from(self.data);
+        frame.bytes().get(options).unwrap_or(&[])
     }
 
-    /// The TCP header in `frame`, whose head this is, and its options.
-    fn tcp_header<'a, B: PacketBuf>(
-        &self,
-        frame: &'a Slice<B>,
-    ) -> Option<(&'a [u8; HEADER_MIN], &'a [u8])> {
-        let header = usize::from(self.l4)..usize::from(self.data);
-        frame.bytes().get(header)?.split_first_chunk()
-    }
-
-    /// What is TCP's in `frame`, whose head this is, once its text was read if its sum has to be.
+    /// Counts the text that is read, where its sum has to be computed.
     #[inline]
-    fn l4<B: PacketBuf>(&self, cx: &mut Cx<'_>, frame: Slice<B>, checksum: RxChecksum) -> Slice<B> {
+    fn count_read(&self, cx: &mut Cx<'_>, checksum: RxChecksum) {
         if checksum == RxChecksum::Unknown {
             let read = u64::from(self.end - self.data);
             cx.counters.add(Counter::PayloadSummed, read);
         }
-        frame.narrow(usize::from(self.l4)..usize::from(self.end))
     }
 
     /// Octets of text.
@@ -238,11 +294,10 @@ impl Head {
     fn place(&mut self, l3: usize, ip: &Ip, packet: &[u8]) -> Option<[u16; 2]> {
         let segment = packet.get(ip.header..ip.len)?;
         let fixed = segment.first_chunk::<HEADER_MIN>()?;
-        let header = usize::from(fixed[12] >> 4) * 4;
+        let header = header_len(fixed);
         if header < HEADER_MIN || header > segment.len() {
             return None;
         }
-        let at = |offset: usize| u16::try_from(offset).unwrap_or(u16::MAX);
         (self.tos, self.ttl, self.flags) = (ip.tos, ip.ttl, Flags(fixed[13]));
         (self.l3, self.l4) = (at(l3), at(l3 + ip.header));
         (self.data, self.end) = (at(l3 + ip.header + header), at(l3 + ip.len));
@@ -372,7 +427,8 @@ impl<B: PacketBuf> Net<B> {
         frame: Slice<B>,
         checksum: RxChecksum,
     ) -> Result<Segment<B>, ParseError> {
-        let l4 = head.l4(cx, frame, checksum);
+        head.count_read(cx, checksum);
+        let l4 = frame.narrow(usize::from(head.l4)..usize::from(head.end));
         tcp::parse_of(l4, (head.key.tuple, head.pseudo), head.tos, checksum)
     }
 
@@ -384,8 +440,9 @@ impl<B: PacketBuf> Net<B> {
         frame: Slice<B>,
         checksum: RxChecksum,
     ) -> Result<Slice<B>, ParseError> {
-        let l4 = head.l4(cx, frame, checksum);
-        tcp::text_of(l4, usize::from(head.data - head.l4), head.pseudo, checksum)
+        head.count_read(cx, checksum);
+        let places = (head.l4.into(), head.data.into(), head.end.into());
+        tcp::text_of(frame, places, head.pseudo, checksum)
     }
 
     /// Takes the segment with its packet.

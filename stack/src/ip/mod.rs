@@ -36,7 +36,7 @@ mod uncut;
 pub use crate::buf::RxChecksum;
 pub use config::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig, VlanConfig};
 pub use contents::{Contents, FragmentId, Ports, Quoted};
-pub use head::Head;
+pub use head::{Behind, Head};
 pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
 };

@@ -327,14 +327,14 @@ fn take_train(rig: &mut Rig, segments: &[(SubflowId, Segment<Buf>)]) -> usize {
         let dss = lone_dss(&segment.options.mptcp);
         let mapping = dss.and_then(|dss| dss.mapping).unwrap();
         let len = segment.payload.len();
-        let how = rig.connection.takes_more(*id, &mapping, len);
+        let how = rig.connection.takes_more(&mapping, len);
         if let Some(how) = how.filter(|_| led) {
             let text = segment.payload.clone();
             rig.with(|c, cx| c.input_more(cx, &how, text));
             more += 1;
         } else {
             rig.with(|c, cx| c.input(cx, *id, segment));
-            led = rig.connection.has_led(*id, segment);
+            led = rig.connection.has_led(segment);
         }
     }
     more

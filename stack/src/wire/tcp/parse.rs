@@ -73,7 +73,8 @@ pub(crate) fn parse_of<B: PacketBuf>(
     if !option_bytes.is_empty() {
         read_options(option_bytes, &mut options).ok_or(ParseError::Malformed)?;
     }
-    let payload = text_of(l4, header_len, pseudo, checksum)?;
+    let end = l4.len();
+    let payload = text_of(l4, (0, header_len, end), pseudo, checksum)?;
     let u32_at = |at: usize| be32([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     Ok(Segment {
         tuple,
@@ -87,18 +88,18 @@ pub(crate) fn parse_of<B: PacketBuf>(
     })
 }
 
-/// The text of a segment whose header is of `header_len` octets, with its sum: derived from the header's or computed.
+/// The text of the segment at `l4` in `frame`, which is from `data` to `end` there, with its sum: derived from the header's or
+/// computed.
 #[inline(always)]
 pub(crate) fn text_of<B: PacketBuf>(
-    l4: Slice<B>,
-    header_len: usize,
+    frame: Slice<B>,
+    (l4, data, end): (usize, usize, usize),
     pseudo: Sum,
     checksum: RxChecksum,
 ) -> Result<Slice<B>, ParseError> {
-    let bytes = l4.bytes();
-    let header = bytes.get(..header_len).ok_or(ParseError::Malformed)?;
-    let head = Sum::of_header_behind(pseudo, bytes.len(), header);
-    let mut payload = l4.narrow(header_len..usize::MAX);
+    let header = frame.bytes().get(l4..data).ok_or(ParseError::Malformed)?;
+    let head = Sum::of_header_behind(pseudo, end - l4, header);
+    let mut payload = frame.narrow(data..end);
     payload.only_from_here();
     match checksum {
         RxChecksum::Good => payload.set_sum(rest_of_good(head, payload.len())),
