@@ -52,8 +52,9 @@ impl Port for RigPort {
         }));
     }
 
-    fn transmit(&mut self, frames: &mut Vec<Frame<MemBuf>>) {
-        self.sent.borrow_mut().append(frames);
+    fn give(&mut self, frames: &mut [Frame<MemBuf>]) {
+        let taken = frames.iter_mut().map(Frame::take);
+        self.sent.borrow_mut().extend(taken);
     }
 
     fn stats(&self) -> PortStats {

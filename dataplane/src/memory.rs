@@ -197,8 +197,8 @@ impl Port for MemPort {
         }
     }
 
-    fn transmit(&mut self, frames: &mut Vec<Frame<MemBuf>>) {
-        for frame in frames.drain(..) {
+    fn give(&mut self, frames: &mut [Frame<MemBuf>]) {
+        for frame in frames.iter_mut().map(Frame::take) {
             let len = octets(frame.len());
             self.stats.copied_in_stack += octets(tcp_payload_in_header(frame.header.bytes()));
             let taken = match &self.far {

@@ -18,17 +18,28 @@ pub trait Port {
     /// Appends at most [`BURST`] received frames to `into`.
     fn receive(&mut self, into: &mut Vec<Received<Self::Buf>>);
 
-    /// Sends what waits, then all of `frames`, in order, and leaves that empty. Of what the device does not take, a port may let
-    /// a bounded number wait for the next call; what is beyond is counted as `tx_dropped`.
-    fn transmit(&mut self, frames: &mut Vec<Frame<Self::Buf>>);
+    /// Sends `frames` behind what waits, in order, at the latest with the next [`flush`](Self::flush). What they refer to may be
+    /// taken from them. Of what the device does not take, a port may let a bounded number wait; what is beyond is counted as
+    /// `tx_dropped`.
+    fn give(&mut self, frames: &mut [Frame<Self::Buf>]);
 
-    /// How many frames wait, as the device's own queue is full.
+    /// Sends what was given and waits, as far as the device takes it.
+    fn flush(&mut self) {}
+
+    /// Sends all of `frames` behind what waits, and leaves that empty.
+    fn transmit(&mut self, frames: &mut Vec<Frame<Self::Buf>>) {
+        self.give(frames);
+        frames.clear();
+        self.flush();
+    }
+
+    /// How many frames wait after a flush, as the device's own queue is full.
     fn waiting(&self) -> usize {
         0
     }
 
     /// The worker that sends for this one, where the device has too few queues for each to have its own. What is sent
-    /// goes to it by a ring then, and [`transmit`](Self::transmit) is not called.
+    /// goes to it by a ring then, and [`give`](Self::give) is not called.
     fn sent_by(&self) -> Option<CoreId> {
         None
     }

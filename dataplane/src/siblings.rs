@@ -10,7 +10,7 @@
 use crate::app::CoreId;
 use crate::port::Received;
 use rtrb::{Consumer, Producer, RingBuffer};
-use stack::{Frame, PortId};
+use stack::{Frame, PacketBuf, PortId};
 
 /// Frames that a ring holds: a few bursts from each port of a core that was away for a while.
 pub const RING_FRAMES: usize = 1024;
@@ -193,17 +193,28 @@ impl<B, W: Copy> Siblings<B, W> {
         shown
     }
 
-    /// Has `core` send `frames`, and leaves none.
-    pub(crate) fn send_by(&mut self, core: CoreId, frames: &mut Vec<Frame<B>>) -> Option<Shown> {
-        let to = self.to(core)?;
-        core::mem::swap(&mut to.sent.waiting, frames);
-        let (done, rest) = to.sent.show();
-        let missed = u64::try_from(rest.count()).unwrap_or(0);
-        Some(Shown {
-            done,
-            full: 0,
-            missed,
-        })
+    /// Has `core` send `frames` once they are [shown](Self::show_sent); whether there is such a core.
+    pub(crate) fn send_by(&mut self, core: CoreId, frames: &mut [Frame<B>]) -> bool
+    where
+        B: PacketBuf,
+    {
+        let frames = frames.iter_mut().map(Frame::take);
+        let to = self.to(core);
+        to.map(|to| to.sent.waiting.extend(frames)).is_some()
+    }
+
+    /// Shows the others what they are to send.
+    pub(crate) fn show_sent(&mut self) -> Shown {
+        let mut shown = Shown::default();
+        for to in self.to.iter_mut().flatten() {
+            if to.sent.waiting.is_empty() {
+                continue;
+            }
+            let (done, rest) = to.sent.show();
+            shown.done += done;
+            shown.missed += u64::try_from(rest.count()).unwrap_or(0);
+        }
+        shown
     }
 
     /// Tells all others; how many rings had no room.

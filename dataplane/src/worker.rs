@@ -50,14 +50,15 @@ pub struct Worker<P: Port, A: App<P::Buf>> {
     own: Vec<Received<P::Buf>>,
     owners: Vec<Owner>,
     out: Vec<Frame<P::Buf>>,
-    per_port: Vec<Vec<Frame<P::Buf>>>,
+    /// Frames that wait in each port since the last turn.
+    waiting: Vec<usize>,
 }
 
 impl<P: Port, A: App<P::Buf>> Worker<P, A> {
     /// A worker for `core`. `ports` are in the order of [`PortId`], at most [`MAX_PORTS`]; further ones are never polled.
     #[must_use]
     pub fn new(core: CoreId, ports: Vec<P>, app: A, inbox: Inbox<A::Command, A::Reply>) -> Self {
-        let per_port = ports.iter().map(|_| Vec::new()).collect();
+        let waiting = vec![0; ports.len()];
         Self {
             core,
             ports,
@@ -70,7 +71,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             own: Vec::new(),
             owners: Vec::new(),
             out: Vec::new(),
-            per_port,
+            waiting,
         }
     }
 
@@ -299,38 +300,39 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             siblings,
             stats,
             out,
-            per_port,
+            waiting,
             ..
         } = self;
-        // In runs of one port: a frame is large, and taken one by one each is moved three times.
-        let mut out = out.drain(..);
-        while let Some(port) = out.as_slice().first().map(|frame| frame.port) {
-            let same = out.as_slice().iter().take_while(|frame| frame.port == port);
-            let same = same.count();
-            let run = out.by_ref().take(same);
-            match per_port.get_mut(usize::from(port.0)) {
-                Some(frames) => frames.extend(run),
-                None => stats.drop_no_port += run.count() as u64,
+        // In runs of one port, where they lie: a frame is large.
+        let mut rest = out.as_mut_slice();
+        while let Some(id) = rest.first().map(|frame| frame.port) {
+            let same = rest.iter().take_while(|frame| frame.port == id).count();
+            let (run, behind) = rest.split_at_mut(same);
+            rest = behind;
+            let Some(port) = ports.get_mut(usize::from(id.0)) else {
+                stats.drop_no_port += run.len() as u64;
+                continue;
+            };
+            match (port.sent_by(), &mut *siblings) {
+                (Some(core), Some(siblings)) => {
+                    let known = siblings.send_by(core, run);
+                    stats.drop_no_core += if known { 0 } else { run.len() as u64 };
+                },
+                _ => port.give(run),
             }
         }
-        drop(out);
-        for (id, (port, frames)) in (0..=u8::MAX).zip(ports.iter_mut().zip(per_port)) {
-            let waited = port.waiting();
-            if frames.is_empty() && waited == 0 {
-                continue;
-            }
-            match (port.sent_by(), &mut *siblings) {
-                (Some(core), Some(siblings)) => match siblings.send_by(core, frames) {
-                    Some(shown) => stats.count(shown),
-                    None => stats.drop_no_core += frames.drain(..).count() as u64,
-                },
-                _ => port.transmit(frames),
-            }
-            let waits = port.waiting();
+        out.clear();
+        if let Some(siblings) = siblings {
+            stats.count(siblings.show_sent());
+        }
+        for (id, (port, waiting)) in (0..=u8::MAX).zip(ports.iter_mut().zip(waiting)) {
+            port.flush();
+            let (waits, waited) = (port.waiting(), *waiting);
             if waited > 0 || waits > 0 {
                 app.waits(PortId(id), waits);
                 count += waited.saturating_sub(waits);
             }
+            *waiting = waits;
         }
         count
     }

@@ -348,6 +348,17 @@ impl<B: PacketBuf> Frame<B> {
         }
     }
 
+    /// The whole frame, of which only headers are left behind.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self {
+            port: self.port,
+            header: Header::copy_of(&self.header),
+            payload: core::mem::take(&mut self.payload),
+            partial: self.partial,
+        }
+    }
+
     /// The checksum that the port still has to compute, if it has to: where in the frame it belongs, and what to write there.
     /// Reads the payload.
     #[must_use]

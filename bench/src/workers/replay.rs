@@ -315,22 +315,22 @@ impl<'a> Port for Replay<'a> {
         self.replay(into);
     }
 
-    fn transmit(&mut self, frames: &mut Vec<Frame<Buffer<'a>>>) {
+    fn give(&mut self, frames: &mut [Frame<Buffer<'a>>]) {
         self.stats.tx_packets += frames.len() as u64;
         if let Some(captured) = &mut self.captured {
-            captured.extend(frames.drain(..).map(|frame| {
+            captured.extend(frames.iter().map(|frame| {
                 Frame::new(
                     frame.port,
                     stack::Header::default(),
-                    [Slice::new(MemBuf::from(linear(&frame)))]
+                    [Slice::new(MemBuf::from(linear(frame)))]
                         .into_iter()
                         .collect(),
                 )
             }));
             return;
         }
-        for frame in frames.drain(..) {
-            self.serve(&frame);
+        for frame in frames {
+            self.serve(frame);
         }
     }
 

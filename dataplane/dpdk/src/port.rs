@@ -372,10 +372,16 @@ impl Port for DpdkPort {
         }
     }
 
-    fn transmit(&mut self, frames: &mut Vec<Frame<Mbuf>>) {
+    fn give(&mut self, frames: &mut [Frame<Mbuf>]) {
         match &mut self.lane {
-            Some(lane) => lane.sender.transmit(frames, &mut self.counts),
-            None => self.counts.tx_dropped += frames.drain(..).len() as u64,
+            Some(lane) => lane.sender.give(frames, &mut self.counts),
+            None => self.counts.tx_dropped += frames.len() as u64,
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(lane) = &mut self.lane {
+            lane.sender.flush(&mut self.counts);
         }
     }
 

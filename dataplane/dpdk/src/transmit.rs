@@ -34,6 +34,8 @@ pub(crate) struct Sender {
     waiting: Vec<*mut rte_mbuf>,
     /// How many frames each of `waiting` is, and of how many octets.
     sizes: Vec<(u64, u64)>,
+    /// Whether it did not take all when it was last asked: it is asked once a turn then, at its end.
+    refuses: bool,
 }
 
 /// What a device does for who sends.
@@ -70,6 +72,7 @@ impl Sender {
             abilities,
             waiting: Vec::with_capacity(WAITING_MAX),
             sizes: Vec::with_capacity(WAITING_MAX),
+            refuses: false,
         }
     }
 
@@ -86,16 +89,17 @@ impl Sender {
         self.waiting.len()
     }
 
-    /// Sends what waits, and all of `frames` in order, which it leaves empty. What the device does not take waits; what is more than
-    /// may wait is dropped.
+    /// Sends `frames` behind what waits, in order and by the next [`flush`](Self::flush). What is more than may wait is dropped.
     ///
-    /// They stay where they are until then: a copy of a header that was itself just written would be waited for.
-    pub(crate) fn transmit(&mut self, frames: &mut Vec<Frame<Mbuf>>, counts: &mut PortStats) {
-        let mut takes = self.waiting.is_empty() || self.send(counts);
-        let mut left = frames.as_mut_slice();
+    /// They are built where they lie, after the last of them was written: a header that was itself just written would be waited for.
+    pub(crate) fn give(&mut self, frames: &mut [Frame<Mbuf>], counts: &mut PortStats) {
+        let mut left = frames;
         while let Some(first) = left.first_mut() {
             if self.waiting.len() == WAITING_MAX {
-                break;
+                self.send(counts);
+                if self.waiting.len() == WAITING_MAX {
+                    break;
+                }
             }
             counts.copied_in_stack += tcp_payload_in_header(first.header.bytes()) as u64;
             let (n, built) = match self.train(left) {
@@ -117,13 +121,16 @@ impl Sender {
                 None => counts.tx_dropped += n as u64,
             }
             left = left.split_at_mut(n).1;
-            if takes && self.waiting.len() >= TX_BURST {
-                takes = self.send(counts);
+            if !self.refuses && self.waiting.len() >= TX_BURST {
+                self.send(counts);
             }
         }
         counts.tx_dropped += left.len() as u64;
-        frames.clear();
-        if takes && !self.waiting.is_empty() {
+    }
+
+    /// Sends what was given and waits, as far as the device takes it.
+    pub(crate) fn flush(&mut self, counts: &mut PortStats) {
+        if !self.waiting.is_empty() {
             self.send(counts);
         }
     }
@@ -202,8 +209,8 @@ impl Sender {
         whole.then_some(first)
     }
 
-    /// Gives what waits to the device: whether it took all of it.
-    fn send(&mut self, counts: &mut PortStats) -> bool {
+    /// Gives what waits to the device.
+    fn send(&mut self, counts: &mut PortStats) {
         let n = u16::try_from(self.waiting.len()).unwrap_or(u16::MAX);
         // SAFETY: a queue of the open port, used by this thread alone; n mbufs that we hand over, of which those that it does not
         // take stay ours.
@@ -216,7 +223,7 @@ impl Sender {
             counts.tx_packets += frames;
             counts.tx_bytes += octets;
         }
-        self.waiting.is_empty()
+        self.refuses = !self.waiting.is_empty();
     }
 }
 

@@ -110,9 +110,7 @@ impl Port for Full {
         &self.1
     }
     fn receive(&mut self, _: &mut Vec<Received<MemBuf>>) {}
-    fn transmit(&mut self, frames: &mut Vec<Frame<MemBuf>>) {
-        frames.clear();
-    }
+    fn give(&mut self, _: &mut [Frame<MemBuf>]) {}
     fn stats(&self) -> crate::PortStats {
         crate::PortStats::default()
     }
@@ -142,8 +140,10 @@ impl Port for Narrow {
     fn receive(&mut self, into: &mut Vec<Received<MemBuf>>) {
         self.2.receive(into);
     }
-    fn transmit(&mut self, frames: &mut Vec<Frame<MemBuf>>) {
-        self.1.append(frames);
+    fn give(&mut self, frames: &mut [Frame<MemBuf>]) {
+        self.1.extend(frames.iter_mut().map(Frame::take));
+    }
+    fn flush(&mut self) {
         let takes = self.0.min(self.1.len());
         self.2.transmit(&mut self.1.drain(..takes).collect());
     }

@@ -110,7 +110,8 @@ impl<B: PacketBuf> Connection<B> {
         {
             next = next.min(again);
         }
-        let several = self.usable() > 1;
+        // One that is alone has nobody to leave its data to, however late it is.
+        let (mut usable, mut stale) = (0, Instant::NEVER);
         for subflow in &self.subflows {
             next = next
                 .before(subflow.tcb.next_deadline())
@@ -118,9 +119,13 @@ impl<B: PacketBuf> Connection<B> {
                 .before(subflow.fail_again_at)
                 .before(subflow.withdrawal.map(|withdrawal| withdrawal.until))
                 .before(subflow.uncovered_until);
-            if several && subflow.is_usable() {
-                next = next.before(subflow.stale_at());
+            if subflow.is_usable() {
+                usable += 1;
+                stale = stale.before(subflow.stale_at());
             }
+        }
+        if usable > 1 {
+            next = next.min(stale);
         }
         next.or_never()
     }

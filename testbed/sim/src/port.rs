@@ -338,9 +338,8 @@ impl Port for SimPort {
         }
     }
 
-    fn transmit(&mut self, frames: &mut Vec<Frame<SimBuf>>) {
+    fn give(&mut self, frames: &mut [Frame<SimBuf>]) {
         let mut ring = self.ring.borrow_mut();
-        let mut all = std::mem::take(&mut self.waiting);
         let mut n = 0;
         while n < frames.len() {
             let cuts = ring.offloads.cuts;
@@ -357,12 +356,19 @@ impl Port for SimPort {
             let whole = if len > 1 { train::coupled(of) } else { None };
             ring.stats.tx_trains += u64::from(whole.is_some());
             match whole {
-                Some(whole) => all.extend(offload::cut_up(&whole, of)),
-                None => all.extend(of.iter().map(linear)),
+                Some(whole) => self.waiting.extend(offload::cut_up(&whole, of)),
+                None => self.waiting.extend(of.iter().map(linear)),
             }
             n += len;
         }
-        frames.clear();
+    }
+
+    fn flush(&mut self) {
+        let mut ring = self.ring.borrow_mut();
+        let all = std::mem::take(&mut self.waiting);
+        if all.is_empty() {
+            return;
+        }
         let drops = ring.in_trouble(|trouble| match trouble {
             Trouble::TakesFewer(percent) => Some(percent),
             _ => None,

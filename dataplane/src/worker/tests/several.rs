@@ -141,8 +141,8 @@ impl Port for Mute {
     fn receive(&mut self, into: &mut Vec<Received<MemBuf>>) {
         self.0.receive(into);
     }
-    fn transmit(&mut self, frames: &mut Vec<Frame<MemBuf>>) {
-        self.0.transmit(frames);
+    fn give(&mut self, frames: &mut [Frame<MemBuf>]) {
+        self.0.give(frames);
     }
     fn sent_by(&self) -> Option<CoreId> {
         (self.0.info().name == "mute").then_some(CoreId(0))
