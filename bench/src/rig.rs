@@ -27,7 +27,7 @@ const TURN: Duration = Duration::from_micros(20);
 const KEPT: usize = 1 << 14;
 
 type Sent = Rc<RefCell<Vec<Frame<MemBuf>>>>;
-type Waiting = Rc<RefCell<VecDeque<MemBuf>>>;
+type Waiting = Rc<RefCell<VecDeque<Received<MemBuf>>>>;
 
 /// One end of a cable of the rig.
 pub struct RigPort {
@@ -46,10 +46,7 @@ impl Port for RigPort {
     fn receive(&mut self, into: &mut Vec<Received<MemBuf>>) {
         let mut waiting = self.waiting.borrow_mut();
         let burst = waiting.len().min(BURST);
-        into.extend(waiting.drain(..burst).map(|buffer| Received {
-            frame: Slice::new(buffer),
-            checksum: RxChecksum::Good,
-        }));
+        into.extend(waiting.drain(..burst));
     }
 
     fn give(&mut self, frames: &mut [Frame<MemBuf>]) {
@@ -333,7 +330,10 @@ fn carry(sent: &Sent, waiting: &Waiting, kept: &mut VecDeque<MemBuf>) -> u64 {
             kept.pop_front();
         }
         kept.push_back(buffer.clone());
-        waiting.push_back(buffer);
+        waiting.push_back(Received {
+            frame: Slice::new(buffer),
+            checksum: RxChecksum::Good,
+        });
     }
     frames
 }
