@@ -161,10 +161,10 @@ impl<B: PacketBuf> Stream<B> {
     }
 
     /// Acknowledges the peer's end of stream.
-    pub fn accept_fin(&mut self) {
+    pub fn accept_fin(&mut self, now: Instant) {
         match self {
             Self::Plain(plain) => plain.tcb.accept_fin(),
-            Self::Multipath(connection) => connection.accept_fin(),
+            Self::Multipath(connection) => connection.accept_fin(now),
         }
     }
 

@@ -100,6 +100,34 @@ fn m16_a_data_fin_goes_by_one_subflow_the_fastest() {
     }
 }
 
+/// The answer to an end of data waits for the other end as an ACK may.
+#[test]
+fn m16_a_data_fin_that_follows_acknowledges_the_one_before() {
+    for follows in [true, false] {
+        let mut world = two_paths(Setup::default());
+        world.pass(Duration::from_secs(1));
+        let answers: Rc<RefCell<Vec<_>>> = Rc::default();
+        let noted = Rc::clone(&answers);
+        world.middlebox = Some(Box::new(move |transit| {
+            if transit.from == B {
+                let ends = options(transit.segment).iter().any(is_data_fin);
+                noted.borrow_mut().push(ends);
+            }
+            true
+        }));
+        world.ends[A].send(0, true);
+        world.run(MINUTE, |w| w.ends[B].fin_seen);
+        let accepted = world.now;
+        world.ends[B].send(0, follows);
+        world.run(MINUTE, |w| w.ends[A].conn.fin_acknowledged());
+        assert_eq!(*answers.borrow(), [follows]);
+        let took = world.now.since(accepted);
+        let waited = took >= Duration::from_millis(40);
+        assert_eq!(waited, !follows, "{took:?}");
+        assert!(took <= Duration::from_millis(65), "{took:?}");
+    }
+}
+
 #[test]
 fn m16_a_data_fin_that_is_not_answered_goes_by_every_subflow() {
     let mut world = two_paths(Setup::default());

@@ -64,6 +64,7 @@ impl Asking {
     /// client's group, and `plan` what that does.
     pub(crate) fn run<B: PacketBuf>(
         &mut self,
+        now: Instant,
         (group, plan): (usize, &Client),
         stream: &mut Stream<B>,
         pattern: &Pattern<B>,
@@ -84,7 +85,7 @@ impl Asking {
             if self.turn != Turn::Closing {
                 return Err(Wrong);
             }
-            stream.accept_fin();
+            stream.accept_fin(now);
         }
         if self.turn != Turn::Asking {
             return Ok(false);

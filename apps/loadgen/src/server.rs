@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use mptcp::Stream;
-use stack::PacketBuf;
+use stack::{Instant, PacketBuf};
 
 use crate::pattern::{Ask, HEADER, Pattern};
 use crate::report::Stats;
@@ -28,6 +28,7 @@ impl Serving {
     /// Reads what came and answers what is complete.
     pub(crate) fn run<B: PacketBuf>(
         &mut self,
+        now: Instant,
         stream: &mut Stream<B>,
         pattern: &Pattern<B>,
         stats: &mut Stats,
@@ -40,7 +41,7 @@ impl Serving {
         stream.set_recv_room(WINDOW);
         self.respond(stream, pattern, stats);
         if stream.fin_received() && !self.finished && self.ask.is_none() {
-            stream.accept_fin();
+            stream.accept_fin(now);
             stream.finish();
             self.finished = true;
         }

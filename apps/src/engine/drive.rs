@@ -416,7 +416,7 @@ fn emit<B: PacketBuf>(
                 metering.left(now, account, leaving);
             },
         }
-        again = relay.settle_ends();
+        again = relay.settle_ends(now);
     }
     tools.ledger.enter(Step::Relay);
     relay.capped = capped;

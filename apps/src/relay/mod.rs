@@ -292,9 +292,9 @@ impl<B: PacketBuf> Relay<B> {
     }
 
     /// Acknowledges the ends of stream that have been sent on; whether there was one, so that output is due again.
-    pub(crate) fn settle_ends(&mut self) -> bool {
-        let up = self.up.settle_end(&mut self.client, &self.server);
-        let down = self.down.settle_end(&mut self.server, &self.client);
+    pub(crate) fn settle_ends(&mut self, now: Instant) -> bool {
+        let up = self.up.settle_end(now, &mut self.client, &self.server);
+        let down = self.down.settle_end(now, &mut self.server, &self.client);
         up || down
     }
 

@@ -8,7 +8,7 @@
 
 use super::Leg;
 use super::room::{Enough, Now, Room};
-use stack::PacketBuf;
+use stack::{Instant, PacketBuf};
 
 /// Octets that a slice counts as at least.
 const PIECE_MIN: usize = 512;
@@ -48,13 +48,18 @@ impl Pump {
 
     /// Acknowledges the sender's end of stream once `to` has sent it on: a FIN that got an answer was delivered, and if
     /// this box dies before, both ends see a reset, never a clean end of a cut stream. Whether it did so now.
-    pub(crate) fn settle_end<B: PacketBuf>(&mut self, from: &mut Leg<B>, to: &Leg<B>) -> bool {
-        let now = self.has_end() && to.fin_sent();
-        if now {
-            from.accept_fin();
+    pub(crate) fn settle_end<B: PacketBuf>(
+        &mut self,
+        now: Instant,
+        from: &mut Leg<B>,
+        to: &Leg<B>,
+    ) -> bool {
+        let settles = self.has_end() && to.fin_sent();
+        if settles {
+            from.accept_fin(now);
             self.finished = true;
         }
-        now
+        settles
     }
 }
 

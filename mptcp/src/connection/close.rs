@@ -26,8 +26,9 @@ impl<B: PacketBuf> Connection<B> {
         }
     }
 
-    /// Acknowledges the peer's end of data, once [`Self::fin_received`].
-    pub fn accept_fin(&mut self) {
+    /// Acknowledges the peer's end of data, once [`Self::fin_received`]. Before our own end it waits for that as an ACK may:
+    /// mostly one DATA_FIN follows the other, and says both.
+    pub fn accept_fin(&mut self, now: Instant) {
         if !self.fin_received() {
             return;
         }
@@ -40,7 +41,11 @@ impl<B: PacketBuf> Connection<B> {
             return;
         }
         self.recv.step_over_fin();
-        self.for_end(|subflow| subflow.tcb.request_ack());
+        if matches!(self.local_fin, LocalFin::Open | LocalFin::Wanted) {
+            self.for_end(|subflow| subflow.tcb.delay_ack(now));
+        } else {
+            self.for_end(|subflow| subflow.tcb.request_ack());
+        }
     }
 
     /// Does `act` on the subflow by which an end of data is said, or acknowledged, for the first time: one is enough, as both are

@@ -297,6 +297,9 @@ impl<B: PacketBuf> Connection<B> {
         let initiator = params.role == Role::Initiator;
         if initiator {
             first.tcb.request_ack();
+        } else {
+            // It shows that the third ACK came: from then on the initiator may join (RFC 8684 3.1).
+            first.tcb.tell_window();
         }
         let mut connection = Self {
             params: *params,

@@ -447,9 +447,9 @@ impl Player {
         while let Some(piece) = self.with(|conn, _| conn.take()) {
             self.heard.extend_from_slice(piece.bytes());
         }
-        self.with(|conn, _| {
+        self.with(|conn, cx| {
             conn.set_recv_room(u32::MAX);
-            conn.accept_fin();
+            conn.accept_fin(cx.now);
         });
     }
 

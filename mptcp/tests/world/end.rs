@@ -132,7 +132,7 @@ impl End {
             }
             self.conn.set_recv_room(self.room);
             if self.conn.fin_received() {
-                self.conn.accept_fin();
+                self.conn.accept_fin(now);
                 self.fin_seen = true;
             }
         }

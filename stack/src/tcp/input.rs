@@ -2,7 +2,7 @@
 
 use super::recv::queue::Arrival;
 use super::tcb::seconds;
-use super::timers::{DELAYED_ACK, Timer};
+use super::timers::Timer;
 use super::{State, Tcb, Verdict, low32};
 use crate::counters::Counter;
 use crate::seq::SeqNum;
@@ -163,8 +163,8 @@ impl<B: PacketBuf> Tcb<B> {
 
     /// Text came in order, and nothing waits beyond a gap.
     fn acknowledge_in_order(&mut self, now: Instant) {
-        if self.rcv.ack.on_in_order() && !self.timers.is_set(Timer::DelayedAck) {
-            self.timers.set(Timer::DelayedAck, now + DELAYED_ACK);
+        if self.rcv.ack.on_in_order() {
+            self.delay_ack(now);
         }
     }
 

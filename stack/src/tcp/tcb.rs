@@ -9,7 +9,7 @@ use super::rare::Rare;
 use super::recv::Receiver;
 use super::send::Sender;
 use super::time_wait::{TWO_MSL, TimeWait};
-use super::timers::{Timer, Timers};
+use super::timers::{DELAYED_ACK, Timer, Timers};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{OPTIONS_MAX, OptBytes, Timestamps};
@@ -210,6 +210,18 @@ impl<B: PacketBuf> Tcb<B> {
     /// Makes an ACK due now.
     pub fn request_ack(&mut self) {
         self.rcv.ack.request();
+    }
+
+    /// Has the peer told at once what the window field of a handshake could not say, and not with the first ACK of its data.
+    pub const fn tell_window(&mut self) {
+        self.rcv.window.tell();
+    }
+
+    /// Has what came acknowledged by the next segment that leaves, or by an ACK of its own after as long as one may wait.
+    pub fn delay_ack(&mut self, now: Instant) {
+        if !self.rcv.ack.is_due() && !self.timers.is_set(Timer::DelayedAck) {
+            self.timers.set(Timer::DelayedAck, now + DELAYED_ACK);
+        }
     }
 
     /// Largest payload of an item that carries `upper` octets of options beside TCP's own, padding included.

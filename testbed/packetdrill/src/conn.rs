@@ -254,7 +254,7 @@ impl Conn {
             self.inbox.extend(ip::octets(&piece));
         }
         if stream.fin_received() {
-            stream.accept_fin();
+            stream.accept_fin(now);
             self.eof = true;
         }
         // What is offered grows with what arrives, as a relay's does, so that no window update follows the handshake.

@@ -84,7 +84,7 @@ impl<B: PacketBuf> End<B> {
         let (pattern, number) = (&*self.pattern, conn.group);
         let stats = self.books.of(number);
         match (&mut conn.work, &mut self.hosts) {
-            (Work::Server(serving), _) => serving.run(stream, pattern, stats),
+            (Work::Server(serving), _) => serving.run(now, stream, pattern, stats),
             (Work::Client(asking), Hosts::Clients(clients)) => {
                 let (asks, ending) = (clients.asks(), clients.is_ending());
                 let group = &mut clients.groups[number];
@@ -93,7 +93,7 @@ impl<B: PacketBuf> End<B> {
                 {
                     return Ok(());
                 }
-                while asking.run((number, &group.plan), stream, pattern, stats)? {
+                while asking.run(now, (number, &group.plan), stream, pattern, stats)? {
                     stats.answered += 1;
                     Stats::took(&mut stats.request, now.since(asking.due));
                     group.over += 1;

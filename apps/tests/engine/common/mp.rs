@@ -366,7 +366,7 @@ impl MpHost {
         }
     }
 
-    fn stream(&mut self) {
+    fn stream(&mut self, now: Instant) {
         let connection = self.connection.as_mut().unwrap();
         while self.sent < self.data.len() && connection.send_room() > 0 {
             let len = (1 + self.rng.below(self.piece_max)) as usize;
@@ -385,7 +385,7 @@ impl MpHost {
             }
             connection.set_recv_room(1 << 20);
             if connection.fin_received() {
-                connection.accept_fin();
+                connection.accept_fin(now);
             }
         }
     }
@@ -418,7 +418,7 @@ impl Node for MpHost {
         }
         self.repeat_syns(now);
         if self.connection.is_some() {
-            self.stream();
+            self.stream(now);
             loop {
                 let Self {
                     connection,

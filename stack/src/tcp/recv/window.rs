@@ -1,6 +1,7 @@
 //! The window that we offer: its right edge never moves back (RFC 9293 3.8.6, RFC 7323 2.4).
 
 use crate::seq::SeqNum;
+use crate::tcp::congestion::initial_window;
 
 /// Largest window that can be said at all (RFC 7323 2.3: 2^30).
 const WINDOW_MAX: u32 = 1 << 30;
@@ -14,6 +15,8 @@ pub(in crate::tcp) struct RecvWindow {
     offered: SeqNum,
     /// The largest window ever offered: what stands for the size of the buffer.
     largest: u32,
+    /// Nothing was announced since the handshake, whose field is not scaled, and what that could not say may wait.
+    fresh: bool,
     wscale: u8,
 }
 
@@ -24,6 +27,7 @@ impl RecvWindow {
             edge,
             offered: edge,
             largest: offered,
+            fresh: true,
             wscale,
         }
     }
@@ -46,9 +50,15 @@ impl RecvWindow {
         self.offered
     }
 
+    /// What the handshake could not say does not wait.
+    pub(in crate::tcp) const fn tell(&mut self) {
+        self.fresh = false;
+    }
+
     /// Whether the edge has moved far enough that the peer should be told at once: two segments, or half of the largest
     /// window (RFC 9293 3.8.6.2.2 says one segment or half; two are what an ACK stands for).
-    /// An edge beyond what the field can say from `nxt` on is no news: no ACK would tell it.
+    /// An edge beyond what the field can say from `nxt` on is no news: no ACK would tell it. And while what the handshake offered
+    /// holds an initial window (RFC 6928), the peer can send until the first ACK of that tells the rest.
     pub(in crate::tcp) fn update_due(&self, nxt: SeqNum, mss: u32) -> bool {
         let sayable = nxt + (u32::from(u16::MAX) << self.wscale);
         let edge = self.edge.min(sayable);
@@ -57,7 +67,8 @@ impl RecvWindow {
         } else {
             0
         };
-        news >= (2 * mss).min(self.largest / 2).max(1)
+        let told_later = || self.fresh && self.offered >= nxt + initial_window(mss);
+        news >= (2 * mss).min(self.largest / 2).max(1) && !told_later()
     }
 
     fn news(&self) -> u32 {
@@ -81,6 +92,7 @@ impl RecvWindow {
         let window = if edge > nxt { edge - nxt } else { 0 };
         let field = u16::try_from(window >> self.wscale).unwrap_or(u16::MAX);
         let window = u32::from(field) << self.wscale;
+        self.fresh = false;
         self.offered = self.offered.max(nxt + window);
         self.largest = self.largest.max(window);
         field
@@ -122,10 +134,24 @@ mod tests {
         assert_eq!(window.announce(SeqNum(0), 1460), 65_535);
         assert!(window.update_due(SeqNum(2_920), 1460));
         let mut scaled = RecvWindow::new(SeqNum(0), 65_535, 1);
+        scaled.announce(SeqNum(0), 1460);
         scaled.set_room(SeqNum(0), 4 << 20);
         assert!(scaled.update_due(SeqNum(0), 1460));
         assert_eq!(scaled.announce(SeqNum(0), 1460), 65_535);
         assert!(!scaled.update_due(SeqNum(0), 1460));
+    }
+
+    #[test]
+    fn t13_what_a_handshake_could_not_say_waits_for_the_first_ack() {
+        // Its field is not scaled. (offered, whether that is less than an initial window)
+        for (offered, urgent) in [(65_535, false), (14_600, false), (14_599, true), (0, true)] {
+            let mut window = RecvWindow::new(SeqNum(0), offered, 7);
+            window.set_room(SeqNum(0), 4 << 20);
+            assert_eq!(window.update_due(SeqNum(0), 1460), urgent, "{offered}");
+            assert_eq!(window.announce(SeqNum(1_460), 1460), 32_756);
+            window.set_room(SeqNum(4_380), 4 << 20);
+            assert!(window.update_due(SeqNum(1_460), 1460), "{offered}");
+        }
     }
 
     #[test]
