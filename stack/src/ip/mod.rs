@@ -11,6 +11,7 @@ mod bridge;
 mod config;
 mod contents;
 mod error;
+mod follow;
 mod forward;
 mod head;
 mod icmp;
@@ -36,7 +37,8 @@ mod uncut;
 pub use crate::buf::RxChecksum;
 pub use config::{InterfaceConfig, IsolatedConfig, NetConfig, NetError, RouteConfig, VlanConfig};
 pub use contents::{Contents, FragmentId, Ports, Quoted};
-pub use head::{Behind, Head};
+pub use follow::Behind;
+pub use head::Head;
 pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
 };
