@@ -101,22 +101,34 @@ fn plain(src: IpAddr, dst: IpAddr, protocol: u8, rest: &[u8]) -> Option<Seen<'_>
 /// is a SYN: but for the segment, [`sight`] shows the same of both.
 #[must_use]
 pub fn goes_on(frame: &[u8], before: &[u8]) -> bool {
-    let (Some(ends), Some(ends_before)) = (plain_ends(frame), plain_ends(before)) else {
-        return false;
-    };
-    ends == ends_before
+    match (plain_ends(frame), plain_ends(before)) {
+        (Some(PlainEnds::V4(ends)), Some(PlainEnds::V4(before))) => ends == before,
+        (Some(PlainEnds::V6(ends)), Some(PlainEnds::V6(before))) => ends == before,
+        _ => false,
+    }
+}
+
+/// Addresses and ports as they stand in a frame: of lengths that are known, so that two are compared in a few moves.
+enum PlainEnds<'a> {
+    V4(&'a [u8; 12]),
+    V6(&'a [u8; 36]),
 }
 
 /// Addresses and ports in a frame that holds such a segment.
-fn plain_ends(frame: &[u8]) -> Option<&[u8]> {
+#[inline]
+fn plain_ends(frame: &[u8]) -> Option<PlainEnds<'_>> {
     const SHORTEST: usize = ETHERNET + IPV4_MIN + HEADER_MIN;
     let fixed = frame.first_chunk::<SHORTEST>()?;
     // Ports follow the addresses.
     let (protocol, ends, flags) = match (u16::from_be_bytes([fixed[12], fixed[13]]), fixed[14]) {
         (ETHERTYPE_IPV4, 0x45) if fixed[20] & 0x3f == 0 && fixed[21] == 0 => {
-            (fixed[23], fixed.get(26..38)?, fixed[47])
+            let ends = fixed[26..].first_chunk()?;
+            (fixed[23], PlainEnds::V4(ends), fixed[47])
         },
-        (ETHERTYPE_IPV6, _) => (fixed[20], frame.get(22..58)?, *frame.get(67)?),
+        (ETHERTYPE_IPV6, _) => {
+            let ends = frame[22..].first_chunk()?;
+            (fixed[20], PlainEnds::V6(ends), *frame.get(67)?)
+        },
         _ => return None,
     };
     (protocol == TCP && !Flags(flags).has(Flags::SYN)).then_some(ends)
