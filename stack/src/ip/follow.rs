@@ -19,7 +19,7 @@ pub enum Behind {
 }
 
 impl Head {
-    /// Reads `frame` as [`Net::head`] would read it, if it is of the same flow as the frame `before` it from the same port, whose
+    /// Reads `frame` as [`Net::head`](super::Net::head) would read it, if it is of the same flow as the frame `before` it from the same port, whose
     /// head is `like`: all before the TCP header is the same octets, but for length, identification and checksum of IP, and so are
     /// the ports. Then all that was found of them is the same, too. How its segment stands to that of `before`.
     #[inline]
@@ -59,7 +59,7 @@ impl Head {
         (self.flags, self.end) = (Flags(this[13]), at(l3 + len));
         self.data = at(l4 + header);
         let options = HEADER_MIN..header;
-        Some(if !goes_on(this, (last, like.text_len())) {
+        Some(if !text_goes_on(this, (last, like.text_len())) {
             Behind::Apart
         } else if are_same(segment.get(options.clone())?, segment_before.get(options)?) {
             Behind::Same
@@ -90,7 +90,7 @@ fn is_like_ipv6(this: &[u8; IPV6], before: &[u8; IPV6]) -> bool {
 
 /// Whether the text of a segment goes on where `text` octets behind the header `before` end, in a header that has the same to say.
 #[inline]
-fn goes_on(this: &[u8; HEADER_MIN], (before, text): (&[u8; HEADER_MIN], usize)) -> bool {
+fn text_goes_on(this: &[u8; HEADER_MIN], (before, text): (&[u8; HEADER_MIN], usize)) -> bool {
     let number = |fixed: &[u8; HEADER_MIN]| (word(fixed, 0) & 0xffff_ffff) as u32;
     // The acknowledgment, the header's length, control bits, the window.
     let rest = |fixed: &[u8; HEADER_MIN]| word(fixed, 8) | u64::from(Flags::PSH.0) << 16;
