@@ -173,7 +173,8 @@ impl DpdkPort {
         let widest = config.mtu + config.tags.min(TAGS_MAX);
         let device = Device::parse(&config.device, widest)
             .map_err(|error| (error.to_string(), "correct the device".to_owned()))?
-            .for_workers(workers);
+            .for_workers(workers)
+            .for_interface();
         check_interface(&device)?;
         let id = probe(&device)?;
         let about = about(id)?;

@@ -1,10 +1,10 @@
-//! Two af_packet ports at the ends of a veth pair.
+//! Ports at the ends of a veth pair.
 
 mod support;
 
 use dataplane::memory::linear;
 use dataplane::{BURST, Port};
-use dpdk::{DpdkPort, Mbuf, PortConfig};
+use dpdk::{Device, DpdkPort, Mbuf, PortConfig};
 use stack::buf::MAX_SLICES;
 use stack::{Frame, PacketBuf, Slice};
 use support::{alone, config, eal, frame, header, ip, receive};
@@ -161,5 +161,26 @@ fn packets_as_long_as_the_mtu_cross_with_two_tags() {
         assert_eq!(got.frame.len(), 14 + 8 + 1500);
         link[12..14].copy_from_slice(&[0x81, 0]);
         assert!(linear(&frame(&link, packet())) == got.frame.bytes());
+    }
+}
+
+#[test]
+fn the_kernel_is_not_asked_for_frames_of_an_interface_without_a_device() {
+    if !alone("the_kernel_is_not_asked_for_frames_of_an_interface_without_a_device") {
+        return;
+    }
+    ip("link add va type veth peer name vb");
+    for (given, completed) in [
+        ("net_af_xdp0,iface=va", "net_af_xdp0,iface=va,busy_budget=0"),
+        (
+            "net_af_xdp0,iface=va,busy_budget=64",
+            "net_af_xdp0,iface=va,busy_budget=64",
+        ),
+        ("net_af_xdp0,iface=lo", "net_af_xdp0,iface=lo"),
+        ("net_af_xdp0,iface=none", "net_af_xdp0,iface=none"),
+        ("net_tap0,iface=va", "net_tap0,iface=va"),
+    ] {
+        let device = Device::parse(given, 1500).unwrap().for_interface();
+        assert_eq!(device.args(), completed);
     }
 }

@@ -5,11 +5,11 @@
       g2 (10.2.0.2-)  --- veth ---  a2 (10.2.0.1)
       g3 (10.9.0.2)   --- veth ---  c1 (10.9.0.1)
 
-flowgen drives both over net_af_packet from its own core; hag stands on net_af_xdp. The box's core runs the box and what its
-interfaces receive: for the kernel soft interrupts, by RPS; for hag, whose frames AF_XDP takes before those, the interfaces'
-NAPI threads. What is counted is the processor time of its processes, these threads and that core's soft interrupts. What the
-same transfer costs without a proxy (routed by the kernel, or by hag) is subtracted. GSO off: frames leave the kernel's TCP
-one by one. GSO on: its segments are cut at the last moment (the generator reads frames), and received ones are merged by GRO.
+flowgen drives both from its own core. The box's core runs the box and what its interfaces receive: for the kernel soft interrupts,
+by RPS; for hag, whose frames AF_XDP takes before those, the interfaces' NAPI threads. What is counted is all that this core does
+(spare.py). What the same transfer costs without a proxy (routed by the kernel, or by hag) is subtracted. GSO off: frames leave the
+kernel's TCP one by one. GSO on: its segments are cut at the last moment (the generator reads frames), and received ones are merged by
+GRO.
 """
 
 from __future__ import annotations
@@ -18,57 +18,40 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..chain import calm
 from ..netns import Namespace
 from ..running import Running, program, start, stop
-from ..shell import Background, LabError, wait_until
+from ..shell import PREFERRED, Background, LabError, wait_until
 from ..topology import CONGESTION, alone
-from .device import Run, await_measuring, cores, cpu_seconds
+from .device import Run, await_measuring, cores
 from .results import Row
+from .spare import Core, watched
 
 WIRES = (("g1", "a1"), ("g2", "a2"), ("g3", "c1"))
 REPEATS = 5
 SECONDS = 3.0
-BULK = {"connections": 4, "response": "endless"}
-SHORT = {"connections": 400, "request": 64, "response": 64}
-DEFAULT_CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 @dataclass(frozen=True)
-class Spent:
-    """Processor time so far, in seconds: of the box's processes, and of its core."""
+class Load:
+    """What flowgen does, and the driver of its interfaces."""
 
-    box: float
-    busy: float
-    softirq: float
+    client: dict[str, Any]
+    driver: str
 
-    @classmethod
-    def now(cls, pid: int | None) -> "Spent":
-        """Of process `pid`, if the box has one."""
-        core = cores()[0]
-        tick = os.sysconf("SC_CLK_TCK")
-        for line in Path("/proc/stat").read_text().splitlines():
-            name, *fields = line.split()
-            if name == f"cpu{core}":
-                user, nice, system, _, _, irq, softirq, *_ = (int(field) / tick for field in fields)
-                box = cpu_seconds(pid) if pid else 0.0
-                threads = sum(map(cpu_seconds, (_softirq_thread(core), *_receiving())))
-                return cls(box + threads, user + nice + system + irq + softirq, softirq)
-        raise LabError(f"/proc/stat has no core {core}")
 
-    def since(self, before: "Spent") -> float:
-        """What the box cost meanwhile. A process's time has in it what the kernel did in soft interrupts while it ran; others
-        are those that came while the core was idle, and so no more than what the core was busy besides."""
-        box = self.box - before.box
-        beside = max(0.0, self.busy - before.busy - box)
-        return box + min(self.softirq - before.softirq, beside)
+# A frame counts against the sender's buffer until the other end of the veth took it. Who sends much waits for that, so the box's core
+# does it, whoever is the box: as the same octets come out of each, what it costs is subtracted with the rest.
+BULK = Load({"connections": 4, "response": "endless"}, "net_af_packet")
+# Boxes send as many frames for a short connection as they see fit: what it takes to receive them is the generator's business.
+SHORT = Load({"connections": 400, "request": 64, "response": 64}, "net_af_xdp")
+DEFAULT_CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 def _threads(named: str) -> list[int]:
@@ -83,26 +66,16 @@ def _threads(named: str) -> list[int]:
     return found
 
 
-@cache
-def _softirq_thread(core: int) -> int:
-    match _threads(f"ksoftirqd/{core}\n"):
-        case [thread]:
-            return thread
-    raise LabError(f"core {core} has no thread for soft interrupts")
-
-
-def _receiving() -> list[int]:
-    """The threads that receive for the box's interfaces, if these have some."""
-    return [thread for _, device in WIRES for thread in _threads(f"napi/{device}-")]
-
-
-def _receive_by_threads(box: Namespace, core: int) -> None:
-    """Has a core receive for interfaces with AF_XDP: a veth would do it on the sender's core, at the generator's expense."""
-    for _, device in WIRES:
-        box.run("sh", "-c", f"echo 1 >/sys/class/net/{device}/threaded")
-    wait_until("the box's interfaces have their threads", lambda: len(_receiving()) == len(WIRES))
-    for thread in _receiving():
-        os.sched_setaffinity(thread, {core})
+def _receive_by_threads(space: Namespace, devices: Iterable[str], core: int) -> None:
+    """Has a core receive for interfaces with AF_XDP: a veth would do it on the sender's core, at the sender's expense."""
+    for device in devices:
+        # There is somebody to do it only once a program has opened the interface.
+        threaded = ("sh", "-c", f"echo 1 >/sys/class/net/{device}/threaded && echo so")
+        wait_until(f"{device} has a thread", lambda: space.run(*threaded, check=False) != "")
+        wait_until(f"the thread of {device} runs", lambda: bool(_threads(f"napi/{device}-")))
+        for thread in _threads(f"napi/{device}-"):
+            os.sched_setaffinity(thread, {core})
+            os.setpriority(os.PRIO_PROCESS, thread, PREFERRED)
 
 
 @contextmanager
@@ -230,7 +203,7 @@ def hag(box: Namespace, work: Path, core: int) -> Iterator[Running]:
     box.ip(*(f"link set {there} arp off" for _, there in WIRES))
     running = start(box, "hag", _hag_file(work, core), work)
     try:
-        _receive_by_threads(box, core)
+        _receive_by_threads(box, (there for _, there in WIRES), core)
         yield running
     finally:
         stop(running)
@@ -238,9 +211,9 @@ def hag(box: Namespace, work: Path, core: int) -> Iterator[Running]:
         box.ip(*(f"link set {there} arp on" for _, there in WIRES))
 
 
-def _generator_file(client: dict[str, Any], to: str) -> str:
+def _generator_file(client: dict[str, Any], to: str, driver: str) -> str:
     def port(n: int, device: str, role: str, address: str, via: str, hosts: int) -> dict[str, Any]:
-        return {"name": device, "device": f"net_af_packet{n},iface={device}", "role": role, "addresses": [address], "hosts": hosts, "gateway": [via]}
+        return {"name": device, "device": f"{driver}{n},iface={device}", "role": role, "addresses": [address], "hosts": hosts, "gateway": [via]}
 
     whole = {
         "worker": {"core": cores()[1], "spin": False, "hugepages": False, "memory_mb": 384},
@@ -255,18 +228,20 @@ def _generator_file(client: dict[str, Any], to: str) -> str:
     return json.dumps(whole, indent=1)
 
 
-def generated(generator: Namespace, work: Path, client: dict[str, Any], to: str, pid: int | None) -> Run:
-    """One run of flowgen; `pid` is the box's process, besides which the soft interrupts of its core count."""
+def generated(generator: Namespace, work: Path, load: Load, protocol: dict[str, Any], to: str, core: Core) -> Run:
+    """One run of flowgen, and what `core`, the box's, was busy meanwhile."""
     file, result = work / "flowgen.yaml", work / "flowgen.json"
     result.unlink(missing_ok=True)
-    file.write_text(_generator_file(client, to))
+    file.write_text(_generator_file(load.client | protocol, to, load.driver))
     process = generator.start([str(program("flowgen")), "run", "-c", str(file), "-o", str(result)], work / "flowgen.log")
     process.prefer()
     try:
+        if load.driver == "net_af_xdp":
+            _receive_by_threads(generator, (here for here, _ in WIRES), cores()[1])
         await_measuring(process, 30.0)
-        began, before = time.monotonic(), Spent.now(pid)
+        began, _ = time.monotonic(), core.busy()
         time.sleep(SECONDS - 1.3)
-        took, cpu = time.monotonic() - began, Spent.now(pid).since(before)
+        took, cpu = time.monotonic() - began, core.busy()
         process.wait(SECONDS + 30)
     finally:
         process.stop()
@@ -275,33 +250,32 @@ def generated(generator: Namespace, work: Path, client: dict[str, Any], to: str,
     return Run(json.loads(result.read_text()), 0.0, cpu, took, process.output()).check()
 
 
-def _once(box: str, load: str, gso: bool, work: Path) -> Run:
-    """One run: `hag`, `hag-routed`, `haproxy` or `kernel-routed`, under `bulk` or `short`."""
+def _once(box: str, load: Load, gso: bool, work: Path) -> Run:
+    """One run: of `hag`, `hag-routed`, `haproxy` or `kernel-routed`."""
     work.mkdir(parents=True, exist_ok=True)
-    client = dict(BULK if load == "bulk" else SHORT)
     bonded = box in ("hag", "haproxy")
-    client |= {"protocol": "mptcp", "subflows": 2} if bonded else {"protocol": "tcp"}
+    protocol = {"protocol": "mptcp", "subflows": 2} if bonded else {"protocol": "tcp"}
     core = cores()[0]
-    with wires() as (generator, space):
+    with wires() as (generator, space), watched(core) as spare:
         _offload(space, gso)
         _steer(space, core)
         if box.startswith("hag"):
             with hag(space, work, core) as running:
-                run = generated(generator, work, client, "10.9.0.2:80", running.process.pid)
+                run = generated(generator, work, load, protocol, "10.9.0.2:80", spare)
                 run.counters = running.counters()
         else:
             with kernel_addresses(space, mptcp=bonded):
                 if bonded:
-                    with haproxy(space, work, core) as process:
-                        run = generated(generator, work, client, "10.1.0.1:80", process.pid)
+                    with haproxy(space, work, core):
+                        run = generated(generator, work, load, protocol, "10.1.0.1:80", spare)
                         run.counters = space.nstat("MPTcpExt")
                 else:
-                    run = generated(generator, work, client, "10.9.0.2:80", None)
+                    run = generated(generator, work, load, protocol, "10.9.0.2:80", spare)
     if bonded:
         joined = run.counters.get("mpjoin_ack_rx", run.counters.get("MPTcpExtMPJoinAckRx", 0))
         connections = run.client["connections"]
         # Long ones came before the measurement, short ones during it.
-        expected = max(connections["now"] if load == "bulk" else connections["established"], 1)
+        expected = max(connections["now"] if load is BULK else connections["established"], 1)
         assert joined >= 0.99 * expected, f"{box}: {joined} joins of {connections}"
     return run
 
@@ -312,14 +286,14 @@ Costs = dict[bool, dict[str, list[Run]]]
 """Runs by the setting of GSO and by box."""
 
 
-def _compared(work: Path, progress, load: str, settings: tuple[bool, ...]) -> Costs:  # noqa: ANN001
+def _compared(work: Path, progress, load: Load, settings: tuple[bool, ...]) -> Costs:  # noqa: ANN001
     """Runs of each box under each setting of GSO, in turns."""
     runs: Costs = {gso: {box: [] for box in BOXES} for gso in settings}
     for n in range(REPEATS):
         for gso, boxes in runs.items():
             for box, done in boxes.items():
                 progress(f"{box}, GSO {'on' if gso else 'off'}, {n + 1} of {REPEATS}")
-                done.append(_once(box, load, gso, work / f"{load}-{box}"))
+                done.append(_once(box, load, gso, work / box))
     return runs
 
 
@@ -348,19 +322,19 @@ def _rows(id_: str, what: str, unit: str, scale: float, runs: Costs, per, goal: 
         whole = [theirs / mine for theirs, mine in zip(cost["haproxy"], cost["hag"])]
         rows.append(Row(f"{name}.whole", f"{what}, nothing subtracted, GSO {said}", whole, "x", peer))
         for box, values in cost.items():
-            rows.append(Row(f"{name}.{box}", f"processor time of {box}, soft interrupts included, nothing subtracted, GSO {said}", [scale * value for value in values], unit))
+            rows.append(Row(f"{name}.{box}", f"processor time of {box}, all that its core does, nothing subtracted, GSO {said}", [scale * value for value in values], unit))
     return rows
 
 
 def throughput(work: Path, progress) -> list[Row]:  # noqa: ANN001
     """B3."""
-    runs = _compared(work, progress, "bulk", (False, True))
+    runs = _compared(work, progress, BULK, (False, True))
     per = lambda run: (run.cpu_s / run.seconds) / (run.octets / run.client["seconds"])  # noqa: E731
     return _rows("B3", "processor time by relayed octet of the kernel's relay over ours", "ns/KiB", 1e9 * 1024, runs, per, ">= 3")
 
 
 def setups(work: Path, progress) -> list[Row]:  # noqa: ANN001
     """B5. Segments are short: GSO has nothing to do."""
-    runs = _compared(work, progress, "short", (False,))
+    runs = _compared(work, progress, SHORT, (False,))
     per = lambda run: (run.cpu_s / run.seconds) / (run.client["connections"]["established"] / run.client["seconds"])  # noqa: E731
     return _rows("B5", "processor time by connection (a join, a request, a clean end) of the kernel's relay over ours", "us/connection", 1e6, runs, per, ">= 5")
