@@ -1,6 +1,6 @@
 //! Floods of SYNs and subscribers that ask for too much: memory stays bounded, and nobody else is pushed aside.
 
-use crate::common::raw::{ACK, RST, SYN, Tcp};
+use crate::common::raw::{ACK, RST, SYN, Tcp, ip_frame};
 use crate::common::stalled;
 use crate::common::{
     ACCESS1, ACCESS2, CLIENT, CORE, Dumb, Either, H, HAG2, MAC_AT, S, SERVER, Sim, Way,
@@ -375,6 +375,13 @@ fn bug15_a_join_whose_third_ack_never_comes_is_forgotten() {
         };
         let mut sim = bonded_sim(config, 1);
         sim.hosts[SERVER].tcp().listen(80);
+        // The box knows its neighbor there, and so goes on answering.
+        let ends = (S.parse().unwrap(), "10.2.0.2".parse().unwrap());
+        sim.inject(
+            CORE,
+            ip_frame(MAC_AT[CORE], port_mac(CORE), ends, (0, 64), 17, b"hello"),
+        );
+        sim.idle(Duration::from_secs(1));
         let now = sim.now;
         sim.hosts[CLIENT].mptcp().connect(now, 40_000, (S, 80));
         let answered = |sim: &Sim<Either>| {

@@ -296,7 +296,7 @@ fn the_customers_subflow_stays_where_the_end_of_ours_was_lost() {
         ..hag_of(&[BOTH; 2])
     };
     let timeouts = Timeouts {
-        joining: Duration::from_secs(4),
+        joining: Duration::from_secs(2),
         ..Timeouts::default()
     };
     let edge = EngineConfig {
@@ -314,7 +314,7 @@ fn the_customers_subflow_stays_where_the_end_of_ours_was_lost() {
     });
     assert!(answered);
     sim.links[1].shape.down = true;
-    sim.idle(Duration::from_millis(4_500));
+    sim.idle(Duration::from_millis(2_500));
     assert_eq!(counter(&mut sim, "join_opened"), 1);
     assert_eq!(edge_counter(&mut sim, "join_accepted"), 0);
     assert_eq!(counter(&mut sim, "join_surplus_closed"), 0);

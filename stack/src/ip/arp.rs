@@ -44,8 +44,8 @@ impl<B: PacketBuf> Net<B> {
         }
         let ours = self.is_local(port, target);
         let on_link = interface.is_on_link(key.1);
-        if operation == ArpOperation::Request && ours && (is_host(key.1) || sender.is_unspecified())
-        {
+        let asks = operation == ArpOperation::Request && ours;
+        if asks && (is_host(key.1) || sender.is_unspecified()) {
             // Linux asks from an address of another interface, too. An unspecified sender probes whether the
             // address is taken (RFC 5227 2.1.1): it is.
             let reply = arp(interface, ArpOperation::Reply, target, sender_mac, sender);
@@ -54,6 +54,9 @@ impl<B: PacketBuf> Net<B> {
             }
         }
         if on_link {
+            if asks {
+                self.neighbors.meet(cx.now, key, sender_mac);
+            }
             let how = Hearsay {
                 solicited: operation == ArpOperation::Reply && ours,
                 overrides: true,

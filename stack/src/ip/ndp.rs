@@ -91,6 +91,7 @@ impl<B: PacketBuf> Net<B> {
         let Some(interface) = self.interface(port) else {
             return Counter::DropNotOurs;
         };
+        let on_link = interface.is_on_link(IpAddr::V6(src));
         // A host that checks whether the address is taken hears it as all nodes do (RFC 4861 7.2.4).
         let (to, flags) = if probe {
             (ALL_NODES, ROUTER | OVERRIDE)
@@ -119,6 +120,9 @@ impl<B: PacketBuf> Net<B> {
                 overrides: true,
             };
             let key = (port, IpAddr::V6(src));
+            if on_link {
+                self.neighbors.meet(cx.now, key, mac);
+            }
             self.neighbors.learn(cx, key, mac, how, out);
         }
         Counter::NeighborTaken

@@ -1,7 +1,8 @@
 //! The neighbor cache: Ethernet addresses of next hops, and the packets that wait for them (RFC 826, RFC 4861 7).
 //!
-//! IPv4 and IPv6 neighbors live by the same states, those of RFC 4861 7.3.2 without DELAY. Only our own questions make
-//! entries: what others say unasked refreshes entries that are there. So what a stranger can take up is bounded.
+//! IPv4 and IPv6 neighbors live by the same states, those of RFC 4861 7.3.2 without DELAY. Our own questions make entries, and the
+//! questions of others for an address of ours, as long as there is plenty of room: what else others say unasked refreshes entries
+//! that are there. So what a stranger can take up is bounded.
 
 use super::packet::Packet;
 use crate::buf::{Frame, PortId};
@@ -15,6 +16,8 @@ pub(super) type Key = (PortId, IpAddr);
 
 /// Neighbors remembered.
 const ENTRIES_MAX: usize = 4096;
+/// Neighbors remembered up to which those are who asked for us: half the room is for those that we ask for.
+const CALLERS_MAX: usize = ENTRIES_MAX / 2;
 /// Neighbors asked for at once.
 const INCOMPLETE_MAX: usize = 256;
 /// Packets that wait for one neighbor.
@@ -193,6 +196,24 @@ impl<B> Neighbors<B> {
             oldest.give_up(counters);
         }
         self.held.push_back(held);
+    }
+
+    /// Remembers who asks for an address of ours from its Ethernet address `mac`, if there is room: what it has to say needs an
+    /// answer, which would wait for a question of our own for a round trip (RFC 826, the reception of packets; RFC 4861 7.2.3).
+    pub(super) fn meet(&mut self, now: Instant, key: Key, mac: [u8; 6]) {
+        if self.entries.len() >= CALLERS_MAX {
+            return;
+        }
+        let due = now + UNUSED;
+        self.entries.entry(key).or_insert_with(|| {
+            self.next = earlier(self.next, Some(due));
+            Entry {
+                state: State::Stale,
+                mac,
+                due,
+                learnt: now,
+            }
+        });
     }
 
     /// Learns that `key` has the Ethernet address `mac` and appends what waited for that to `out`. Ignored unless

@@ -328,7 +328,7 @@ fn a_host_that_floods_an_access_may_come_to_no_end() {
         habits.timestamps = false;
     });
     plan.net.habits[1].reno = false;
-    plan.net.shapes[1].delay = Duration::from_millis(200);
+    plan.net.shapes[1].delay = Duration::from_millis(350);
     let flow = &mut plan.flows[0];
     flow.inbound = true;
     flow.sizes = [40_000, 2_400_000];

@@ -1,6 +1,6 @@
 //! The neighbor cache: who is asked, what waits, who is believed.
 
-use super::discovery::{BROADCAST, advertise, arp, ndp};
+use super::discovery::{BROADCAST, advertise, arp, ndp, solicit};
 use super::*;
 use smoltcp::wire::{ArpOperation, NdiscNeighborFlags};
 
@@ -174,6 +174,62 @@ fn strangers_make_no_entries() {
         let (_, question) = bed.sent_one();
         assert_ne!(question[..6], SERVER_MAC, "it is asked for");
     }
+}
+
+#[test]
+fn who_asked_for_us_is_answered_without_a_question() {
+    let mut bed = Bed::new();
+    let asks = (SERVER_MAC, "10.9.0.2");
+    bed.input(
+        CORE,
+        arp(CORE, BROADCAST, ArpOperation::Request, asks, "10.9.0.1"),
+    );
+    let asks = solicit("fd00:9::1", Some(SERVER_MAC));
+    let way = ("fd00:9::2", "ff02::1:ff00:1");
+    bed.input(CORE, ndp(CORE, SERVER_MAC, way, 255, asks));
+    bed.sent();
+    for (src, dst) in [("10.1.0.2", "10.9.0.2"), ("fd00:1::2", "fd00:9::2")] {
+        bed.route(
+            ACCESS,
+            packet((ACCESS, CLIENT_MAC), (src, dst), 17, 9, b"x!"),
+        );
+        let sent = bed.sent();
+        assert_eq!(
+            sent.len(),
+            2,
+            "a question whether it hears us, and the packet"
+        );
+        assert!(sent.iter().all(|(_, frame)| frame[..6] == SERVER_MAC));
+        assert_eq!(sent[1].1.last(), Some(&b'!'));
+    }
+    // Nobody is remembered who is not on the link.
+    let asks = (SERVER_MAC, "192.0.2.1");
+    let mut bed = Bed::new();
+    bed.input(
+        CORE,
+        arp(CORE, BROADCAST, ArpOperation::Request, asks, "10.9.0.1"),
+    );
+    assert_eq!(bed.net.next_deadline(), None);
+}
+
+#[test]
+fn who_asks_for_us_takes_half_the_room_at_most() {
+    let mut bed = Bed::new();
+    let host = |n: u32| format!("fd00:9::{:x}", 0x1000 + n);
+    for n in 0..4_000 {
+        let asks = solicit("fd00:9::1", Some(SERVER_MAC));
+        let (sender, everybody) = (host(n), "ff02::1:ff00:1");
+        let way = (sender.as_str(), everybody);
+        bed.input(CORE, ndp(CORE, SERVER_MAC, way, 255, asks));
+    }
+    bed.sent();
+    let mut is_known = |n| {
+        let (key, mut asked) = ((CORE, ip(&host(n))), None);
+        bed.with(|net, cx, _| net.neighbors.resolve(cx, key, &mut asked));
+        asked.is_none_or(|ask: crate::ip::neighbor::Solicit| ask.mac.is_some())
+    };
+    let known = (0..4_000).filter(|&n| is_known(n)).count();
+    assert_eq!(known, 2_048);
 }
 
 #[test]
