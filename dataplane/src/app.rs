@@ -34,9 +34,10 @@ pub trait App<B: PacketBuf> {
     /// The core that owns the flow of `frame`, which came in by `port` of this core. Asked only where there are several.
     fn owner(&self, port: PortId, frame: &[u8]) -> Owner;
 
-    /// The same of a frame that came in right after `before`, which is its owner's: most come in rows of one flow.
-    fn next_owner(&self, port: PortId, frame: &[u8], _before: (&[u8], Owner)) -> Owner {
-        self.owner(port, frame)
+    /// The same of each frame of `burst`, appended to `owners`: most come in rows of one flow.
+    fn owners(&self, port: PortId, burst: &[Received<B>], owners: &mut Vec<Owner>) {
+        let frames = burst.iter().map(|received| received.frame.bytes());
+        owners.extend(frames.map(|frame| self.owner(port, frame)));
     }
 
     /// Takes the frames that came in by `port`, in their order: at least one, at most [`BURST`](crate::BURST). Leaves

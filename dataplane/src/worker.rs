@@ -196,6 +196,8 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
                 app.input(now, by, received, out);
             }
             by = port;
+            // What says where its headers lie was written by another core, too.
+            frame.frame.fetch();
             received.push(frame);
         }
         if !received.is_empty() {
@@ -224,26 +226,17 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
         };
         let mine = Owner::Core(*core);
         owners.clear();
-        let mut before = None;
-        for received in &*received {
-            let frame = received.frame.bytes();
-            let owner = match before {
-                Some(before) => app.next_owner(port, frame, before),
-                None => app.owner(port, frame),
-            };
-            before = Some((frame, owner));
-            owners.push(owner);
-        }
-        if owners.iter().all(|owner| *owner == mine) {
+        app.owners(port, received, owners);
+        let Some(first) = owners.iter().position(|owner| *owner != mine) else {
             return;
-        }
-        for (received, owner) in received.drain(..).zip(&*owners) {
+        };
+        for (received, owner) in received.drain(first..).zip(owners.drain(first..)) {
             let handed = |received, copy| Handed {
                 port,
                 received,
                 copy,
             };
-            match *owner {
+            match owner {
                 Owner::Core(owner) if owner != *core => {
                     let known = siblings.hand_over(owner, handed(received, false));
                     stats.drop_no_core += u64::from(!known);
@@ -258,7 +251,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             }
             own.push(received);
         }
-        core::mem::swap(received, own);
+        received.append(own);
         stats.count(siblings.show_received());
     }
 

@@ -63,7 +63,7 @@ use option_eaters::OptionEaters;
 use overload::Overload;
 use pressure::Freeing;
 use select::RuleHits;
-use stack::ip::{Net, NetError, Reassembly};
+use stack::ip::{Net, NetError, Reassembly, plain_ends};
 use stack::slab::{Handle, Slab};
 use stack::tally::Gathering;
 use stack::tcp::isn::IsnGenerator;
@@ -417,11 +417,18 @@ impl<B: PacketBuf> App<B> for Engine<B> {
         self.owner_of(frame)
     }
 
-    fn next_owner(&self, _: PortId, frame: &[u8], (before, owner): (&[u8], Owner)) -> Owner {
-        if stack::ip::goes_on(frame, before) {
-            return owner;
+    fn owners(&self, _: PortId, burst: &[Received<B>], owners: &mut Vec<Owner>) {
+        let mut before = None;
+        for received in burst {
+            let frame = received.frame.bytes();
+            let ends = plain_ends(frame);
+            let owner = match before {
+                Some((same, owner)) if ends == Some(same) => owner,
+                _ => self.owner_of(frame),
+            };
+            before = ends.map(|ends| (ends, owner));
+            owners.push(owner);
         }
-        self.owner_of(frame)
     }
 
     fn input(

@@ -89,6 +89,12 @@ impl PacketBuf for Buffer<'_> {
             Self::Replayed(reel, at) => &reel.octets[Self::descriptor(reel, *at).octets.clone()],
         }
     }
+
+    fn fetch(&self) {
+        if let Self::Replayed(reel, at) = self {
+            prefetch(Self::descriptor(reel, *at));
+        }
+    }
 }
 
 // Counted as mbufs are: atomically where there are several holders.

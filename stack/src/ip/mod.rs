@@ -43,7 +43,7 @@ pub use packet::{
     IcmpArrival, IcmpKind, Ingress, IpOut, Opaque, Packet, SynEdit, TcpArrival, Unreachable,
 };
 pub use reassembly::{Gathered, Reassembly};
-pub use sight::{Seen, Sight, goes_on, sight};
+pub use sight::{PlainEnds, Seen, Sight, plain_ends, sight};
 pub use translate::{Endpoint, Translation};
 
 use crate::Cx;

@@ -97,26 +97,20 @@ fn plain(src: IpAddr, dst: IpAddr, protocol: u8, rest: &[u8]) -> Option<Seen<'_>
     })
 }
 
-/// Whether `frame` holds a segment of the flow that `before` holds one of, each straight behind untagged headers, and neither
-/// is a SYN: but for the segment, [`sight`] shows the same of both.
-#[must_use]
-pub fn goes_on(frame: &[u8], before: &[u8]) -> bool {
-    match (plain_ends(frame), plain_ends(before)) {
-        (Some(PlainEnds::V4(ends)), Some(PlainEnds::V4(before))) => ends == before,
-        (Some(PlainEnds::V6(ends)), Some(PlainEnds::V6(before))) => ends == before,
-        _ => false,
-    }
-}
-
 /// Addresses and ports as they stand in a frame: of lengths that are known, so that two are compared in a few moves.
-enum PlainEnds<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainEnds<'a> {
+    /// Of IPv4.
     V4(&'a [u8; 12]),
+    /// Of IPv6.
     V6(&'a [u8; 36]),
 }
 
-/// Addresses and ports in a frame that holds such a segment.
+/// The ends of a frame that holds a TCP segment straight behind untagged headers, and no SYN: where those of two frames are the same,
+/// [`sight`] shows the same of both, but for the segment.
 #[inline]
-fn plain_ends(frame: &[u8]) -> Option<PlainEnds<'_>> {
+#[must_use]
+pub fn plain_ends(frame: &[u8]) -> Option<PlainEnds<'_>> {
     const SHORTEST: usize = ETHERNET + IPV4_MIN + HEADER_MIN;
     let fixed = frame.first_chunk::<SHORTEST>()?;
     // Ports follow the addresses.
@@ -301,6 +295,10 @@ mod tests {
             ethernet(&[], &ipv4(TCP, 0, &data))[..53].to_vec(),
             ethernet(&[], &ipv6(TCP, &data))[..67].to_vec(),
         ];
+        let goes_on = |frame: &[u8], before: &[u8]| {
+            let ends = plain_ends(frame);
+            ends.is_some() && ends == plain_ends(before)
+        };
         for flow in &flows {
             for (frame, before) in [(0, 0), (0, 1), (1, 0)] {
                 assert!(goes_on(&flow[frame], &flow[before]));
