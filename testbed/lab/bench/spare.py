@@ -1,7 +1,8 @@
 """What others take of a core, seen by who has the rest of it.
 
-The kernel's own account of a core books a soft interrupt to the process that it happens to come over, and to nobody if the core sleeps.
-A loop that has the core only while nobody else wants it misses nothing: what it does not get is what the others take.
+The kernel's own account of a core books a soft interrupt to the process that it happens to come over, and to nobody if the core
+sleeps. A loop that has the core only while nobody else wants it misses nothing: what it does not get is what the others take, the
+machine below among them.
 """
 
 from __future__ import annotations
@@ -46,23 +47,34 @@ def _idle(had) -> None:  # noqa: ANN001
 
 
 @contextmanager
-def watched(core: int) -> Iterator[Core]:
-    """A core, seen from now on. Programs are scheduled by themselves meanwhile, not by their sessions: only then does anybody come
-    before who waits for an idle core (sched(7))."""
-    had = RawValue("q", 0)
-    grouped = AUTOGROUP.read_text()
+def _ungrouped() -> Iterator[None]:
+    if not AUTOGROUP.exists():
+        yield
+        return
+    before = AUTOGROUP.read_text()
     AUTOGROUP.write_text("0")
-    loop = os.fork()
-    if not loop:
-        try:
-            os.sched_setaffinity(0, {core})
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-            _idle(had)
-        finally:
-            os._exit(1)
     try:
-        yield Core(had)
+        yield
     finally:
-        os.kill(loop, signal.SIGKILL)
-        os.waitpid(loop, 0)
-        AUTOGROUP.write_text(grouped)
+        AUTOGROUP.write_text(before)
+
+
+@contextmanager
+def watched(core: int) -> Iterator[Core]:
+    """A core, seen from now on. Programs are scheduled by themselves meanwhile, not by their sessions: only then does everybody
+    come before the loop (sched(7), SCHED_IDLE and autogroup)."""
+    had = RawValue("q", 0)
+    with _ungrouped():
+        loop = os.fork()
+        if not loop:
+            try:
+                os.sched_setaffinity(0, {core})
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+                _idle(had)
+            finally:
+                os._exit(1)
+        try:
+            yield Core(had)
+        finally:
+            os.kill(loop, signal.SIGKILL)
+            os.waitpid(loop, 0)
