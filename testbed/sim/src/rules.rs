@@ -91,7 +91,7 @@ struct Shim {
     highest: BTreeMap<(Way, FlowId), u32>,
     /// Flows on which a DATA_FIN has left.
     ended: BTreeSet<FlowId>,
-    /// Flows whose SYN+ACK had an MP_CAPABLE, or an MP_JOIN.
+    /// Flows whose SYN+ACK had an MP_CAPABLE, or an MP_JOIN, whoever sent it.
     multipath: BTreeSet<FlowId>,
 }
 
@@ -121,9 +121,7 @@ impl Shim {
             },
             (Rule::DssChecksum, _) => dss_checked(&mut tcp),
             (Rule::Fallback, _) => {
-                if tcp.has(SYN | ACK) && tcp.option(kind::MPTCP).is_some() {
-                    self.multipath.insert(flow);
-                }
+                self.note_multipath(&tcp, flow);
                 let bare = tcp.option(kind::MPTCP).is_none() && !tcp.has(SYN) && !tcp.has(RST);
                 if bare && self.multipath.contains(&flow) {
                     return None;
@@ -166,9 +164,16 @@ impl Shim {
             {
                 return None;
             },
+            Rule::Fallback => self.note_multipath(&tcp, flow),
             _ => {},
         }
         Some(tcp)
+    }
+
+    fn note_multipath(&mut self, tcp: &Tcp, flow: FlowId) {
+        if tcp.has(SYN | ACK) && tcp.option(kind::MPTCP).is_some() {
+            self.multipath.insert(flow);
+        }
     }
 }
 
