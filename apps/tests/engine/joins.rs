@@ -314,6 +314,7 @@ fn the_customers_subflow_stays_where_the_end_of_ours_was_lost() {
     });
     assert!(answered);
     sim.links[1].shape.down = true;
+    // Not for the three seconds after which a neighbor that is silent is asked for anew.
     sim.idle(Duration::from_millis(2_500));
     assert_eq!(counter(&mut sim, "join_opened"), 1);
     assert_eq!(edge_counter(&mut sim, "join_accepted"), 0);

@@ -16,7 +16,7 @@ pub(super) type Key = (PortId, IpAddr);
 
 /// Neighbors remembered.
 const ENTRIES_MAX: usize = 4096;
-/// Neighbors remembered up to which those are who asked for us: half the room is for those that we ask for.
+/// While fewer are remembered, so is who asks for us: half of the room is for those that we ask for.
 const CALLERS_MAX: usize = ENTRIES_MAX / 2;
 /// Neighbors asked for at once.
 const INCOMPLETE_MAX: usize = 256;
