@@ -7,50 +7,67 @@ use crate::headers::tcp_payload_in_header;
 use crate::port::{BURST, BufferUse, Port, PortInfo, PortStats, Received};
 use core::ops::Range;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use stack::buf::RxChecksum;
-use stack::prefetch::prefetch_to_write;
+use stack::buf::{HEADER_MAX, RxChecksum};
+use stack::prefetch::{prefetch_to_read, prefetch_to_write};
 use stack::{Frame, PacketBuf, Slice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use triomphe::ThinArc;
 
 /// Frames that a wire holds in each direction before it drops.
 pub const WIRE_FRAMES: usize = 16_384;
 
-/// A received buffer in ordinary memory. Its count of references lies straight before its octets, as a device's buffers have
-/// theirs beside them: who has fetched the headers has fetched it.
+/// A received buffer in ordinary memory: one pointer, as a device's is. Its count of references lies straight before its octets,
+/// as a device's buffers have theirs beside them: who has fetched the headers has fetched it.
 #[derive(Clone, Debug)]
-pub struct MemBuf {
-    octets: Arc<[u8]>,
-    /// Where it is of a pool.
-    loan: Option<Arc<Loan>>,
+pub struct MemBuf(ThinArc<Option<Loan>, u8>);
+
+impl MemBuf {
+    fn new(octets: &[u8], loan: Option<Loan>) -> Self {
+        Self(ThinArc::from_header_and_slice(loan, octets))
+    }
+
+    /// Whether it is of a pool.
+    fn is_lent(&self) -> bool {
+        self.0.header.header.is_some()
+    }
 }
 
 impl PacketBuf for MemBuf {
     fn bytes(&self) -> &[u8] {
-        &self.octets
+        &self.0.slice
     }
 
     fn out_of_pool(&self, range: Range<usize>) -> Option<Self> {
         // What a pool lends leaves it; memory of its own that nobody else holds is free as soon.
-        let alone = self.loan.is_none() && Arc::strong_count(&self.octets) == 1;
-        let octets = self.octets.get(range).filter(|_| !alone)?.into();
-        Some(Self { octets, loan: None })
+        let alone = !self.is_lent() && ThinArc::strong_count(&self.0) == 1;
+        let octets = self.bytes().get(range).filter(|_| !alone)?;
+        Some(Self::new(octets, None))
+    }
+
+    fn fetch_headers(&self) {
+        prefetch_to_read(self.0.as_ptr().cast(), BEFORE + HEADER_MAX);
     }
 
     fn fetch(&self) {
-        let octets = self.octets.as_ptr();
-        prefetch_to_write(octets.wrapping_sub(COUNTS), COUNTS);
+        prefetch_to_write(self.0.as_ptr().cast(), BEFORE);
     }
 
     fn rewritten(mut self, at: usize, octets: [u8; 2]) -> Option<Self> {
-        let own = Arc::get_mut(&mut self.octets).filter(|_| self.loan.is_none())?;
-        *own.get_mut(at..)?.first_chunk_mut()? = octets;
+        if self.is_lent() {
+            return None;
+        }
+        self.0.with_arc_mut(|whole| {
+            let own = triomphe::Arc::get_mut(whole)?.slice_mut();
+            *own.get_mut(at..)?.first_chunk_mut()? = octets;
+            Some(())
+        })?;
         Some(self)
     }
 }
 
-/// Octets of the counts of references before those of a buffer.
-const COUNTS: usize = 2 * size_of::<usize>();
+/// Octets before those of a buffer: the count of references, the pool that it is of, and their number.
+const BEFORE: usize = 3 * size_of::<usize>();
 
 /// The buffers that a port receives into; without a size there are as many as it takes.
 #[derive(Debug, Default)]
@@ -74,8 +91,8 @@ impl Pool {
             return None;
         }
         self.lent.fetch_add(1, Ordering::Relaxed);
-        let loan = Some(Arc::new(Loan(Arc::clone(self))));
-        Some(MemBuf { loan, ..frame })
+        let loan = Loan(Arc::clone(self));
+        Some(MemBuf::new(frame.bytes(), Some(loan)))
     }
 }
 
@@ -87,8 +104,7 @@ impl Drop for Loan {
 
 impl From<Vec<u8>> for MemBuf {
     fn from(octets: Vec<u8>) -> Self {
-        let octets = octets.into();
-        Self { octets, loan: None }
+        Self::new(&octets, None)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::app::{App, CoreId, Owner};
 use crate::mailbox::Inbox;
 use crate::port::{BURST, BufferUse, Port, PortReport, Received};
 use crate::siblings::{Handed, Shown, Siblings};
-use stack::{Frame, Instant, PacketBuf, PortId, Step, prefetch};
+use stack::{Frame, Instant, PacketBuf, PortId, Step};
 
 /// Most ports of one worker: a [`PortId`] is one octet.
 pub const MAX_PORTS: usize = 256;
@@ -29,9 +29,6 @@ pub struct WorkerStats {
     /// Frames dropped as the app named a port that does not exist.
     pub drop_no_port: u64,
 }
-
-/// Octets of a frame that hold its headers nearly always.
-const HEADERS: usize = 128;
 
 /// One core's loop body. Shares nothing with other workers, and no cache line either; all time comes in as an argument.
 #[repr(align(128))]
@@ -377,8 +374,7 @@ impl WorkerStats {
 /// Has the processor fetch the headers of frames that another core or a device has written or looked at.
 fn fetch_headers<B: PacketBuf>(burst: &[Received<B>]) {
     for received in burst {
-        let frame = received.frame.bytes();
-        prefetch(frame.get(..HEADERS).unwrap_or(frame));
+        received.frame.fetch_headers();
     }
 }
 

@@ -5,6 +5,7 @@
 //! port decides whether that becomes a chain, a header written before the payload, or a linear copy.
 
 use crate::checksum::Sum;
+use crate::prefetch;
 use arrayvec::ArrayVec;
 use core::fmt;
 use core::ops::Range;
@@ -18,6 +19,13 @@ pub trait PacketBuf: Clone {
     /// `None` if it is ordinary memory itself, or is known to have other holders.
     fn out_of_pool(&self, _range: Range<usize>) -> Option<Self> {
         None
+    }
+
+    /// Has the processor fetch its first octets, the headers of what was received. Who can tell where they are without reading
+    /// what is not in a cache yet does so: the next buffer's would wait for that.
+    fn fetch_headers(&self) {
+        let octets = self.bytes();
+        prefetch(octets.get(..HEADER_MAX).unwrap_or(octets));
     }
 
     /// Has the processor fetch what is needed of it to be sent.
@@ -56,9 +64,7 @@ pub struct PortId(pub u8);
 #[derive(Clone)]
 pub struct Slice<B> {
     buf: B,
-    start: u16,
-    end: u16,
-    sum: Option<Sum>,
+    place: Place,
 }
 
 impl<B: PacketBuf> Slice<B> {
@@ -66,33 +72,26 @@ impl<B: PacketBuf> Slice<B> {
     #[must_use]
     pub fn new(buf: B) -> Self {
         let end = u16::try_from(buf.bytes().len()).unwrap_or(u16::MAX);
-        Self {
-            buf,
-            start: 0,
-            end,
-            sum: None,
-        }
+        let place = Place::new(0, end, None);
+        Self { buf, place }
     }
 
     /// The octets of this range.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.buf
-            .bytes()
-            .get(usize::from(self.start)..usize::from(self.end))
-            .unwrap_or(&[])
+        self.buf.bytes().get(self.place.range()).unwrap_or(&[])
     }
 
     /// Number of octets.
     #[must_use]
     pub const fn len(&self) -> usize {
-        (self.end - self.start) as usize
+        self.place.len()
     }
 
     /// Whether the range is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.place.len() == 0
     }
 
     /// A part of this range, `range` counted from its start; clamped to it. Shares the buffer.
@@ -104,15 +103,20 @@ impl<B: PacketBuf> Slice<B> {
     /// This range cut to a part of it, as [`Slice::slice`] without another reference to the buffer.
     #[must_use]
     pub fn narrow(self, range: Range<usize>) -> Self {
-        let whole = range.start == 0 && range.end >= self.len();
-        let at = |offset: usize| self.start + u16::try_from(offset.min(self.len())).unwrap_or(0);
-        let (start, end) = (at(range.start), at(range.end));
-        Self {
-            buf: self.buf,
-            start,
-            end: end.max(start),
-            sum: if whole { self.sum } else { None },
+        let Self { buf, place } = self;
+        let len = place.len();
+        if range.start == 0 && range.end >= len {
+            return Self { buf, place };
         }
+        let at = |offset: usize| place.start() + u16::try_from(offset.min(len)).unwrap_or(0);
+        let (start, end) = (at(range.start), at(range.end));
+        let place = Place::new(start, end.max(start), None);
+        Self { buf, place }
+    }
+
+    /// Has the processor fetch the headers that the buffer begins with. Changes nothing.
+    pub fn fetch_headers(&self) {
+        self.buf.fetch_headers();
     }
 
     /// Has the processor fetch what is needed of the buffer to be sent. Changes nothing.
@@ -122,13 +126,13 @@ impl<B: PacketBuf> Slice<B> {
 
     /// Tells the buffer that nobody reads any more what is before this range, see [`PacketBuf::unread`].
     pub fn only_from_here(&self) {
-        self.buf.unread(self.start.into());
+        self.buf.unread(self.place.start().into());
     }
 
     /// The buffer behind this range, and where in it the range lies: for the port, which may use the room before it.
     #[must_use]
     pub fn into_parts(self) -> (B, Range<usize>) {
-        (self.buf, usize::from(self.start)..usize::from(self.end))
+        (self.buf, self.place.range())
     }
 
     /// The buffer behind this range.
@@ -139,12 +143,11 @@ impl<B: PacketBuf> Slice<B> {
 
     /// Copies the octets into ordinary memory, if that frees a buffer of a port; whether it did. They stay the same.
     pub fn leave_pool(&mut self) -> bool {
-        let range = usize::from(self.start)..usize::from(self.end);
-        let len = self.end - self.start;
-        let Some(buf) = self.buf.out_of_pool(range) else {
+        let Some(buf) = self.buf.out_of_pool(self.place.range()) else {
             return false;
         };
-        (self.buf, self.start, self.end) = (buf, 0, len);
+        let len = self.place.end() - self.place.start();
+        (self.buf, self.place) = (buf, Place::new(0, len, self.place.sum()));
         true
     }
 
@@ -152,46 +155,87 @@ impl<B: PacketBuf> Slice<B> {
     /// [`PacketBuf::rewritten`].
     #[must_use]
     pub fn rewritten(self, at: usize, octets: [u8; 2]) -> Option<Self> {
-        let (start, end) = (self.start, self.end);
-        let buf = self.buf.rewritten(usize::from(start) + at, octets)?;
-        Some(Self {
-            buf,
-            start,
-            end,
-            sum: None,
-        })
+        let Self { buf, place } = self;
+        let buf = buf.rewritten(usize::from(place.start()) + at, octets)?;
+        let place = Place::new(place.start(), place.end(), None);
+        Some(Self { buf, place })
     }
 
     /// Records the sum of the octets where it follows from a verified checksum.
     pub const fn set_sum(&mut self, sum: Sum) {
-        self.sum = Some(sum);
+        self.place = Place::new(self.place.start(), self.place.end(), Some(sum));
     }
 
     /// The sum of the octets: remembered, or computed now by reading them all.
     #[must_use]
     pub fn sum(&self) -> Sum {
-        self.sum.unwrap_or_else(|| Sum::of(self.bytes()))
+        self.known_sum().unwrap_or_else(|| Sum::of(self.bytes()))
     }
 
     /// The same, remembered from now on; and how many octets were read for it.
     pub fn sum_once(&mut self) -> (Sum, u64) {
-        let read = if self.sum.is_none() { self.len() } else { 0 };
-        let read = u64::try_from(read).unwrap_or(u64::MAX);
-        let sum = self.sum();
+        if let Some(sum) = self.known_sum() {
+            return (sum, 0);
+        }
+        let (sum, read) = (self.sum(), self.len());
         self.set_sum(sum);
-        (sum, read)
+        (sum, u64::try_from(read).unwrap_or(u64::MAX))
     }
 
     /// The sum if it is already known.
     #[must_use]
     pub const fn known_sum(&self) -> Option<Sum> {
-        self.sum
+        self.place.sum()
     }
 }
 
 impl<B> fmt::Debug for Slice<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slice({} octets)", self.end - self.start)
+        write!(f, "Slice({} octets)", self.place.len())
+    }
+}
+
+/// Where in its buffer a [`Slice`] lies, and what its octets sum to if that is known: all in one word. With a buffer of one
+/// pointer a slice is two words then, which stay in registers as it is moved from queue to queue. Written as four fields and
+/// read again as a whole, it would be waited for each time: a processor forwards no load from several stores.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+impl Place {
+    const END: u32 = 16;
+    const SUM: u32 = 32;
+    const SUMMED: u64 = 1 << 48;
+
+    const fn new(start: u16, end: u16, sum: Option<Sum>) -> Self {
+        let range = start as u64 | (end as u64) << Self::END;
+        let Some(sum) = sum else {
+            return Self(range);
+        };
+        Self(range | (sum.folded() as u64) << Self::SUM | Self::SUMMED)
+    }
+
+    const fn start(self) -> u16 {
+        self.0 as u16
+    }
+
+    const fn end(self) -> u16 {
+        (self.0 >> Self::END) as u16
+    }
+
+    const fn len(self) -> usize {
+        (self.end() - self.start()) as usize
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start().into()..self.end().into()
+    }
+
+    const fn sum(self) -> Option<Sum> {
+        if self.0 & Self::SUMMED == 0 {
+            return None;
+        }
+        let folded = (self.0 >> Self::SUM) as u16;
+        Some(Sum::from_parts(folded, self.len()))
     }
 }
 
@@ -236,15 +280,6 @@ impl Header {
         let mut bytes = [0; HEADER_MAX];
         bytes[..FRONT_MAX].copy_from_slice(front);
         Self { bytes, len }
-    }
-
-    /// As [`Clone`] does, field by field: so that it is a few moves.
-    #[inline]
-    pub(crate) const fn copy_of(like: &Self) -> Self {
-        Self {
-            bytes: like.bytes,
-            len: like.len,
-        }
     }
 
     /// Appends `bytes`. Panics past [`HEADER_MAX`]: callers know the sizes of the headers they build.
@@ -335,6 +370,17 @@ pub struct Frame<B> {
     pub partial: Option<Partial>,
 }
 
+/// Appends the frame that `build` makes to `frames`, and lends it. It is built where it lies then: as the argument of a call it would be
+/// built elsewhere first, and moved.
+#[inline]
+pub(crate) fn append<B>(
+    frames: &mut Vec<Frame<B>>,
+    build: impl FnOnce() -> Frame<B>,
+) -> Option<&mut Frame<B>> {
+    frames.extend(core::iter::once_with(build));
+    frames.last_mut()
+}
+
 impl<B: PacketBuf> Frame<B> {
     /// A frame of `header` and `payload` that leaves by `port` as it is.
     #[must_use]
@@ -353,7 +399,7 @@ impl<B: PacketBuf> Frame<B> {
     pub fn take(&mut self) -> Self {
         Self {
             port: self.port,
-            header: Header::copy_of(&self.header),
+            header: self.header.clone(),
             payload: core::mem::take(&mut self.payload),
             partial: self.partial,
         }

@@ -28,6 +28,11 @@ pub fn prefetch_ring<T>(ring: &VecDeque<T>) {
     fetch(start, ring.capacity() * size_of::<T>(), RING, For::Reading);
 }
 
+/// Has it fetch the `octets` from `start` on, whatever is there.
+pub fn prefetch_to_read(start: *const u8, octets: usize) {
+    fetch(start, octets, 64, For::Reading);
+}
+
 /// Has it fetch the `octets` from `start` on to be written, whatever is there: lines that another core has are taken from it.
 pub fn prefetch_to_write(start: *const u8, octets: usize) {
     fetch(start, octets, 64, For::Writing);

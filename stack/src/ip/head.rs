@@ -10,7 +10,7 @@ use super::output::{CACHE_LEN, bits_of};
 use super::packet::Packet;
 use super::partial::completed;
 use super::{Ingress, Net, RxChecksum};
-use crate::buf::{Chain, Frame, Header, PacketBuf, Partial, PortId, Slice};
+use crate::buf::{Chain, Frame, Header, PacketBuf, Partial, PortId, Slice, append};
 use crate::checksum::Sum;
 use crate::flow::{FlowKey, Side, Tuple};
 use crate::tally::Ended;
@@ -375,13 +375,8 @@ impl<B: PacketBuf> Net<B> {
             };
         };
         let ended = cx.counters.end(Counter::Forwarded);
-        out.push(Frame {
-            port: way.port(),
-            header: Header::default(),
-            payload: Chain::new(),
-            partial: None,
-        });
-        let Some(onward) = out.last_mut() else {
+        let blank = || Frame::new(way.port(), Header::default(), Chain::new());
+        let Some(onward) = append(out, blank) else {
             return ended;
         };
         way.push_link(&mut onward.header);

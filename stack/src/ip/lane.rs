@@ -2,7 +2,7 @@
 
 use super::output::{Hop, Way, ip_len, write_ip};
 use super::packet::IpOut;
-use crate::buf::{Chain, FRONT_MAX, Frame, Header, PacketBuf, Partial, PortId};
+use crate::buf::{Chain, FRONT_MAX, Frame, Header, PacketBuf, Partial, PortId, append};
 use crate::checksum::Sum;
 use crate::flow::Tuple;
 use crate::time::Instant;
@@ -131,15 +131,14 @@ impl Lane {
         out: &mut Vec<Frame<B>>,
     ) -> bool {
         self.first = None;
-        // The frame is built where it will lie.
         let sum = self.sum_of(segment);
-        out.push(Frame {
+        let frame = append(out, || Frame {
             port: self.port,
             header: Header::begun(&self.front, self.l4),
             payload: Chain::new(),
             partial: self.partial.filter(|_| sum.is_none()),
         });
-        let Some(frame) = out.last_mut() else {
+        let Some(frame) = frame else {
             return false;
         };
         let header = &mut frame.header;
@@ -187,13 +186,13 @@ impl Lane {
             return false;
         }
         let sum = self.sum_of(segment);
-        out.push(Frame {
+        let frame = append(out, || Frame {
             port: self.port,
-            header: Header::copy_of(&first.header),
+            header: first.header.clone(),
             payload: Chain::new(),
             partial: self.partial.filter(|_| sum.is_none()),
         });
-        let Some(frame) = out.last_mut() else {
+        let Some(frame) = frame else {
             return false;
         };
         let header = frame.header.bytes_mut();
