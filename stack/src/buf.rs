@@ -7,6 +7,7 @@
 use crate::checksum::Sum;
 use crate::prefetch;
 use arrayvec::ArrayVec;
+use core::cell::Cell;
 use core::fmt;
 use core::ops::Range;
 
@@ -31,9 +32,10 @@ pub trait PacketBuf: Clone {
     /// Has the processor fetch what is needed of it to be sent.
     fn fetch(&self) {}
 
-    /// Nobody will read the first `octets` octets any more, if nobody else refers to this buffer now: a port may write a header there
-    /// once, straight before what is sent, while others still refer to the rest.
-    fn unread(&self, _octets: usize) {}
+    /// Whether nobody else refers to this buffer now, and a port may write into it.
+    fn is_sole(&self) -> bool {
+        false
+    }
 
     /// This buffer with `octets` in the place of those from `at` on: `None` if nobody may write it, as somebody else refers to it,
     /// or if they do not lie within it.
@@ -42,8 +44,10 @@ pub trait PacketBuf: Clone {
     }
 }
 
-/// What a device says of the checksums of a received frame.
+/// What a device says of the checksums of a received frame. As wide as a word, so that what is received with it has no padding: that would
+/// be moved along, and waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub enum RxChecksum {
     /// Verified: that of TCP or UDP is right. (That of an IPv4 header is verified by whoever reads the header.)
     Good,
@@ -61,10 +65,18 @@ pub enum RxChecksum {
 pub struct PortId(pub u8);
 
 /// A range of a received buffer, with the sum of its octets once somebody had to compute it.
-#[derive(Clone)]
+///
+/// One of those that share a buffer may have the [room](Self::has_room) before its range to itself, for the headers it is sent with.
 pub struct Slice<B> {
     buf: B,
-    place: Place,
+    place: Cell<Place>,
+}
+
+impl<B> Slice<B> {
+    const fn at(buf: B, place: Place) -> Self {
+        let place = Cell::new(place);
+        Self { buf, place }
+    }
 }
 
 impl<B: PacketBuf> Slice<B> {
@@ -72,26 +84,28 @@ impl<B: PacketBuf> Slice<B> {
     #[must_use]
     pub fn new(buf: B) -> Self {
         let end = u16::try_from(buf.bytes().len()).unwrap_or(u16::MAX);
-        let place = Place::new(0, end, None);
-        Self { buf, place }
+        Self::at(buf, Place::new(0, end, None))
     }
 
     /// The octets of this range.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.buf.bytes().get(self.place.range()).unwrap_or(&[])
+        self.buf
+            .bytes()
+            .get(self.place.get().range())
+            .unwrap_or(&[])
     }
 
     /// Number of octets.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.place.len()
+    pub fn len(&self) -> usize {
+        self.place.get().len()
     }
 
     /// Whether the range is empty.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.place.len() == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// A part of this range, `range` counted from its start; clamped to it. Shares the buffer.
@@ -104,14 +118,15 @@ impl<B: PacketBuf> Slice<B> {
     #[must_use]
     pub fn narrow(self, range: Range<usize>) -> Self {
         let Self { buf, place } = self;
-        let len = place.len();
+        let (place, len) = (place.get(), place.get().len());
         if range.start == 0 && range.end >= len {
-            return Self { buf, place };
+            return Self::at(buf, place);
         }
         let at = |offset: usize| place.start() + u16::try_from(offset.min(len)).unwrap_or(0);
         let (start, end) = (at(range.start), at(range.end));
-        let place = Place::new(start, end.max(start), None);
-        Self { buf, place }
+        let part = Place::new(start, end.max(start), None);
+        let room = place.has_room() && start == place.start();
+        Self::at(buf, if room { part.with_room() } else { part })
     }
 
     /// Has the processor fetch the headers that the buffer begins with. Changes nothing.
@@ -124,15 +139,32 @@ impl<B: PacketBuf> Slice<B> {
         self.buf.fetch();
     }
 
-    /// Tells the buffer that nobody reads any more what is before this range, see [`PacketBuf::unread`].
-    pub fn only_from_here(&self) {
-        self.buf.unread(self.place.start().into());
+    /// Nobody reads any more what is before this range: it gets that room to itself, if no other slice shares the buffer now.
+    pub fn only_from_here(&mut self) {
+        if self.buf.is_sole() {
+            self.place.set(self.place.get().with_room());
+        }
+    }
+
+    /// Whether the octets before this range are nobody else's, so that the port that sends it may write its headers there, while others
+    /// still refer to the rest.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.place.get().has_room()
+    }
+
+    /// As [`Clone`], but that the copy has the room now, if this had it.
+    #[must_use]
+    pub fn hand_on(&self) -> Self {
+        let place = self.place.get();
+        self.place.set(place.without_room());
+        Self::at(self.buf.clone(), place)
     }
 
     /// The buffer behind this range, and where in it the range lies: for the port, which may use the room before it.
     #[must_use]
     pub fn into_parts(self) -> (B, Range<usize>) {
-        (self.buf, self.place.range())
+        (self.buf, self.place.get().range())
     }
 
     /// The buffer behind this range.
@@ -143,11 +175,11 @@ impl<B: PacketBuf> Slice<B> {
 
     /// Copies the octets into ordinary memory, if that frees a buffer of a port; whether it did. They stay the same.
     pub fn leave_pool(&mut self) -> bool {
-        let Some(buf) = self.buf.out_of_pool(self.place.range()) else {
+        let place = self.place.get();
+        let Some(buf) = self.buf.out_of_pool(place.range()) else {
             return false;
         };
-        let len = self.place.end() - self.place.start();
-        (self.buf, self.place) = (buf, Place::new(0, len, self.place.sum()));
+        *self = Self::at(buf, Place::new(0, place.end() - place.start(), place.sum()));
         true
     }
 
@@ -155,15 +187,15 @@ impl<B: PacketBuf> Slice<B> {
     /// [`PacketBuf::rewritten`].
     #[must_use]
     pub fn rewritten(self, at: usize, octets: [u8; 2]) -> Option<Self> {
-        let Self { buf, place } = self;
-        let buf = buf.rewritten(usize::from(place.start()) + at, octets)?;
-        let place = Place::new(place.start(), place.end(), None);
-        Some(Self { buf, place })
+        let place = self.place.get();
+        let start = usize::from(place.start());
+        let buf = self.buf.rewritten(start + at, octets)?;
+        Some(Self::at(buf, Place::new(place.start(), place.end(), None)))
     }
 
     /// Records the sum of the octets where it follows from a verified checksum.
-    pub const fn set_sum(&mut self, sum: Sum) {
-        self.place = Place::new(self.place.start(), self.place.end(), Some(sum));
+    pub fn set_sum(&mut self, sum: Sum) {
+        self.place.set(self.place.get().with_sum(sum));
     }
 
     /// The sum of the octets: remembered, or computed now by reading them all.
@@ -184,18 +216,26 @@ impl<B: PacketBuf> Slice<B> {
 
     /// The sum if it is already known.
     #[must_use]
-    pub const fn known_sum(&self) -> Option<Sum> {
-        self.place.sum()
+    pub fn known_sum(&self) -> Option<Sum> {
+        self.place.get().sum()
+    }
+}
+
+impl<B: Clone> Clone for Slice<B> {
+    /// Another reference to the same octets. The room before them stays that of `self`.
+    fn clone(&self) -> Self {
+        Self::at(self.buf.clone(), self.place.get().without_room())
     }
 }
 
 impl<B> fmt::Debug for Slice<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slice({} octets)", self.place.len())
+        write!(f, "Slice({} octets)", self.place.get().len())
     }
 }
 
-/// Where in its buffer a [`Slice`] lies, and what its octets sum to if that is known: all in one word. With a buffer of one
+/// Where in its buffer a [`Slice`] lies, what its octets sum to if that is known, and whether the room before them is its own: all in
+/// one word. With a buffer of one
 /// pointer a slice is two words then, which stay in registers as it is moved from queue to queue. Written as four fields and
 /// read again as a whole, it would be waited for each time: a processor forwards no load from several stores.
 #[derive(Clone, Copy)]
@@ -205,13 +245,31 @@ impl Place {
     const END: u32 = 16;
     const SUM: u32 = 32;
     const SUMMED: u64 = 1 << 48;
+    const ROOM: u64 = 1 << 49;
 
     const fn new(start: u16, end: u16, sum: Option<Sum>) -> Self {
-        let range = start as u64 | (end as u64) << Self::END;
-        let Some(sum) = sum else {
-            return Self(range);
-        };
-        Self(range | (sum.folded() as u64) << Self::SUM | Self::SUMMED)
+        let range = Self(start as u64 | (end as u64) << Self::END);
+        match sum {
+            Some(sum) => range.with_sum(sum),
+            None => range,
+        }
+    }
+
+    const fn with_sum(self, sum: Sum) -> Self {
+        let rest = self.0 & !((u16::MAX as u64) << Self::SUM);
+        Self(rest | (sum.folded() as u64) << Self::SUM | Self::SUMMED)
+    }
+
+    const fn has_room(self) -> bool {
+        self.0 & Self::ROOM != 0
+    }
+
+    const fn with_room(self) -> Self {
+        Self(self.0 | Self::ROOM)
+    }
+
+    const fn without_room(self) -> Self {
+        Self(self.0 & !Self::ROOM)
     }
 
     const fn start(self) -> u16 {
@@ -320,6 +378,11 @@ impl Header {
         &mut self.bytes[usize::from(self.len)..]
     }
 
+    /// The first `len` octets of what was written so far, to be patched.
+    pub(crate) fn first_mut(&mut self, len: usize) -> &mut [u8] {
+        &mut self.bytes[..len]
+    }
+
     /// What was written so far, to be patched.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..usize::from(self.len)]
@@ -370,15 +433,12 @@ pub struct Frame<B> {
     pub partial: Option<Partial>,
 }
 
-/// Appends the frame that `build` makes to `frames`, and lends it. It is built where it lies then: as the argument of a call it would be
-/// built elsewhere first, and moved.
+/// Appends what `build` makes to `all`, and lends it. It is built where it lies then: as the argument of a call it would be put together
+/// elsewhere first, and waited for as it is moved.
 #[inline]
-pub(crate) fn append<B>(
-    frames: &mut Vec<Frame<B>>,
-    build: impl FnOnce() -> Frame<B>,
-) -> Option<&mut Frame<B>> {
-    frames.extend(core::iter::once_with(build));
-    frames.last_mut()
+pub fn append<T>(all: &mut Vec<T>, build: impl FnOnce() -> T) -> Option<&mut T> {
+    all.extend(core::iter::once_with(build));
+    all.last_mut()
 }
 
 impl<B: PacketBuf> Frame<B> {
@@ -428,5 +488,63 @@ impl<B: PacketBuf> Frame<B> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[derive(Clone)]
+    struct Buf(Arc<[u8]>);
+
+    impl PacketBuf for Buf {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+
+        fn is_sole(&self) -> bool {
+            Arc::strong_count(&self.0) == 1
+        }
+    }
+
+    fn text() -> Slice<Buf> {
+        let whole = Slice::new(Buf([7; 100].into()));
+        let mut text = whole.narrow(54..100);
+        text.only_from_here();
+        text
+    }
+
+    #[test]
+    fn the_room_before_a_text_is_that_of_one_slice() {
+        let text = text();
+        assert!(text.has_room());
+        let mut other = text.clone();
+        assert!(!other.has_room() && !text.slice(0..9).has_room());
+        let sent = text.hand_on();
+        assert!(sent.has_room() && !text.has_room());
+        assert!(!text.hand_on().has_room());
+        other.only_from_here();
+        assert!(!other.has_room(), "others share the buffer");
+    }
+
+    #[test]
+    fn what_is_cut_off_at_the_end_leaves_the_room_and_at_the_front_does_not() {
+        assert!(text().narrow(0..9).has_room());
+        assert!(!text().narrow(1..9).has_room());
+        assert_eq!(text().narrow(0..9).len(), 9);
+    }
+
+    #[test]
+    fn a_sum_is_of_the_octets_that_it_was_set_for() {
+        let mut text = text();
+        for octets in [[1, 2, 3].as_slice(), &[4, 5]] {
+            text.set_sum(Sum::from_parts(Sum::of(octets).folded(), text.len()));
+            assert_eq!(text.sum().folded(), Sum::of(octets).folded());
+        }
+        assert!(text.has_room() && text.known_sum().is_some());
+        assert_eq!(text.clone().known_sum(), text.known_sum());
+        assert_eq!(text.narrow(0..9).known_sum(), None);
     }
 }

@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use dpdk_sys::{rte_mbuf, rte_mbuf__bindgen_ty_2};
 use stack::PacketBuf;
 use stack::buf::{Partial, RxChecksum};
+use stack::prefetch::prefetch_to_write;
 use std::alloc::{self, Layout};
 
 /// One reference to a received frame. Cloning takes one more, dropping gives it back; the last one frees the buffer.
@@ -39,7 +40,6 @@ impl Mbuf {
             noted_of(mbuf.raw).write(Noted {
                 start: (*raw).data_off,
                 len: (*raw).data_len,
-                unread: AtomicU16::new(0),
             });
         }
         mbuf
@@ -57,20 +57,14 @@ impl Mbuf {
         Ok(raw)
     }
 
-    /// This reference as a frame of `header` and the octets in `range`, before which it is written: the octets there must be those
-    /// that nobody reads any more, all of them. That works once for a buffer, as whoever sends it reads the header for as long
-    /// as he likes. Others may go on reading the octets in `range`, and whatever is behind.
+    /// This reference as a frame of `header` and the octets in `range`, before which it is written. The octets there must be those
+    /// that nobody else reads or writes: the room of the slice that this reference was in, see [`stack::Slice::has_room`]. Whoever sends it
+    /// reads the header for as long as he likes. Others may go on reading the octets in `range`, and whatever is behind.
     pub(crate) fn lend(self, header: &[u8], range: &Range<usize>) -> Result<RawMbuf, Self> {
-        let noted = self.noted();
-        let before = octets(range.start);
-        // The first one that comes has it: a sender on another core may be the other one.
-        let free = before != 0 && noted.unread.load(Ordering::Relaxed) == before;
-        if !free || noted.unread.swap(0, Ordering::AcqRel) != before {
-            return Err(self);
-        }
         let mut raw = RawMbuf { raw: self.raw };
+        let noted = self.noted();
+        raw.set_data(noted.start, noted.len);
         core::mem::forget(self);
-        // It was never lent, so the fields of its data are still those that were noted.
         if raw.rewrite(header, range) {
             return Ok(raw);
         }
@@ -81,7 +75,7 @@ impl Mbuf {
 
     /// Makes the fresh `indirect` a segment of the octets in `range`, with a reference of its own to this buffer.
     pub(crate) fn attach(&self, indirect: &mut RawMbuf, range: &Range<usize>) {
-        let Noted { start, len, .. } = *self.noted();
+        let Noted { start, len } = *self.noted();
         let offset = octets(range.start).min(len);
         let len = octets(range.len()).min(len - offset);
         // SAFETY: both are live; indirect is fresh and ours alone; the octets lie within this buffer's data, as Slice guarantees
@@ -89,13 +83,6 @@ impl Mbuf {
         unsafe {
             dpdk_sys::braid_attach(indirect.as_ptr(), self.raw.as_ptr(), start + offset, len);
         }
-    }
-
-    /// Whether this is the only reference, and the buffer stands on its own memory.
-    fn is_sole(&self) -> bool {
-        // SAFETY: raw points to a live mbuf; once the only reference to it is ours, nobody changes its flags.
-        self.refcnt().load(Ordering::Acquire) == 1
-            && unsafe { (*self.raw.as_ptr()).ol_flags } & dpdk_sys::BRAID_MBUF_NOT_DIRECT == 0
     }
 
     fn noted(&self) -> &Noted {
@@ -128,11 +115,7 @@ impl Mbuf {
             (*mbuf).nb_segs = 1;
             // No device may have it, so nobody may take it for one that stands on memory of a pool.
             (*mbuf).ol_flags = dpdk_sys::BRAID_MBUF_NOT_DIRECT;
-            noted_of(raw).write(Noted {
-                start: 0,
-                len,
-                unread: AtomicU16::new(0),
-            });
+            noted_of(raw).write(Noted { start: 0, len });
             AtomicU16::from_ptr(&raw mut (*mbuf).refcnt).store(1, Ordering::Relaxed);
         }
         Some(Self { raw })
@@ -190,7 +173,7 @@ fn layout(len: u16) -> Option<Layout> {
 
 impl PacketBuf for Mbuf {
     fn bytes(&self) -> &[u8] {
-        let Noted { start, len, .. } = self.noted();
+        let Noted { start, len } = self.noted();
         // SAFETY: our reference keeps the buffer alive; start and len describe octets that the device has written. Nobody writes
         // them while an Mbuf exists, but those that no slice has any more: see `unread`.
         unsafe {
@@ -208,17 +191,13 @@ impl PacketBuf for Mbuf {
             .as_ptr()
             .cast::<u8>()
             .wrapping_add(size_of::<rte_mbuf>() + usize::from(HEADROOM));
-        stack::prefetch::prefetch_to_write(headers, HEADERS);
+        prefetch_to_write(headers, HEADERS);
     }
 
-    fn unread(&self, octets: usize) {
-        let noted = self.noted();
-        if let Ok(octets) = u16::try_from(octets)
-            && octets <= noted.len
-            && self.is_sole()
-        {
-            noted.unread.store(octets, Ordering::Relaxed);
-        }
+    fn is_sole(&self) -> bool {
+        // SAFETY: raw points to a live mbuf; once the only reference to it is ours, nobody changes its flags.
+        self.refcnt().load(Ordering::Acquire) == 1
+            && unsafe { (*self.raw.as_ptr()).ol_flags } & dpdk_sys::BRAID_MBUF_NOT_DIRECT == 0
     }
 
     fn out_of_pool(&self, range: Range<usize>) -> Option<Self> {
@@ -273,9 +252,6 @@ struct Noted {
     /// Where in its memory the data begins.
     start: u16,
     len: u16,
-    /// How many octets of the data, from its first on, nobody reads any more, so that a header can be written there; 0 if that is not
-    /// known, or has been done.
-    unread: AtomicU16,
 }
 
 const _: () = assert!(size_of::<Noted>() <= size_of::<rte_mbuf__bindgen_ty_2>());
@@ -349,7 +325,7 @@ impl RawMbuf {
 
     /// Has the frame be the `len` octets of its memory that begin at `start`, and nothing else. Only for a direct mbuf.
     fn set_data(&mut self, start: u16, len: u16) {
-        // SAFETY: the mbuf is ours alone.
+        // SAFETY: the mbuf is ours alone, or what tells a device where its data is.
         unsafe {
             let mbuf = self.as_ptr();
             (*mbuf).data_off = start;

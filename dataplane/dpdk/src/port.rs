@@ -13,6 +13,7 @@ use core::net::IpAddr;
 use core::ptr::NonNull;
 use dataplane::{BURST, BufferUse, CoreId, Port, PortInfo, PortStats, Received};
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_eth_stats};
+use stack::buf::append;
 use stack::{Frame, Slice};
 use std::ffi::CString;
 use std::sync::Arc;
@@ -366,7 +367,7 @@ impl Port for DpdkPort {
             self.counts.rx_packets += 1;
             self.counts.rx_bytes += mbuf.len() as u64;
             self.counts.copied_at_port += copied as u64;
-            into.push(Received {
+            append(into, || Received {
                 frame: Slice::new(Mbuf::new(mbuf)),
                 checksum,
             });

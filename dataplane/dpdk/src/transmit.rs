@@ -13,7 +13,7 @@ use dataplane::PortStats;
 use dataplane::headers::tcp_payload_in_header;
 use dataplane::train::{self, Coupled};
 use dpdk_sys::rte_mbuf;
-use stack::buf::{Chain, chain_len};
+use stack::buf::chain_len;
 use stack::{Frame, PacketBuf, Slice};
 
 /// Frames given to the device at once.
@@ -191,11 +191,10 @@ impl Sender {
         may_chain: bool,
         counts: &mut PortStats,
     ) -> Option<RawMbuf> {
-        let header = frame.header.bytes();
-        let payload = match in_place(header, core::mem::take(&mut frame.payload)) {
-            Ok(mbuf) => return Some(mbuf),
-            Err(payload) => payload,
-        };
+        if let Some(mbuf) = in_place(frame) {
+            return Some(mbuf);
+        }
+        let (header, payload) = (frame.header.bytes(), core::mem::take(&mut frame.payload));
         let mut first = self.frames.take()?;
         first.append([header]).then_some(())?;
         let mut buffers = payload.iter().map(Slice::buffer);
@@ -236,34 +235,35 @@ impl Drop for Sender {
     }
 }
 
-/// Writes `header` before the payload, where it lies, if it is a single slice, and nobody else refers to it or it is still to be lent.
-fn in_place(header: &[u8], mut payload: Chain<Mbuf>) -> Result<RawMbuf, Chain<Mbuf>> {
-    if payload.len() != 1 {
-        return Err(payload);
+/// The frame with its header written before its payload, where that lies, if it is a single slice, and nobody else refers to it or it has
+/// room of its own. Takes the payload then.
+fn in_place(frame: &mut Frame<Mbuf>) -> Option<RawMbuf> {
+    if frame.payload.len() != 1 {
+        return None;
     }
-    let Some(slice) = payload.pop() else {
-        return Err(payload);
-    };
-    let sum = slice.known_sum();
+    let header = frame.header.bytes();
+    let slice = frame.payload.pop()?;
+    let (sum, room) = (slice.known_sum(), slice.has_room());
     let (buf, range) = slice.into_parts();
     let unused = match buf.into_sole() {
         Ok(mut mbuf) => {
             if mbuf.rewrite(header, &range) {
-                return Ok(mbuf);
+                return Some(mbuf);
             }
             Mbuf::new(mbuf)
         },
-        Err(shared) => match shared.lend(header, &range) {
-            Ok(mbuf) => return Ok(mbuf),
+        Err(shared) if room => match shared.lend(header, &range) {
+            Ok(mbuf) => return Some(mbuf),
             Err(shared) => shared,
         },
+        Err(shared) => shared,
     };
-    let mut slice = Slice::new(unused).slice(range);
+    let mut slice = Slice::new(unused).narrow(range);
     if let Some(sum) = sum {
         slice.set_sum(sum);
     }
-    payload.push(slice);
-    Err(payload)
+    frame.payload.push(slice);
+    None
 }
 
 /// Links references to `payload` behind the header.

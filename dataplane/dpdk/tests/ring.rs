@@ -53,7 +53,7 @@ fn taken(port: &mut DpdkPort, frame: Frame<Mbuf>) -> u32 {
 /// A received frame of 120 octets, of which nobody reads the first 54 any more.
 fn payload(port: &mut DpdkPort, round: u32) -> Slice<Mbuf> {
     port.transmit(&mut vec![frame(&header(round, 120), [])]);
-    let payload = receive(port, 1).remove(0).frame.narrow(54..120);
+    let mut payload = receive(port, 1).remove(0).frame.narrow(54..120);
     payload.only_from_here();
     payload
 }
@@ -70,7 +70,7 @@ fn what_is_still_referred_to_is_sent_from_where_it_lies_for_the_first_time() {
         // Headers longer than the received ones have room, too. Then it is with the device, and so are its headers: what goes once
         // more meanwhile, and afterwards, is a chain.
         for (buffers, longer) in [(0, 74), (2, 60)] {
-            let sent = frame(&header(round + 1, longer), [kept.clone()]);
+            let sent = frame(&header(round + 1, longer), [kept.hand_on()]);
             let whole = linear(&sent);
             assert_eq!(taken(&mut port, sent), buffers, "{round} {longer}");
             let again = frame(&header(round + 2, 66), [kept.slice(0..40)]);
@@ -107,18 +107,26 @@ fn nothing_that_is_still_read_is_written() {
     };
     // What begins behind the octets that nobody reads: others may read those before it.
     let first = payload(&mut port, 7);
-    assert_eq!(sends(&mut port, first.slice(10..66)), 2);
+    assert_eq!(sends(&mut port, first.hand_on().narrow(10..66)), 2);
     assert_eq!(first.bytes(), &whole[54..]);
     // Somebody read the headers when it was said that nobody does.
     port.transmit(&mut vec![frame(&whole, [])]);
     let reader = receive(&mut port, 1).remove(0).frame;
-    let payload = reader.slice(54..120);
+    let mut payload = reader.slice(54..120);
     payload.only_from_here();
-    assert_eq!(sends(&mut port, payload.clone()), 2);
+    assert_eq!(sends(&mut port, payload.hand_on()), 2);
     assert_eq!(reader.bytes(), whole);
     // Nothing was said.
     drop(reader);
+    assert_eq!(sends(&mut port, payload.hand_on()), 2);
+    // It was said of another, and then of this one, anew each time that the device is through with it.
+    payload.only_from_here();
     assert_eq!(sends(&mut port, payload.clone()), 2);
+    for _ in 0..2 {
+        payload.only_from_here();
+        assert_eq!(sends(&mut port, payload.hand_on()), 0);
+    }
+    assert_eq!(payload.bytes(), &whole[54..]);
     drop((payload, first));
     assert_eq!(port.missing_buffers(), (0, 0));
 }

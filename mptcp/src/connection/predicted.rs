@@ -75,7 +75,7 @@ impl<B: PacketBuf> Connection<B> {
         // The data: receive().
         subflow.held.pass(seg.payload.len());
         subflow.uncovered_until = None;
-        self.place(cx, at, mapping.place(seg.seq), seg.payload.clone());
+        self.place(cx, at, mapping.place(seg.seq), seg.payload.hand_on());
         let window = self.window();
         self.subflows[at].tcb.set_recv_room(window);
         true

@@ -195,7 +195,8 @@ impl Lane {
         let Some(frame) = frame else {
             return false;
         };
-        let header = frame.header.bytes_mut();
+        // As long as that which was copied, which is asked as its own was just written.
+        let header = frame.header.first_mut(first.header.len());
         if let Some(ip) = header[l3..].first_chunk_mut() {
             match self.tuple.dst {
                 IpAddr::V4(_) => {

@@ -93,7 +93,7 @@ impl<B: PacketBuf> Tcb<B> {
 
     fn input_predicted(&mut self, cx: &mut Cx<'_>, seg: &Segment<B>) -> Verdict {
         self.note_predicted(cx.now, seg);
-        self.append(cx.now, seg.payload.clone());
+        self.append(cx.now, seg.payload.hand_on());
         Verdict::Accepted { acked: 0 }
     }
 
@@ -394,7 +394,7 @@ impl<B: PacketBuf> Tcb<B> {
         let cut = if end > edge { end - edge } else { 0 };
         if len > cut {
             let payload = if cut == 0 {
-                seg.payload.clone()
+                seg.payload.hand_on()
             } else {
                 seg.payload.slice(0..(len - cut) as usize)
             };

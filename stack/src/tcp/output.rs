@@ -9,7 +9,7 @@ use crate::counters::Counter;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, OPTIONS_MAX, Options, OutSegment};
-use crate::{Cx, PacketBuf};
+use crate::{Cx, PacketBuf, Slice};
 
 /// What of the send queue leaves next: an entry of it.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +93,7 @@ impl<B: PacketBuf> Tcb<B> {
         } else {
             Flags::ACK
         };
-        out.payload = entry.payload.clone();
+        out.payload = entry.payload.as_ref().map(Slice::hand_on);
         out.options.mptcp = entry.upper;
         self.note_new(now, len, sent > 1);
         true
@@ -309,7 +309,7 @@ impl<B: PacketBuf> Tcb<B> {
                 fin = false;
                 Some(whole.slice(0..1))
             },
-            (whole, _) => whole.clone(),
+            (whole, _) => whole.as_ref().map(Slice::hand_on),
         };
         // RFC 9293 3.9.1.2: what is pushed in a row is one push, and receivers and devices that put segments together stop at each.
         if entry.psh && self.snd.queue.entries() == index + 1 {
