@@ -44,8 +44,8 @@ pub trait PacketBuf: Clone {
     }
 }
 
-/// What a device says of the checksums of a received frame. As wide as a word, so that what is received with it has no padding: that would
-/// be moved along, and waited for.
+/// What a device says of the checksums of a received frame. As wide as a word, so that what is received with it has no padding,
+/// which would be moved along, and waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum RxChecksum {
@@ -66,7 +66,8 @@ pub struct PortId(pub u8);
 
 /// A range of a received buffer, with the sum of its octets once somebody had to compute it.
 ///
-/// One of those that share a buffer may have the [room](Self::has_room) before its range to itself, for the headers it is sent with.
+/// One of those that share a buffer may have the [room](Self::has_room) before its range to itself, for the headers that it is
+/// sent with.
 pub struct Slice<B> {
     buf: B,
     place: Cell<Place>,
@@ -146,8 +147,8 @@ impl<B: PacketBuf> Slice<B> {
         }
     }
 
-    /// Whether the octets before this range are nobody else's, so that the port that sends it may write its headers there, while others
-    /// still refer to the rest.
+    /// Whether the octets before this range are nobody else's, so that the port that sends it may write its headers there, while
+    /// others still refer to the rest.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.place.get().has_room()
@@ -234,10 +235,10 @@ impl<B> fmt::Debug for Slice<B> {
     }
 }
 
-/// Where in its buffer a [`Slice`] lies, what its octets sum to if that is known, and whether the room before them is its own: all in
-/// one word. With a buffer of one
-/// pointer a slice is two words then, which stay in registers as it is moved from queue to queue. Written as four fields and
-/// read again as a whole, it would be waited for each time: a processor forwards no load from several stores.
+/// Where in its buffer a [`Slice`] lies, what its octets sum to if that is known, and whether the room before them is its own:
+/// all in one word. With a buffer of one pointer a slice is two words then, which stay in registers as it is moved from queue to
+/// queue. Written as four fields and read again as a whole, it would be waited for each time: a processor forwards no load from
+/// several stores.
 #[derive(Clone, Copy)]
 struct Place(u64);
 
@@ -433,8 +434,8 @@ pub struct Frame<B> {
     pub partial: Option<Partial>,
 }
 
-/// Appends what `build` makes to `all`, and lends it. It is built where it lies then: as the argument of a call it would be put together
-/// elsewhere first, and waited for as it is moved.
+/// Appends what `build` makes to `all`, and lends it. It is built where it lies then: as the argument of a call it would be put
+/// together elsewhere first, and waited for as it is moved.
 #[inline]
 pub fn append<T>(all: &mut Vec<T>, build: impl FnOnce() -> T) -> Option<&mut T> {
     all.extend(core::iter::once_with(build));

@@ -57,9 +57,9 @@ impl Mbuf {
         Ok(raw)
     }
 
-    /// This reference as a frame of `header` and the octets in `range`, before which it is written. The octets there must be those
-    /// that nobody else reads or writes: the room of the slice that this reference was in, see [`stack::Slice::has_room`]. Whoever sends it
-    /// reads the header for as long as he likes. Others may go on reading the octets in `range`, and whatever is behind.
+    /// This reference as a frame of `header` and the octets in `range`, before which it is written. Nobody else may read or write
+    /// there: it must be the room of the slice that this reference was in, see [`stack::Slice::has_room`]. Whoever sends it reads
+    /// the header for as long as he likes. Others may go on reading the octets in `range`, and whatever is behind.
     pub(crate) fn lend(self, header: &[u8], range: &Range<usize>) -> Result<RawMbuf, Self> {
         let mut raw = RawMbuf { raw: self.raw };
         let noted = self.noted();

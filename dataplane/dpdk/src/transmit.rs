@@ -235,8 +235,8 @@ impl Drop for Sender {
     }
 }
 
-/// The frame with its header written before its payload, where that lies, if it is a single slice, and nobody else refers to it or it has
-/// room of its own. Takes the payload then.
+/// The frame with its header written before its payload, where that lies, if it is a single slice, and nobody else refers to it
+/// or it has room of its own. Takes the payload then.
 fn in_place(frame: &mut Frame<Mbuf>) -> Option<RawMbuf> {
     if frame.payload.len() != 1 {
         return None;
