@@ -38,13 +38,13 @@ TAGGED = replace(
 )
 """Each line another network, one or two tags."""
 
-BUMP = {
+BUMP = HALVES | {
     "bridge": ["access1", "core"],
     "ports": {"access1": {"addresses": ["192.0.2.1/32"]}, "core": {"addresses": ["192.0.2.2/32"]}},
     "routes": [],
 }
-BARE = replace(PLAIN, hag=BUMP)
-THROUGH = replace(PLAIN, hag=over(WHOLE.hag, BUMP), hcpe={"ports": {"wan1": {"vlan": [200, 7]}}})
+BARE = replace(PLAIN, hcpe=HALVES, hag=BUMP)
+THROUGH = replace(PLAIN, hag=over(WHOLE.hag, BUMP), hcpe=HALVES | {"ports": {"wan1": {"vlan": [200, 7]}}})
 """The tags are the HCPE's and the next router's: the HAG between them knows nothing of them. With AF_XDP: DPDK's AF_PACKET
 ports write every outer tag that the kernel has put beside a frame as a customer's."""
 
