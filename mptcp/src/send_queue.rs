@@ -158,7 +158,7 @@ impl<B: PacketBuf> SendQueue<B> {
         }
         let payload = if head.len() > len {
             self.pending.push_front(head.slice(len..head.len()));
-            head.slice(0..len)
+            head.narrow(0..len)
         } else {
             head
         };

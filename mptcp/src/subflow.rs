@@ -61,7 +61,7 @@ impl<B: PacketBuf> Held<B> {
         let mut slice = self.slices.pop_front()?;
         if slice.len() > room {
             self.slices.push_front(slice.slice(room..slice.len()));
-            slice = slice.slice(0..room);
+            slice = slice.narrow(0..room);
         }
         self.len -= slice.len();
         self.start += u32::try_from(slice.len()).unwrap_or(0);
@@ -77,7 +77,10 @@ impl<B: PacketBuf> Held<B> {
             let slice = self.slices.get_mut(self.summed)?;
             let room = len - self.summed_len;
             if slice.len() > room {
-                let (head, tail) = (slice.slice(0..room), slice.slice(room..slice.len()));
+                let (head, tail) = (
+                    slice.hand_on().narrow(0..room),
+                    slice.slice(room..slice.len()),
+                );
                 self.slices[self.summed] = head;
                 self.slices.insert(self.summed + 1, tail);
                 continue;

@@ -68,6 +68,10 @@ impl stack::PacketBuf for Buf {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    fn is_sole(&self) -> bool {
+        self.0.is_unique()
+    }
 }
 
 /// Octets as a slice.

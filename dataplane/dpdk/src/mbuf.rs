@@ -86,7 +86,7 @@ impl Mbuf {
     }
 
     fn noted(&self) -> &Noted {
-        // SAFETY: written when the Mbuf was made, and what changes since then is atomic.
+        // SAFETY: written when the Mbuf was made, and never since.
         unsafe { noted_of(self.raw).as_ref() }
     }
 
@@ -175,7 +175,7 @@ impl PacketBuf for Mbuf {
     fn bytes(&self) -> &[u8] {
         let Noted { start, len } = self.noted();
         // SAFETY: our reference keeps the buffer alive; start and len describe octets that the device has written. Nobody writes
-        // them while an Mbuf exists, but those that no slice has any more: see `unread`.
+        // them while an Mbuf exists, but those before a slice that has room: see `lend`.
         unsafe {
             let memory = (*self.raw.as_ptr()).buf_addr.cast::<u8>();
             slice::from_raw_parts(memory.add(usize::from(*start)), usize::from(*len))

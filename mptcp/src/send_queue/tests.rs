@@ -46,6 +46,20 @@ fn a_piece_is_cut_to_what_the_subflow_takes() {
     assert!(queue.all_sent());
 }
 
+/// So that a port need not chain headers of its own to it.
+#[test]
+fn the_first_part_of_a_piece_that_is_cut_keeps_the_room_before_it() {
+    let mut piece = slice(vec![0; 100]).narrow(40..100);
+    piece.only_from_here();
+    let mut queue = SendQueue::new(START);
+    queue.push(piece);
+    let mut room = || {
+        let (_, payload) = queue.send_head(30, 0, Instant::ZERO).expect("data");
+        payload.has_room()
+    };
+    assert_eq!((room(), room()), (true, false));
+}
+
 #[test]
 fn m29_what_is_to_be_sent_again_is_skipped_once_acknowledged_and_follows_a_partial_one() {
     let mut queue = queue_of(4);

@@ -393,11 +393,7 @@ impl<B: PacketBuf> Tcb<B> {
         }
         let cut = if end > edge { end - edge } else { 0 };
         if len > cut {
-            let payload = if cut == 0 {
-                seg.payload.hand_on()
-            } else {
-                seg.payload.slice(0..(len - cut) as usize)
-            };
+            let payload = seg.payload.hand_on().narrow(0..(len - cut) as usize);
             self.take_text(cx, seg.seq, payload, seg.payload.len());
         }
         // What did not fit is a probe of our window (RFC 9293 3.8.6.1).

@@ -312,7 +312,7 @@ impl<B: PacketBuf> Tcb<B> {
         }
         for from in (0..len).step_by(max) {
             let to = (from + max).min(len);
-            self.push(plain_item(payload.slice(from..to), to == len));
+            self.push(plain_item(payload.hand_on().narrow(from..to), to == len));
         }
     }
 

@@ -177,3 +177,28 @@ fn all_of_a_burst_but_its_first_is_more() {
     let (_, more) = in_rows(&mut rig);
     assert!(more < 8, "the congestion window ends it");
 }
+
+/// A port writes headers where those of the received segment were: of what is sent first, and of that alone.
+#[test]
+fn what_is_sent_first_has_the_room_before_a_received_text() {
+    for (len, cut) in [(500, false), (1_500, true)] {
+        let mut rig = Rig::new(&plain());
+        let mut segment = seg(0, 0, Flags::ACK, &vec![7; len]);
+        segment.payload = segment.payload.narrow(54..len);
+        segment.payload.only_from_here();
+        rig.input(&segment);
+        drop(segment);
+        let (_, text) = rig.tcb.take().expect("it came in order");
+        rig.tcb.send(text);
+        let room = |rig: &mut Rig| {
+            let sent = std::iter::from_fn(|| rig.output().filter(|sent| sent.payload.is_some()));
+            let room = sent.map(|sent| sent.payload.is_some_and(|text| text.has_room()));
+            room.collect::<Vec<_>>()
+        };
+        let first = if cut { vec![true, false] } else { vec![true] };
+        assert_eq!(room(&mut rig), first, "{len}");
+        rig.at(2_000);
+        let again = room(&mut rig);
+        assert!(!again.is_empty() && !again.contains(&true), "{again:?}");
+    }
+}

@@ -18,6 +18,10 @@ impl PacketBuf for Buf {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    fn is_sole(&self) -> bool {
+        self.0.is_unique()
+    }
 }
 
 pub(in crate::tcp) fn slice(bytes: &[u8]) -> Slice<Buf> {
