@@ -67,7 +67,7 @@ PLAN = (
     Planned("b11", links.aggregation, 130, "B11: what one connection gets of two lines", CHAIN),
     Planned("b12", memory.workers, 60, "B12: two workers on two cores over one", "two workers, each on its core with a port in memory, a ring each way between them"),
     Planned("b13", relay.ledger, 60, "B13: what the loop's cycles go to", VIRTIO, huge=True),
-    Planned("b10", links.loss, 400, "B10: goodput where lines lose frames, beside the kernel's", CHAIN),
+    Planned("b10", links.loss, 670, "B10: goodput where lines lose frames, beside the kernel's", CHAIN),
 )
 
 

@@ -21,7 +21,7 @@ from .results import Row
 RATES = (40.0, 20.0)
 LOSSES = (0.01, 0.1, 1.0)
 RTTS = (5.0, 50.0)
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3, 4, 5)
 SECONDS = 4.0
 LOWEST_RTT = {"policy": {"scheduler": "lowest-rtt"}}
 FRAME_MAX = 1514
