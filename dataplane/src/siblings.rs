@@ -10,6 +10,7 @@
 use crate::app::CoreId;
 use crate::port::Received;
 use rtrb::{Consumer, Producer, RingBuffer};
+use stack::buf::append;
 use stack::{Frame, PacketBuf, PortId};
 
 /// Frames that a ring holds: a few bursts from each port of a core that was away for a while.
@@ -169,11 +170,29 @@ impl<B, W: Copy> Siblings<B, W> {
             .filter(move |core| *core != own)
     }
 
-    /// Puts a received frame into the ring to `core`, which sees it once it is [shown](Self::show_received); whether there is
-    /// such a core.
-    pub(crate) fn hand_over(&mut self, core: CoreId, handed: Handed<B>) -> bool {
-        let to = self.to(core);
-        to.map(|to| to.received.waiting.push(handed)).is_some()
+    /// Puts what `port` received into the ring to `core`, its owner, which sees it once it is [shown](Self::show_received); whether
+    /// there is such a core.
+    #[inline]
+    pub(crate) fn hand_over(&mut self, core: CoreId, port: PortId, received: Received<B>) -> bool {
+        self.put(core, port, received, false)
+    }
+
+    /// The same of what every core gets, and another answers.
+    pub(crate) fn hand_copy(&mut self, core: CoreId, port: PortId, received: Received<B>) -> bool {
+        self.put(core, port, received, true)
+    }
+
+    #[inline]
+    fn put(&mut self, core: CoreId, port: PortId, received: Received<B>, copy: bool) -> bool {
+        let Some(to) = self.to(core) else {
+            return false;
+        };
+        append(&mut to.received.waiting, || Handed {
+            port,
+            received,
+            copy,
+        });
+        true
     }
 
     /// Shows the others what was handed over.
@@ -254,15 +273,15 @@ mod tests {
 
     type Ends = Siblings<MemBuf, u32>;
 
-    fn handed(number: u32, copy: bool) -> Handed<MemBuf> {
-        Handed {
-            port: PortId(0),
-            received: Received {
-                frame: Slice::new(MemBuf::from(number.to_be_bytes().to_vec())),
-                checksum: RxChecksum::Good,
-            },
-            copy,
+    fn received(number: u32) -> Received<MemBuf> {
+        Received {
+            frame: Slice::new(MemBuf::from(number.to_be_bytes().to_vec())),
+            checksum: RxChecksum::Good,
         }
+    }
+
+    fn put(ends: &mut Ends, number: u32, copy: bool) -> bool {
+        ends.put(CoreId(1), PortId(0), received(number), copy)
     }
 
     fn number(handed: &Handed<MemBuf>) -> u32 {
@@ -286,7 +305,7 @@ mod tests {
             (4, false),
             (5, false),
         ] {
-            assert!(one.hand_over(CoreId(1), handed(number, copy)));
+            assert!(put(&mut one, number, copy));
         }
         assert_eq!(other.taken_over(9).count(), 0, "nothing is shown yet");
         let shown = Shown {
@@ -300,14 +319,14 @@ mod tests {
         assert_eq!(taken, [0, 1]);
         // There is room again for as many as were taken, though not in a row.
         for number in 6..9 {
-            assert!(one.hand_over(CoreId(1), handed(number, false)));
+            assert!(put(&mut one, number, false));
         }
         let shown = one.show_received();
         assert_eq!((shown.done, shown.full), (2, 1));
         let taken: Vec<_> = other.taken_over(9).map(|handed| number(&handed)).collect();
         assert_eq!(taken, [2, 6, 7]);
         for core in [0, 2] {
-            assert!(!one.hand_over(CoreId(core), handed(0, false)));
+            assert!(!one.hand_over(CoreId(core), PortId(0), received(0)));
         }
     }
 
@@ -319,7 +338,7 @@ mod tests {
             let mut lost = 0;
             for burst in 0..FRAMES / 20 {
                 for number in burst * 20..burst * 20 + 20 {
-                    assert!(one.hand_over(CoreId(1), handed(number, false)));
+                    assert!(put(&mut one, number, false));
                 }
                 lost += one.show_received().full;
             }

@@ -177,16 +177,15 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             app.told(core, word);
         }
         let mut by = PortId(0);
-        for Handed {
-            port,
-            received: frame,
-            copy,
-        } in siblings.taken_over(BURST)
-        {
+        siblings.taken_over(BURST).for_each(|handed| {
             count += 1;
+            let Handed {
+                port,
+                received: frame,
+                copy,
+            } = handed;
             if copy {
-                app.overhear(now, port, frame, out);
-                continue;
+                return app.overhear(now, port, frame, out);
             }
             if !received.is_empty() && (port != by || received.len() == BURST) {
                 fetch_headers(received);
@@ -196,7 +195,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             // What says where its headers lie was written by another core, too.
             frame.frame.fetch();
             received.push(frame);
-        }
+        });
         if !received.is_empty() {
             fetch_headers(received);
             app.input(now, by, received, out);
@@ -228,21 +227,16 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             return;
         };
         for (received, owner) in received.drain(first..).zip(owners.drain(first..)) {
-            let handed = |received, copy| Handed {
-                port,
-                received,
-                copy,
-            };
             match owner {
                 Owner::Core(owner) if owner != *core => {
-                    let known = siblings.hand_over(owner, handed(received, false));
+                    let known = siblings.hand_over(owner, port, received);
                     stats.drop_no_core += u64::from(!known);
                     continue;
                 },
                 Owner::Core(_) => {},
                 Owner::Every => {
                     for other in siblings.others() {
-                        siblings.hand_over(other, handed(received.clone(), true));
+                        siblings.hand_copy(other, port, received.clone());
                     }
                 },
             }
@@ -258,12 +252,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             return;
         };
         while let Some((core, port, received)) = self.app.hand_over() {
-            let handed = Handed {
-                port,
-                received,
-                copy: false,
-            };
-            let known = siblings.hand_over(core, handed);
+            let known = siblings.hand_over(core, port, received);
             self.stats.drop_no_core += u64::from(!known);
         }
         self.stats.count(siblings.show_received());

@@ -216,17 +216,19 @@ impl<B: PacketBuf> Engine<B> {
     }
 
     fn owner_of_seen(&self, seen: &Seen<'_>) -> u8 {
-        // The quoted segment's answers would come from its destination.
+        let reversed;
         let tuple = if seen.quoted {
-            seen.tuple.reversed()
+            // The quoted segment's answers would come from its destination.
+            reversed = seen.tuple.reversed();
+            &reversed
         } else {
-            seen.tuple
+            &seen.tuple
         };
         if self.own.find(tuple.dst).is_some() {
             let bits = core_bits(self.config.cores);
-            return self.steering.owner_of_subflow(&tuple, seen.segment, bits);
+            return self.steering.owner_of_subflow(tuple, seen.segment, bits);
         }
-        self.steering.owner_of(&self.config, &tuple, seen.protocol)
+        self.steering.owner_of(&self.config, tuple, seen.protocol)
     }
 
     /// Where there are several cores: a fragment that met the others of its packet here goes on as the first one says;
