@@ -22,6 +22,9 @@ const REPEATS: usize = 7;
 /// Payload of a window, octets.
 const WINDOW: u64 = 24 << 20;
 
+/// Payload until a client's windows have settled, octets: before, up to a fifth of what it spreads over two lines comes out of turn.
+const SETTLED: u64 = 1 << 30;
+
 /// Connections of a window of set-ups.
 const SETUPS: u64 = 2_000;
 
@@ -59,12 +62,16 @@ fn main() -> io::Result<()> {
     )
 }
 
+/// Runs so much payload through each box.
+fn run(boxes: &mut [Rig], octets: u64) {
+    for rig in boxes {
+        rig.run(|work| work(), |_, done| done.octets >= octets);
+    }
+}
+
 /// Runs windows of several boxes in turns; the nanoseconds an octet of each, one list a box.
 fn costs(boxes: &mut [Rig]) -> Vec<Vec<f64>> {
     let window = |_: &Rig, done: &Done| done.octets >= WINDOW;
-    for rig in &mut *boxes {
-        rig.run(|work| work(), window);
-    }
     let mut costs = vec![Vec::new(); boxes.len()];
     for _ in 0..REPEATS {
         for (rig, costs) in boxes.iter_mut().zip(&mut costs) {
@@ -83,6 +90,11 @@ fn relaying(rows: &mut Rows) {
     for (way, name) in [(Way::Up, ""), (Way::Down, "/down")] {
         let roles = [Role::Multipath(2), Role::Plain, Role::Routed, Role::Wire];
         let mut boxes = roles.map(|role| Rig::new(role, &Load::endless(way)));
+        run(&mut boxes, WINDOW);
+        let [settling, ..] = &costs(&mut boxes[..1])[..] else {
+            return;
+        };
+        run(&mut boxes, SETTLED);
         let [multipath, plain, routed, wire] = &costs(&mut boxes)[..] else {
             return;
         };
@@ -120,6 +132,7 @@ fn relaying(rows: &mut Rows) {
             "our TCP relay",
         );
         for (what, costs) in [
+            ("settling", settling),
             ("multipath", multipath),
             ("plain", plain),
             ("routed", routed),
@@ -141,6 +154,7 @@ fn relaying(rows: &mut Rows) {
 
 fn subflows(rows: &mut Rows) {
     let mut boxes = [1, 8].map(|n| Rig::new(Role::Multipath(n), &Load::endless(Way::Down)));
+    run(&mut boxes, SETTLED);
     let [one, eight] = &costs(&mut boxes)[..] else {
         return;
     };
