@@ -265,7 +265,21 @@ pub struct SimPort {
     queue: usize,
     ring: Rc<RefCell<Ring>>,
     /// What the device has not taken yet.
-    waiting: Vec<Vec<u8>>,
+    waiting: Vec<Waiting>,
+}
+
+/// A frame that was given to the port.
+struct Waiting {
+    frame: Vec<u8>,
+    /// There was no room for it to wait. Whoever looks at what was to be sent sees it behind those that waited before it.
+    lost: bool,
+}
+
+impl Waiting {
+    const fn given(frame: Vec<u8>) -> Self {
+        let lost = false;
+        Self { frame, lost }
+    }
 }
 
 impl SimPort {
@@ -356,8 +370,13 @@ impl Port for SimPort {
             let whole = if len > 1 { train::coupled(of) } else { None };
             ring.stats.tx_trains += u64::from(whole.is_some());
             match whole {
-                Some(whole) => self.waiting.extend(offload::cut_up(&whole, of)),
-                None => self.waiting.extend(of.iter().map(linear)),
+                Some(whole) => {
+                    let parts = offload::cut_up(&whole, of).into_iter();
+                    self.waiting.extend(parts.map(Waiting::given));
+                },
+                None => self
+                    .waiting
+                    .extend(of.iter().map(linear).map(Waiting::given)),
             }
             n += len;
         }
@@ -383,23 +402,28 @@ impl Port for SimPort {
         {
             taken = ring.rng.below(u32::try_from(taken).unwrap_or(u32::MAX)) as usize;
         }
-        for (at, frame) in all.into_iter().enumerate() {
-            let is_taken = at < taken;
-            if is_taken {
-                ring.stats.tx_packets += 1;
-                ring.stats.tx_bytes += frame.len() as u64;
-            } else if waits.is_some() && self.waiting.len() < WAITING {
-                self.waiting.push(frame);
+        for (at, Waiting { frame, lost }) in all.into_iter().enumerate() {
+            if at < taken {
+                if !lost {
+                    ring.stats.tx_packets += 1;
+                    ring.stats.tx_bytes += frame.len() as u64;
+                }
+                ring.tx.push((frame, !lost));
                 continue;
-            } else {
-                ring.stats.tx_dropped += 1;
             }
-            ring.tx.push((frame, is_taken));
+            let full = waits.is_none() || self.waiting() >= WAITING;
+            ring.stats.tx_dropped += u64::from(full && !lost);
+            let lost = full || lost;
+            if lost && self.waiting.is_empty() {
+                ring.tx.push((frame, false));
+            } else {
+                self.waiting.push(Waiting { frame, lost });
+            }
         }
     }
 
     fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.iter().filter(|frame| !frame.lost).count()
     }
 
     fn stats(&self) -> PortStats {
@@ -412,5 +436,44 @@ impl Port for SimPort {
             used: ring.used.get(),
             size: ring.pool,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stack::{Header, PortId};
+
+    /// Of seed 7491: what there was no room for was seen before what waited before it, and looked like a gap in a flow.
+    #[test]
+    fn what_was_to_be_sent_is_seen_in_its_order_whether_it_waited_or_was_lost() {
+        let checks = (Checksums::Leaves, Offloads::default());
+        let info = PortInfo::default();
+        let (mut ports, far) = SimPort::new(&info, 16, checks, (1, false), Rng::from_u64(7));
+        far.trouble(Spell {
+            trouble: Trouble::MakesWait(100),
+            from: Instant::ZERO,
+            lasts: Duration::from_secs(1),
+        });
+        let numbers = 0..3 * WAITING as u32;
+        let frame = |number: u32| {
+            let mut header = Header::default();
+            header.push(&number.to_be_bytes());
+            Frame::new(PortId(0), header, stack::buf::Chain::new())
+        };
+        let mut frames: Vec<_> = numbers.clone().map(frame).collect();
+        let port = &mut ports[0];
+        port.give(&mut frames);
+        port.flush();
+        assert!((1..=WAITING).contains(&port.waiting()));
+        far.at(Instant::from_millis(1_000));
+        port.flush();
+        let seen = far.take();
+        let lost = seen.iter().filter(|(_, taken)| !taken).count() as u64;
+        assert!(lost > 0 && lost == far.stats().tx_dropped);
+        let of = |(frame, _): &(Vec<u8>, bool)| {
+            u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]])
+        };
+        assert!(seen.iter().map(of).eq(numbers));
     }
 }
