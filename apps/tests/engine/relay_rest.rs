@@ -3,8 +3,8 @@
 use crate::common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
 use crate::common::script::{passes, send, sent_since};
 use crate::common::{
-    ACCESS1, CLIENT, CORE, Either, H, S, S6, SERVER, Sim, Way, assert_empty, bonded_sim, config,
-    connect as connect_plain, counter, pattern, plain_sim_with, raw_sim,
+    ACCESS1, CLIENT, CORE, Either, H, MAC_AT, S, S6, SERVER, Sim, Way, assert_empty, bonded_sim,
+    config, connect as connect_plain, counter, pattern, plain_sim_with, port_mac, raw_sim,
 };
 use crate::relay_mptcp::{await_subflows, connect, exchange};
 use apps::control::{Command, PathTraffic, Reply};
@@ -241,4 +241,33 @@ fn a_reset_reaches_the_other_end_of_a_relay_at_rest() {
     let resets = resets.filter_map(|s| Tcp::parse(&s.frame));
     assert_eq!(resets.filter(|tcp| tcp.flags & RST != 0).count(), 1);
     assert_empty(&mut sim);
+}
+
+/// Seed 36013 of the simulator: what a relay held was forgotten as it was put to rest in the turn in which it was acknowledged,
+/// and counted as held for ever.
+#[test]
+fn what_is_acknowledged_in_the_turn_in_which_a_relay_may_rest_is_held_no_more() {
+    let mut sim = raw_sim(EngineConfig {
+        accept_plain: true,
+        ..config()
+    });
+    let mut syn = Tcp::plain_syn(H, 1000, S);
+    syn.options = SYN_OPTIONS[..4].to_vec();
+    passes(&mut sim, ACCESS1, &syn, CORE);
+    let mut answer = syn.answer(SYN | ACK, 77_000);
+    answer.options = SYN_OPTIONS[..4].to_vec();
+    let mut ask = passes(&mut sim, CORE, &answer, ACCESS1).answer(ACK, syn.seq + 1);
+    ask.payload = b"ask".to_vec();
+    let asked = send(&mut sim, ACCESS1, &ask, CORE).pop().unwrap();
+    // It is sent again after 1, 3, 7 and 15 s, and after 31 s next.
+    sim.idle(Duration::from_secs(16));
+    assert!(sim.worker.app().occupancy().held > 0);
+    // The box is away until after it might have rested, and finds the acknowledgment then.
+    let acknowledgment = asked.answer(ACK, 77_001);
+    sim.inject(CORE, acknowledgment.frame(MAC_AT[CORE], port_mac(CORE)));
+    sim.now = sim.now + Duration::from_secs(12);
+    sim.idle(Duration::from_millis(20));
+    assert_eq!(sim.worker.app().occupancy().held, 0);
+    sim.idle(Duration::from_secs(20));
+    assert_eq!(sim.worker.app().occupancy().resting, 1);
 }
