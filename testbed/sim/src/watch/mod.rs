@@ -192,11 +192,12 @@ impl Watch {
         }
     }
 
-    /// The box sends a frame.
+    /// The box sends a frame. `gave_up` is whether it let go of packets of its own, as a neighbor did not answer: that was sent as
+    /// far as it knows, and never seen.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn sends(&mut self, frame: &[u8]) -> Result<(), String> {
+    pub fn sends(&mut self, frame: &[u8], gave_up: impl FnOnce() -> bool) -> Result<(), String> {
         let Some(tcp) = Tcp::parse(frame) else {
             return Ok(());
         };
@@ -229,6 +230,11 @@ impl Watch {
             }
         }
         if tcp.has(SYN) {
+            return Ok(());
+        }
+        if flow.sent.gap(&tcp).is_some() && gave_up() {
+            // From here on nobody knows what the flow is.
+            flow.is_relayed = false;
             return Ok(());
         }
         let at = flow.sent.send(&tcp, !flow.is_multipath()).map_err(wrong)?;

@@ -110,6 +110,14 @@ impl Sent {
         self.base + self.octets.len() as u64
     }
 
+    /// Where a segment stands that was sent before what it follows; `None` if it follows what was sent.
+    pub(super) fn gap(&self, tcp: &Tcp) -> Option<u64> {
+        let end = self.end();
+        let at = unwrap(tcp.seq, self.iss?.wrapping_add(1), end)?;
+        let follows_fin = self.fin.is_some_and(|fin| at == fin + 1);
+        (at > end && !(follows_fin && tcp.payload.is_empty())).then_some(at)
+    }
+
     /// Takes a segment, and says where its payload stands. `windowed` if the other end's window is one of this flow's own.
     pub(super) fn send(&mut self, tcp: &Tcp, windowed: bool) -> Result<u64, String> {
         let len = tcp.payload.len();
@@ -123,8 +131,7 @@ impl Sent {
         let Some(at) = unwrap(tcp.seq, first, end) else {
             return Ok(0);
         };
-        let fin = self.fin.is_some_and(|fin| at == fin + 1);
-        if at > end && !(fin && tcp.payload.is_empty()) {
+        if let Some(at) = self.gap(tcp) {
             return Err(format!(
                 "octet {at} after {end} leaves a gap (RFC 9293 3.4)"
             ));
