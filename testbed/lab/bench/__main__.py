@@ -56,18 +56,18 @@ MEMORY = """one process: the worker's loop over ports in memory"""
 
 PLAN = (
     Planned("quick", memory.quick, 80, "The main ratios in memory", MEMORY),
-    Planned("relay", relay.relaying, 170, "B1, B2: cycles of a relayed segment beside DPDK's own forwarding of the same flows", VIRTIO, huge=True),
-    Planned("bursts", relay.bursts, 45, "B1: which burst suits testpmd best", VIRTIO, huge=True),
-    Planned("subflows", relay.subflows, 150, "B4: several subflows a connection on one core", VIRTIO, huge=True),
-    Planned("b3", kernel.throughput, 320, "B3: processor time by relayed octet, beside the kernel's Multipath TCP with haproxy", VETHS),
-    Planned("b5", kernel.setups, 160, "B5: processor time by relayed connection, beside the same", VETHS),
-    Planned("b6", memory.idle, 120, "B6: memory of an idle relayed connection", MEMORY),
+    Planned("relay", relay.relaying, 130, "B1, B2: cycles of a relayed segment beside DPDK's own forwarding of the same flows", VIRTIO, huge=True),
+    Planned("bursts", relay.bursts, 40, "B1: which burst suits testpmd best", VIRTIO, huge=True),
+    Planned("subflows", relay.subflows, 120, "B4: several subflows a connection on one core", VIRTIO, huge=True),
+    Planned("b3", kernel.throughput, 260, "B3: processor time by relayed octet, beside the kernel's Multipath TCP with haproxy", VETHS),
+    Planned("b5", kernel.setups, 140, "B5: processor time by relayed connection, beside the same", VETHS),
+    Planned("b6", memory.idle, 30, "B6: memory of an idle relayed connection", MEMORY),
     Planned("b8", load.latency, 200, "B8: time that the box adds to a request and its answer, beside testpmd", VIRTIO, huge=True),
-    Planned("b9", load.overload, 390, "B9: what established connections keep while new ones come at twice the rate that the box can set up", VIRTIO, huge=True),
-    Planned("b11", links.aggregation, 130, "B11: what one connection gets of two lines", CHAIN),
-    Planned("b12", memory.workers, 60, "B12: two workers on two cores over one", "two workers, each on its core with a port in memory, a ring each way between them"),
-    Planned("b13", relay.ledger, 60, "B13: what the loop's cycles go to", VIRTIO, huge=True),
-    Planned("b10", links.loss, 670, "B10: goodput where lines lose frames, beside the kernel's", CHAIN),
+    Planned("b9", load.overload, 280, "B9: what established connections keep while new ones come at twice the rate that the box can set up", VIRTIO, huge=True),
+    Planned("b11", links.aggregation, 100, "B11: what one connection gets of two lines", CHAIN),
+    Planned("b12", memory.workers, 30, "B12: two workers on two cores over one", "two workers, each on its core with a port in memory, a ring each way between them"),
+    Planned("b13", relay.ledger, 45, "B13: what the loop's cycles go to", VIRTIO, huge=True),
+    Planned("b10", links.loss, 720, "B10: goodput where lines lose frames, beside the kernel's", CHAIN),
 )
 
 
