@@ -22,7 +22,7 @@ const REPEATS: usize = 7;
 /// Payload of a window, octets.
 const WINDOW: u64 = 24 << 20;
 
-/// Payload until a client's windows have settled, octets: before, up to a fifth of what it spreads over two lines comes out of turn.
+/// Payload until a client's windows have settled, octets: before, some of what it spreads over two lines comes out of turn.
 const SETTLED: u64 = 1 << 30;
 
 /// Connections of a window of set-ups.

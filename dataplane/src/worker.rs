@@ -177,7 +177,7 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             app.told(core, word);
         }
         let mut by = PortId(0);
-        siblings.taken_over(BURST).for_each(|handed| {
+        let take = |handed: Handed<_>| {
             count += 1;
             let Handed {
                 port,
@@ -195,7 +195,9 @@ impl<P: Port, A: App<P::Buf>> Worker<P, A> {
             // What says where its headers lie was written by another core, too.
             frame.frame.fetch();
             received.push(frame);
-        });
+        };
+        // In one go: asked for one after the other, each frame is moved through the state of the iterators.
+        siblings.taken_over(BURST).for_each(take);
         if !received.is_empty() {
             fetch_headers(received);
             app.input(now, by, received, out);

@@ -67,10 +67,6 @@ impl<B: PacketBuf> Engine<B> {
             return;
         };
         self.timers.disarm(&mut relay.alarm);
-        if relay.woken {
-            // It runs in this turn, which counts what it holds now, and sets the timer.
-            return;
-        }
         let deadline = relay.next_deadline(&self.config.timeouts);
         if deadline <= now {
             return self.wake(handle);

@@ -126,9 +126,10 @@ impl<B: PacketBuf> Relay<B> {
             held,
             alarm,
             starved: _,
-            woken: _,
+            woken,
         } = self;
-        if announce_other_at.is_some() {
+        // One that was woken has yet to run, which counts what it holds now.
+        if *woken || announce_other_at.is_some() {
             return None;
         }
         let mapped = match ends.outer.src {

@@ -3,8 +3,9 @@
 use crate::common::raw::{ACK, RST, SYN, SYN_OPTIONS, Tcp};
 use crate::common::script::{passes, send, sent_since};
 use crate::common::{
-    ACCESS1, CLIENT, CORE, Either, H, MAC_AT, S, S6, SERVER, Sim, Way, assert_empty, bonded_sim,
-    config, connect as connect_plain, counter, pattern, plain_sim_with, port_mac, raw_sim,
+    ACCESS1, CLIENT, CORE, Dumb, Either, H, MAC_AT, S, S6, SERVER, Sim, Way, assert_empty,
+    bonded_sim, config, connect as connect_plain, counter, pattern, plain_sim_with, port_mac,
+    raw_sim,
 };
 use crate::relay_mptcp::{await_subflows, connect, exchange};
 use apps::control::{Command, PathTraffic, Reply};
@@ -156,8 +157,8 @@ fn what_is_to_be_announced_later_keeps_a_relay_from_rest() {
     }
 }
 
-#[test]
-fn a_traffic_class_outlasts_a_silence() {
+/// A network in which a server has answered with 77,000, and what the client asks it.
+fn asking() -> (Sim<Dumb>, Tcp) {
     let mut sim = raw_sim(EngineConfig {
         accept_plain: true,
         ..config()
@@ -170,6 +171,12 @@ fn a_traffic_class_outlasts_a_silence() {
     let answered = passes(&mut sim, CORE, &answer, ACCESS1);
     let mut ask = answered.answer(ACK, syn.seq + 1);
     ask.payload = b"ask".to_vec();
+    (sim, ask)
+}
+
+#[test]
+fn a_traffic_class_outlasts_a_silence() {
+    let (mut sim, mut ask) = asking();
     ask.tos = 0xb8;
     let asked = send(&mut sim, ACCESS1, &ask, CORE).pop().unwrap();
     assert_eq!((&asked.payload[..], asked.tos), (&b"ask"[..], 0xb8));
@@ -247,17 +254,7 @@ fn a_reset_reaches_the_other_end_of_a_relay_at_rest() {
 /// and counted as held for ever.
 #[test]
 fn what_is_acknowledged_in_the_turn_in_which_a_relay_may_rest_is_held_no_more() {
-    let mut sim = raw_sim(EngineConfig {
-        accept_plain: true,
-        ..config()
-    });
-    let mut syn = Tcp::plain_syn(H, 1000, S);
-    syn.options = SYN_OPTIONS[..4].to_vec();
-    passes(&mut sim, ACCESS1, &syn, CORE);
-    let mut answer = syn.answer(SYN | ACK, 77_000);
-    answer.options = SYN_OPTIONS[..4].to_vec();
-    let mut ask = passes(&mut sim, CORE, &answer, ACCESS1).answer(ACK, syn.seq + 1);
-    ask.payload = b"ask".to_vec();
+    let (mut sim, ask) = asking();
     let asked = send(&mut sim, ACCESS1, &ask, CORE).pop().unwrap();
     // It is sent again after 1, 3, 7 and 15 s, and after 31 s next.
     sim.idle(Duration::from_secs(16));

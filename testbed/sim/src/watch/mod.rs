@@ -302,3 +302,31 @@ impl Watch {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_no_fault_of_a_box_that_gave_packets_up_for_a_silent_neighbor() {
+        let end = |last: u8| ([last; 6], ([10, 0, 0, last], 80).into());
+        let mut segment = Tcp::between(end(1), end(2));
+        (segment.flags, segment.seq) = (SYN, 7);
+        let mut watch = Watch::default();
+        assert_eq!(watch.sends(&segment.frame(), || false), Ok(()));
+        let mut answer = segment.answer(SYN | ACK);
+        answer.seq = 100;
+        watch.given(&answer.frame());
+        (segment.flags, segment.ack) = (ACK, 101);
+        let mut sends = |seq, gave_up| {
+            segment.seq = seq;
+            watch.sends(&segment.frame(), || gave_up)
+        };
+        assert_eq!(sends(8, false), Ok(()));
+        // The FIN before it was never seen.
+        let gap = sends(9, false).expect_err("it leaves a gap");
+        assert!(gap.contains("gap"), "{gap}");
+        assert_eq!(sends(9, true), Ok(()));
+        assert_eq!(sends(9, false), Ok(()), "it is judged no more");
+    }
+}

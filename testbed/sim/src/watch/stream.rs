@@ -110,7 +110,7 @@ impl Sent {
         self.base + self.octets.len() as u64
     }
 
-    /// Where a segment stands that was sent before what it follows; `None` if it follows what was sent.
+    /// Where a segment stands before which octets were never sent; `None` if there are none.
     pub(super) fn gap(&self, tcp: &Tcp) -> Option<u64> {
         let end = self.end();
         let at = unwrap(tcp.seq, self.iss?.wrapping_add(1), end)?;
