@@ -10,12 +10,14 @@
 //!   when a sole [`Mbuf`] is consumed to be sent.
 //! - A port of a worker has queues of its own, which one thread uses at a time.
 
+mod configure;
 mod device;
 mod eal;
 mod interface;
 mod long;
 mod mbuf;
 mod mempool;
+mod open;
 mod port;
 mod spread;
 mod transmit;
@@ -24,7 +26,8 @@ pub use device::{Device, DeviceError};
 pub use eal::{Eal, EalConfig, EalError};
 pub use mbuf::Mbuf;
 pub use mempool::PoolError;
-pub use port::{DpdkPort, OpenError, PortConfig, buffers_for};
+pub use open::{OpenError, PortConfig, buffers_for};
+pub use port::DpdkPort;
 
 use core::ffi::c_int;
 
