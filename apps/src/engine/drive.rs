@@ -2,6 +2,7 @@
 
 use super::caps::{Caps, charge};
 use super::metering::{Leaving, Metering};
+use super::split::announce_other;
 use super::subscribers::Usage;
 use super::tools::Tools;
 use super::{Engine, FlowRef, Limits, Remains, Timeouts, Timer};
@@ -186,15 +187,9 @@ impl<B: PacketBuf> Engine<B> {
 
     fn run_relay(&mut self, now: Instant, handle: Handle, out: &mut Vec<Frame<B>>) {
         let (short, to_all) = (self.is_short(), self.room_of_all());
-        let Some(relay) = self.relays.get_mut(handle) else {
-            return;
-        };
-        if relay.announce_other_at.is_some_and(|at| at <= now) {
-            self.announce_other(handle);
-            return self.run_relay(now, handle, out);
-        }
         let Self {
             config,
+            relays,
             subscribers,
             net,
             tools,
@@ -202,6 +197,12 @@ impl<B: PacketBuf> Engine<B> {
             caps,
             ..
         } = self;
+        let Some(relay) = relays.get_mut(handle) else {
+            return;
+        };
+        if relay.announce_other_at.is_some_and(|at| at <= now) {
+            announce_other(config, relay);
+        }
         let limits = &config.limits;
         let usage = subscribers.get(relay.subscriber);
         let over = usage.held >= limits.per_subscriber.buffer;
@@ -371,17 +372,9 @@ fn emit<B: PacketBuf>(
         match relay.leg(which) {
             Leg::Plain(leg) => {
                 while leg.output_into(&mut tools.leg(now), &mut segment) {
-                    let has_data = segment.payload.is_some();
-                    tools.ledger.enter(Step::IpOut);
-                    let cx = &mut tools.cx(now);
-                    let leads = net.send_tcp(cx, &leg.tuple, ip, &mut segment, frames);
-                    tools.ledger.enter(Step::TcpOut);
-                    while has_data && leads && leg.output_more(now, &mut segment) {
-                        tools.ledger.enter(Step::IpOut);
-                        net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
-                        tools.ledger.enter(Step::TcpOut);
-                    }
-                    if has_data && net.is_crowded() {
+                    let (to, step) = ((leg.tuple, ip), Step::TcpOut);
+                    let more = |segment: &mut _| leg.output_more(now, segment);
+                    if send_run(now, (net, tools), to, &mut segment, frames, step, more) {
                         leg.on_crowded(&mut tools.leg(now));
                     }
                 }
@@ -392,17 +385,10 @@ fn emit<B: PacketBuf>(
                 while let Some((subflow, tuple)) =
                     leg.output_into(&mut tools.leg(now), &mut segment)
                 {
-                    let (before, has_data) = (frames.len(), segment.payload.is_some());
-                    tools.ledger.enter(Step::IpOut);
-                    let cx = &mut tools.cx(now);
-                    let leads = net.send_tcp(cx, &tuple, ip, &mut segment, frames);
-                    tools.ledger.enter(Step::MptcpOut);
-                    while has_data && leads && leg.output_more(now, &mut segment) {
-                        tools.ledger.enter(Step::IpOut);
-                        net.send_more(&mut tools.cx(now), ip, &mut segment, frames);
-                        tools.ledger.enter(Step::MptcpOut);
-                    }
-                    if has_data && net.is_crowded() {
+                    let before = frames.len();
+                    let (to, step) = ((tuple, ip), Step::MptcpOut);
+                    let more = |segment: &mut _| leg.output_more(now, segment);
+                    if send_run(now, (net, tools), to, &mut segment, frames, step, more) {
                         leg.on_crowded(&mut tools.leg(now), subflow);
                     }
                     let sent = frames.get(before..).unwrap_or_default();
@@ -422,6 +408,30 @@ fn emit<B: PacketBuf>(
     relay.capped = capped;
     relay.await_caps(now, caps);
     again
+}
+
+/// Sends `segment`, and what `more` of the same leg then makes of it, which goes with its headers; what the leg does is booked to
+/// `step`. Whether there was data, for a port that has no room for more.
+#[inline]
+fn send_run<B: PacketBuf>(
+    now: Instant,
+    (net, tools): (&mut Net<B>, &mut Tools),
+    (tuple, ip): (Tuple, IpOut),
+    segment: &mut OutSegment<B>,
+    frames: &mut Vec<Frame<B>>,
+    step: Step,
+    mut more: impl FnMut(&mut OutSegment<B>) -> bool,
+) -> bool {
+    let has_data = segment.payload.is_some();
+    tools.ledger.enter(Step::IpOut);
+    let leads = net.send_tcp(&mut tools.cx(now), &tuple, ip, segment, frames);
+    tools.ledger.enter(step);
+    while has_data && leads && more(segment) {
+        tools.ledger.enter(Step::IpOut);
+        net.send_more(&mut tools.cx(now), ip, segment, frames);
+        tools.ledger.enter(step);
+    }
+    has_data && net.is_crowded()
 }
 
 /// Sets the timer of a relay: by when it is to be run, or looked at for rest.

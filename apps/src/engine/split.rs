@@ -260,18 +260,15 @@ impl<B: PacketBuf> Engine<B> {
             }
         }
     }
+}
 
-    /// Tells it of the other family's too, if none of its own brought a subflow: a client that can use both would join
-    /// twice over one access.
-    pub(super) fn announce_other(&mut self, handle: Handle) {
-        let Some(relay) = self.relays.get_mut(handle) else {
-            return;
-        };
-        relay.announce_other_at = None;
-        if relay.joined.is_empty() && !relay.is_closing() {
-            let ipv6 = relay.ends.inner.dst.is_ipv6();
-            announce_family(&self.config, relay, !ipv6);
-        }
+/// Tells the client of `relay` of the other family's addresses too, if none of its own brought a subflow: one that can use both would
+/// join twice over one access.
+pub(super) fn announce_other<B: PacketBuf>(config: &EngineConfig, relay: &mut Relay<B>) {
+    relay.announce_other_at = None;
+    if relay.joined.is_empty() && !relay.is_closing() {
+        let ipv6 = relay.ends.inner.dst.is_ipv6();
+        announce_family(config, relay, !ipv6);
     }
 }
 
