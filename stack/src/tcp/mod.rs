@@ -24,6 +24,7 @@ mod keepalive;
 mod output;
 mod pacing;
 mod rare;
+mod readings;
 mod recv;
 mod rest;
 mod send;
