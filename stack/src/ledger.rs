@@ -1,6 +1,6 @@
 //! Where the cycles of a packet's walk go: each layer says when its step begins, and the ledger adds up what passes.
 //!
-//! One turn of the loop in [`WATCHED_EACH`] is watched step by step, which costs a read of the processor's cycle counter a
+//! One turn of the loop in `WATCHED_EACH` is watched step by step, which costs a read of the processor's cycle counter a
 //! step; of the others it is known how long they took, which is a read a turn. The counter is the owner's: this crate
 //! knows no clock.
 

@@ -467,9 +467,10 @@ pub fn patience(plan: &Plan) -> Duration {
         .iter()
         .flat_map(|flow| flow.pause.iter().flatten());
     let pauses: Duration = pauses.map(|pause| pause.lasts).sum();
-    // A reset that is lost leaves the other end to the boxes' keepalive, after two hours of silence.
+    // A reset that is lost leaves the other end to the boxes' keepalive, after two hours of silence. A box that was answered just
+    // before the other one gave up asks again two hours later.
     let gives_up = plan.net.habits.iter().any(|habits| habits.gives_up);
-    let gives_up = Duration::from_secs(if gives_up { 9_000 } else { 0 });
+    let gives_up = Duration::from_secs(if gives_up { 16_000 } else { 0 });
     // mptcp-rs says that a connection is over once its TIME-WAIT is.
     let native = matches!(plan.net.chain, Chain::Native(_));
     let time_wait = Duration::from_secs(if native { 130 } else { 0 });

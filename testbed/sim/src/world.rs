@@ -59,7 +59,8 @@ impl World {
     /// # Errors
     /// The first thing that must not be.
     pub fn run(&mut self, plan: &Plan) -> Result<(), Failure> {
-        let end = START + plan.calm() + scene::patience(plan);
+        let patience = scene::patience(plan);
+        let mut end = START + plan.calm() + patience;
         while !self.is_over() {
             self.settle()?;
             if self.is_over() {
@@ -67,7 +68,8 @@ impl World {
             }
             match self.next_event() {
                 Some(at) if at <= end => self.now = self.now.max(at),
-                _ if self.excuse(plan) => {},
+                // A host that pauses sees the end of its flow only afterwards.
+                _ if self.excuse(plan) => end = self.now + patience,
                 _ => return Err(self.unended()),
             }
         }
