@@ -1,17 +1,16 @@
 //! What a device is asked for before it starts: queues, offloads, descriptors, the longest packet.
 
+use crate::buffers::{DESCRIPTORS, data_room, pool, tx_buffers};
 use crate::device::Device;
+use crate::failure::{Failure, check, failure};
 use crate::interface;
 use crate::mempool::{Mempool, Stash};
-use crate::open::{Failure, check, data_room, failure, pool, tx_buffers};
 use crate::spread;
 use crate::transmit::{Abilities, Sender};
 use core::ffi::c_int;
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info};
 use std::sync::Arc;
 
-/// Descriptors asked for in each direction; a device may round them.
-pub(crate) const DESCRIPTORS: u16 = 1024;
 /// The longest chain of a train: enough for 64 KiB of packets of usual length.
 const CHAIN_MAX: usize = 64;
 /// Descriptors of frames that a driver for virtio keeps, although they are sent.
@@ -156,20 +155,6 @@ pub(crate) fn set_mtu(id: u16, device: &Device, mtu: u16, widest: u16) -> Result
         return Ok(interface::set_mtu(interface, widest).is_ok());
     }
     Ok(matches!(set(widest), 0 | ENOTSUP))
-}
-
-pub(crate) fn start(id: u16) -> Result<(), Failure> {
-    // SAFETY: the port and its queues are set up.
-    unsafe {
-        check(
-            "it did not start",
-            dpdk_sys::rte_eth_dev_start(id),
-            "see what DPDK printed above",
-        )?;
-        // Neighbor discovery comes by multicast (RFC 4861 7.2.1). Devices that filter nothing refuse; what they do anyway.
-        dpdk_sys::rte_eth_allmulticast_enable(id);
-    }
-    Ok(())
 }
 
 /// Who sends by queue `queue` of a device that takes `descriptors` frames.

@@ -10,9 +10,11 @@
 //!   when a sole [`Mbuf`] is consumed to be sent.
 //! - A port of a worker has queues of its own, which one thread uses at a time.
 
+mod buffers;
 mod configure;
 mod device;
 mod eal;
+mod failure;
 mod interface;
 mod long;
 mod mbuf;
@@ -22,11 +24,12 @@ mod port;
 mod spread;
 mod transmit;
 
+pub use buffers::buffers_for;
 pub use device::{Device, DeviceError};
 pub use eal::{Eal, EalConfig, EalError};
 pub use mbuf::Mbuf;
 pub use mempool::PoolError;
-pub use open::{OpenError, PortConfig, buffers_for};
+pub use open::{OpenError, PortConfig};
 pub use port::DpdkPort;
 
 use core::ffi::c_int;

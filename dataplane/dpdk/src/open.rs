@@ -1,12 +1,12 @@
 //! How a device becomes the port of each worker: found, asked about itself, configured, started.
 
-use crate::configure::{self, DESCRIPTORS};
+use crate::buffers::{data_room, pool};
+use crate::configure;
 use crate::device::Device;
-use crate::mempool::{HEADROOM, Mempool, OVERHEAD};
+use crate::failure::{Failure, check, failure};
+use crate::mempool::Mempool;
 use crate::port::Lane;
 use crate::spread;
-use crate::transmit::WAITING_MAX;
-use core::ffi::c_int;
 use dataplane::PortInfo;
 use dpdk_sys::rte_eth_dev_info;
 use std::ffi::CString;
@@ -14,12 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Mbufs to build sent frames in, beyond those that a full transmit queue holds: for what waits for it.
-const TX_SPARE: u32 = WAITING_MAX as u32;
-/// Least data of a receive buffer: what drivers assume.
-const LEAST_DATA: u32 = 2048;
-/// Ethernet header, two VLAN tags, frame check sequence.
-const FRAME_OVERHEAD: u32 = 14 + 8 + 4;
 /// Octets of tags that a port may ask room for.
 const TAGS_MAX: u16 = 8;
 /// How long opening waits for the link, and how often it looks.
@@ -37,7 +31,7 @@ pub struct PortConfig {
     /// Octets of tags that such a packet may have before it: the device is asked to take them beside `mtu`. One tag, of 4
     /// octets, devices take anyway (IEEE 802.3 3.2.7, Q-tagged frames): 0 does for it.
     pub tags: u16,
-    /// Receive buffers; see [`buffers_for`]. What the app holds back comes out of them, so far more than a burst.
+    /// Receive buffers; see [`buffers_for`](crate::buffers_for). What the app holds back comes out of them, so far more than a burst.
     pub buffers: u32,
 }
 
@@ -53,37 +47,6 @@ pub struct OpenError {
     pub reason: String,
     /// What to do about it.
     pub advice: String,
-}
-
-/// Receive buffers per port when `ports` ports for packets of `mtu` octets, each with a queue for each of `workers`
-/// workers, share `memory_mb` MiB. At least 1,023.
-#[must_use]
-pub fn buffers_for(memory_mb: u32, ports: u32, mtu: u16, workers: u16) -> u32 {
-    let each = data_room(mtu, 0) + u32::from(HEADROOM) + OVERHEAD;
-    // A fifth stays for EAL itself and what rounding to pages costs.
-    let share = u64::from(memory_mb) * 1024 * 1024 * 4 / 5 / u64::from(ports.max(1));
-    let sending = u64::from(tx_buffers(DESCRIPTORS)) * u64::from(2 * OVERHEAD + each);
-    let sending = sending * u64::from(workers.max(1));
-    let buffers = u32::try_from(share.saturating_sub(sending) / u64::from(each));
-    // A pool's ring wastes least at one less than a power of two.
-    let power = (buffers.unwrap_or(u32::MAX / 2) + 1).next_power_of_two();
-    let below = if power == buffers.unwrap_or(0) + 1 {
-        power
-    } else {
-        power / 2
-    };
-    (below - 1).max(1023)
-}
-
-pub(crate) fn data_room(mtu: u16, least: u32) -> u32 {
-    (u32::from(mtu) + FRAME_OVERHEAD)
-        .next_multiple_of(64)
-        .max(LEAST_DATA)
-        .max(least)
-}
-
-pub(crate) fn tx_buffers(descriptors: u16) -> u32 {
-    u32::from(descriptors) + TX_SPARE
 }
 
 /// A started device; stopped, closed and removed when dropped, before the pools that it receives into.
@@ -146,8 +109,8 @@ pub(crate) struct Opened {
     pub(crate) takes_tags: bool,
 }
 
-/// Opens, starts and waits for the link of the device in `config`, with a queue each way for each of `workers` workers, at least
-/// one, if it has so many.
+/// Opens, starts and waits for the link of the device in `config`, with a queue each way for each of `workers` workers, which
+/// are one at least, if it has so many.
 pub(crate) fn open(config: &PortConfig, workers: u16) -> Result<Opened, OpenError> {
     let error = |(reason, advice): Failure| OpenError {
         port: config.name.clone(),
@@ -155,7 +118,7 @@ pub(crate) fn open(config: &PortConfig, workers: u16) -> Result<Opened, OpenErro
         reason,
         advice,
     };
-    try_open(config, workers.max(1)).map_err(error)
+    try_open(config, workers).map_err(error)
 }
 
 fn try_open(config: &PortConfig, workers: u16) -> Result<Opened, Failure> {
@@ -189,7 +152,7 @@ fn try_open(config: &PortConfig, workers: u16) -> Result<Opened, Failure> {
     started.pools = pools.collect::<Result<_, _>>()?;
     configure::set_up_queues(id, descriptors, &about, &started.pools)?;
     let takes_tags = configure::set_mtu(id, &device, config.mtu, widest)?;
-    configure::start(id)?;
+    start(id)?;
     // One that hashes otherwise still has its queues: what comes to the wrong one is handed over.
     started.hashes = started.hashes && spread::fill(id, &about, started.queues);
     let info = PortInfo {
@@ -216,30 +179,6 @@ fn try_open(config: &PortConfig, workers: u16) -> Result<Opened, Failure> {
         info,
         takes_tags,
     })
-}
-
-pub(crate) fn pool(size: u32, data: u32) -> Result<Mempool, Failure> {
-    let data = u16::try_from(data).unwrap_or(u16::MAX - HEADROOM);
-    Mempool::new(size, data, dpdk_sys::SOCKET_ID_ANY)
-        .map_err(|error| (error.to_string(), "then start again".to_owned()))
-}
-
-/// What failed, and what to do.
-pub(crate) type Failure = (String, String);
-
-pub(crate) fn failure<T>(
-    reason: impl Into<String>,
-    advice: impl Into<String>,
-) -> Result<T, Failure> {
-    Err((reason.into(), advice.into()))
-}
-
-/// Turns DPDK's return value into a failure.
-pub(crate) fn check(what: &str, returned: c_int, advice: &str) -> Result<(), Failure> {
-    if returned < 0 {
-        return failure(format!("{what}: {}", crate::reason(returned)), advice);
-    }
-    Ok(())
 }
 
 /// A driver says little about an interface that is not there: look first.
@@ -327,30 +266,16 @@ fn mac(id: u16) -> Result<[u8; 6], Failure> {
     Ok(mac.addr_bytes)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buffers_fill_the_memory_that_there_is_and_not_more() {
-        for (memory_mb, ports, mtu) in [
-            (256, 3, 1500),
-            (256, 2, 1500),
-            (1024, 3, 1500),
-            (1024, 3, 9000),
-            (4096, 8, 1500),
-        ] {
-            let buffers = buffers_for(memory_mb, ports, mtu, 1);
-            let each = u64::from(data_room(mtu, 0) + u32::from(HEADROOM) + OVERHEAD);
-            let total =
-                u64::from(ports) * (u64::from(buffers) + u64::from(tx_buffers(DESCRIPTORS))) * each;
-            assert!(
-                total < u64::from(memory_mb) << 20,
-                "{memory_mb} {ports} {mtu}: {total}"
-            );
-            assert!((buffers + 1).is_power_of_two(), "{buffers}");
-            assert!(buffers >= 4095, "{memory_mb} {ports} {mtu}: {buffers}");
-        }
-        assert_eq!(buffers_for(0, 0, 1500, 1), 1023);
+fn start(id: u16) -> Result<(), Failure> {
+    // SAFETY: the port and its queues are set up.
+    unsafe {
+        check(
+            "it did not start",
+            dpdk_sys::rte_eth_dev_start(id),
+            "see what DPDK printed above",
+        )?;
+        // Neighbor discovery comes by multicast (RFC 4861 7.2.1). Devices that filter nothing refuse; what they do anyway.
+        dpdk_sys::rte_eth_allmulticast_enable(id);
     }
+    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use super::congestion::CongestionControl;
 use super::{State, Tcb};
+use crate::PacketBuf;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
-use crate::{PacketBuf, Slice};
 
 impl<B: PacketBuf> Tcb<B> {
     /// The state.
@@ -35,11 +35,6 @@ impl<B: PacketBuf> Tcb<B> {
     #[must_use]
     pub fn pieces(&self) -> usize {
         self.snd.queue.entries()
-    }
-
-    /// The payload that makes up [`Self::queued`], the oldest first, for who moves it elsewhere: its octets stay the same.
-    pub fn queued_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
-        self.snd.queue.payload_mut()
     }
 
     /// Octets of payload queued and never sent.
@@ -209,11 +204,6 @@ impl<B: PacketBuf> Tcb<B> {
     #[must_use]
     pub fn pieces_in(&self) -> usize {
         self.rcv.queue.pieces()
-    }
-
-    /// The payload that was received and not taken, in order and beyond gaps, for who moves it elsewhere: its octets stay the same.
-    pub fn received_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
-        self.rcv.queue.payload_mut()
     }
 
     /// Octets in order that were not taken yet.

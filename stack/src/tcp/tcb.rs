@@ -327,6 +327,16 @@ impl<B: PacketBuf> Tcb<B> {
         self.snd.queue.finish();
     }
 
+    /// The payload that makes up [`Self::queued`], the oldest first, for who moves it elsewhere: its octets stay the same.
+    pub fn queued_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
+        self.snd.queue.payload_mut()
+    }
+
+    /// The payload that was received and not taken, in order and beyond gaps, for who moves it elsewhere: its octets stay the same.
+    pub fn received_mut(&mut self) -> impl Iterator<Item = &mut Slice<B>> {
+        self.rcv.queue.payload_mut()
+    }
+
     /// Whether data may still be queued or resent.
     pub(super) const fn is_sending(&self) -> bool {
         !matches!(self.state, State::Closed | State::TimeWait)
