@@ -16,6 +16,7 @@ mod device;
 mod eal;
 mod failure;
 mod interface;
+mod lane;
 mod long;
 mod mbuf;
 mod mempool;

@@ -4,8 +4,8 @@ use crate::buffers::{data_room, pool};
 use crate::configure;
 use crate::device::Device;
 use crate::failure::{Failure, check, failure};
+use crate::lane::Lane;
 use crate::mempool::Mempool;
-use crate::port::Lane;
 use crate::spread;
 use dataplane::PortInfo;
 use dpdk_sys::rte_eth_dev_info;
@@ -166,7 +166,12 @@ fn try_open(config: &PortConfig, workers: u16) -> Result<Opened, Failure> {
     let lane = |(queue, rx): (u16, &Arc<Mempool>)| {
         let sender = configure::sender(id, queue, config.mtu, descriptors.1, &about)?;
         let rx = Arc::clone(rx);
-        Ok(Lane { queue, sender, rx })
+        Ok(Lane {
+            device: id,
+            queue,
+            sender,
+            rx,
+        })
     };
     let lanes = (0..).zip(&started.pools).map(lane);
     let lanes = lanes.collect::<Result<Vec<_>, Failure>>()?;

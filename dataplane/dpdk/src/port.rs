@@ -1,18 +1,15 @@
 //! [`DpdkPort`]: any device that DPDK drives, as a port of each worker, with a queue each way where it has enough.
 
 use crate::eal::Eal;
-use crate::long;
-use crate::mbuf::{Mbuf, RawMbuf};
-use crate::mempool::{Mempool, Stash};
+use crate::lane::Lane;
+use crate::mbuf::Mbuf;
+use crate::mempool::Stash;
 use crate::open::{self, OpenError, PortConfig, Started};
 use crate::spread;
-use crate::transmit::Sender;
 use core::net::IpAddr;
-use core::ptr::NonNull;
-use dataplane::{BURST, BufferUse, CoreId, Port, PortInfo, PortStats, Received};
+use dataplane::{BufferUse, CoreId, Port, PortInfo, PortStats, Received};
 use dpdk_sys::rte_eth_stats;
-use stack::buf::append;
-use stack::{Frame, Slice};
+use stack::Frame;
 use std::sync::Arc;
 
 /// A device as one worker has it. Closed when all workers have dropped theirs; its frames may outlive it.
@@ -27,14 +24,6 @@ pub struct DpdkPort {
     info: PortInfo,
     counts: PortStats,
     takes_tags: bool,
-}
-
-/// A queue in each direction, and the pools that only its worker takes buffers from.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) queue: u16,
-    pub(crate) sender: Sender,
-    pub(crate) rx: Arc<Mempool>,
 }
 
 impl DpdkPort {
@@ -135,18 +124,6 @@ impl DpdkPort {
     }
 }
 
-impl Lane {
-    /// The frame in one segment that is nobody else's. Other chains than those of long segments are rare, and only a device that hands
-    /// back what was sent comes with a buffer that its sender still refers to.
-    fn linear(&self, mbuf: RawMbuf) -> Option<(RawMbuf, usize)> {
-        if mbuf.is_ours() {
-            return Some((mbuf, 0));
-        }
-        let mut whole = Stash::one(&self.rx)?;
-        whole.append_chain(&mbuf).then(|| (whole, mbuf.len()))
-    }
-}
-
 impl Port for DpdkPort {
     type Buf = Mbuf;
 
@@ -155,47 +132,8 @@ impl Port for DpdkPort {
     }
 
     fn receive(&mut self, into: &mut Vec<Received<Mbuf>>) {
-        let Some(lane) = &self.lane else {
-            return;
-        };
-        let mut burst = [core::ptr::null_mut(); BURST];
-        // SAFETY: a queue of the open port, used by this thread alone; the array has room for BURST pointers.
-        let n = unsafe {
-            let burst = burst.as_mut_ptr();
-            dpdk_sys::braid_rx_burst(self.device.id, lane.queue, burst, BURST as u16)
-        };
-        for mbuf in burst
-            .into_iter()
-            .take(usize::from(n))
-            .filter_map(NonNull::new)
-        {
-            // SAFETY: the device hands over its reference.
-            let mbuf = unsafe { RawMbuf::new(mbuf) };
-            let checksum = mbuf.checksum();
-            let mbuf = if mbuf.is_ours() {
-                mbuf
-            } else {
-                let (len, before) = (mbuf.len(), into.len());
-                match long::cut(mbuf, checksum, into) {
-                    Ok(()) => {
-                        self.counts.rx_packets += (into.len() - before) as u64;
-                        self.counts.rx_bytes += len as u64;
-                        continue;
-                    },
-                    Err(chain) => chain,
-                }
-            };
-            let Some((mbuf, copied)) = lane.linear(mbuf) else {
-                self.counts.rx_nobuf += 1;
-                continue;
-            };
-            self.counts.rx_packets += 1;
-            self.counts.rx_bytes += mbuf.len() as u64;
-            self.counts.copied_at_port += copied as u64;
-            append(into, || Received {
-                frame: Slice::new(Mbuf::new(mbuf)),
-                checksum,
-            });
+        if let Some(lane) = &mut self.lane {
+            lane.receive(into, &mut self.counts);
         }
     }
 
