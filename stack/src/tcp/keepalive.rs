@@ -11,7 +11,7 @@ use core::num::NonZeroU32;
 pub const KEEPALIVE_PROBES: u8 = 4;
 
 /// The most time between two probes, once the first has gone unanswered.
-const BETWEEN_MAX: Duration = Duration::from_secs(75);
+pub const KEEPALIVE_BETWEEN_MAX: Duration = Duration::from_secs(75);
 
 /// When a silent peer is probed.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,7 @@ impl Keepalive {
 
 impl<B: PacketBuf> Tcb<B> {
     /// Probes the peer whenever it was silent for `period`, and gives it up after [`KEEPALIVE_PROBES`] without an
-    /// answer, each of them at most `period` and 75 s after the one before.
+    /// answer, each of them at most `period` and [`KEEPALIVE_BETWEEN_MAX`] after the one before.
     pub fn set_keepalive(&mut self, now: Instant, period: Duration) {
         self.keepalive = Some(Keepalive {
             period: u32::try_from(period.as_millis()).unwrap_or(u32::MAX),
@@ -117,7 +117,7 @@ impl<B: PacketBuf> Tcb<B> {
         };
         let period = Duration::from_millis(u64::from(keepalive.period));
         let silent_until = keepalive.heard + period;
-        let between = period.min(BETWEEN_MAX);
+        let between = period.min(KEEPALIVE_BETWEEN_MAX);
         keepalive.at = if busy {
             keepalive.sent = 0;
             cx.now + period

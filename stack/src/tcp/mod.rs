@@ -35,7 +35,7 @@ mod tests;
 pub mod time_wait;
 mod timers;
 
-pub use keepalive::KEEPALIVE_PROBES;
+pub use keepalive::{KEEPALIVE_BETWEEN_MAX, KEEPALIVE_PROBES};
 pub use rest::Resting;
 pub use state::State;
 pub use tcb::{Agreed, Item, Tcb, TsState, Verdict};

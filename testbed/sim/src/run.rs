@@ -1,5 +1,6 @@
 //! One run from beginning to end, and the search for the fewest faults that show a failure.
 
+use crate::app::Close;
 use crate::oracle::Failure;
 use crate::plan::Plan;
 use crate::scene::START;
@@ -97,7 +98,12 @@ fn less(plan: &Plan) -> Vec<Plan> {
         for end in 0..2 {
             if flow.sizes[end] > 0 {
                 let mut next = plan.clone();
-                next.flows[at].sizes[end] /= 2;
+                let flow = &mut next.flows[at];
+                flow.sizes[end] /= 2;
+                // Who aborts after so many octets still gets them.
+                if let Close::Abort(after) = &mut flow.close[1 - end] {
+                    *after = flow.sizes[end].min(*after);
+                }
                 all.push(next);
             }
             if flow.pause[end].is_some() {
@@ -108,4 +114,23 @@ fn less(plan: &Plan) -> Vec<Plan> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::less;
+    use crate::app::Close;
+    use crate::plan::{Chain, Plan};
+
+    #[test]
+    fn a_simpler_plan_still_ends() {
+        let mut plan = Plan::quiet(Chain::Bonded(2));
+        plan.flows[0].close = [Close::Abort(200_000), Close::AfterPeer];
+        let simpler = less(&plan);
+        assert_eq!(simpler.len(), 2);
+        for plan in simpler {
+            let flow = &plan.flows[0];
+            assert_eq!(flow.close[0], Close::Abort(flow.sizes[1].min(200_000)));
+        }
+    }
 }

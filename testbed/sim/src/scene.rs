@@ -21,6 +21,7 @@ use apps::engine::{
 };
 use dataplane::siblings::RING_FRAMES;
 use stack::ip::{InterfaceConfig, IsolatedConfig, NetConfig, RouteConfig};
+use stack::tcp::{KEEPALIVE_BETWEEN_MAX, KEEPALIVE_PROBES};
 use stack::time::Duration;
 use stack::{Instant, PortId};
 use std::net::IpAddr;
@@ -468,9 +469,15 @@ pub fn patience(plan: &Plan) -> Duration {
         .flat_map(|flow| flow.pause.iter().flatten());
     let pauses: Duration = pauses.map(|pause| pause.lasts).sum();
     // A reset that is lost leaves the other end to the boxes' keepalive, after two hours of silence. A box that was answered just
-    // before the other one gave up asks again two hours later.
+    // before the other one gave up begins anew then.
+    let given_up =
+        Timeouts::default().keepalive + KEEPALIVE_BETWEEN_MAX * u32::from(KEEPALIVE_PROBES);
     let gives_up = plan.net.habits.iter().any(|habits| habits.gives_up);
-    let gives_up = Duration::from_secs(if gives_up { 16_000 } else { 0 });
+    let gives_up = if gives_up {
+        given_up * 2
+    } else {
+        Duration::ZERO
+    };
     // mptcp-rs says that a connection is over once its TIME-WAIT is.
     let native = matches!(plan.net.chain, Chain::Native(_));
     let time_wait = Duration::from_secs(if native { 130 } else { 0 });
