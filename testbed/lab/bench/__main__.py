@@ -63,7 +63,7 @@ PLAN = (
     Planned("b5", kernel.setups, 140, "B5: processor time by relayed connection, beside the same", VETHS),
     Planned("b6", memory.idle, 30, "B6: memory of an idle relayed connection", MEMORY),
     Planned("b8", load.latency, 200, "B8: time that the box adds to a request and its answer, beside testpmd", VIRTIO, huge=True),
-    Planned("b9", load.overload, 320, "B9: what established connections keep while new ones come at twice the rate that the box can set up", VIRTIO, huge=True),
+    Planned("b9", load.overload, 280, "B9: what established connections keep while new ones come at twice the rate that the box can set up", VIRTIO, huge=True),
     Planned("b11", links.aggregation, 100, "B11: what one connection gets of two lines", CHAIN),
     Planned("b12", memory.workers, 30, "B12: two workers on two cores over one", "two workers, each on its core with a port in memory, a ring each way between them"),
     Planned("b13", relay.ledger, 45, "B13: what the loop's cycles go to", VIRTIO, huge=True),

@@ -103,9 +103,6 @@ TAKEN_US, PERIOD_US = 66, 100
 KEPT = {"name": "kept", "connections": 100, "requests": 0, "hold": True, "request": 64, "response": 14000}
 STORM = {"name": "storm", "connections": 100000, "request": 64, "response": 64, "timeout": "2s", "delay": "1s"}
 
-THIRD, HALF = 3, 2
-"""Parts of what established connections move at most. A box that is asked for less is asked less at a time, which costs more of
-each: a third is about half of its time, and half is most of it, so that passing the storm on is more than it has left."""
 
 UNPROTECTED = {"protect_established": False}
 
@@ -126,6 +123,11 @@ def _lighter(work: Path) -> Iterator[None]:
 
 
 def _overloaded(work: Path, progress) -> list[Row]:  # noqa: ANN001
+    progress("what established connections move at most")
+    most = measured(work / "most", "mptcp", {key: value for key, value in KEPT.items() if key != "name"}, seconds=ALONE_S, subflows=2)
+    # A box that is asked for less is asked less at a time, which costs more of each: a third is about half of its time, and half
+    # is most of it, so that passing the storm on is more than it has left.
+    kept, heavier = (KEPT | {"rate": round(most.client["requests"]["per_second"] / parts)} for parts in (3, 2))
     progress("the highest rate of set-ups")
     search = {"connections": 5000, "request": 64, "response": 64, "search": {"low": 4000, "high": 200000, "trial": "1s"}}
     highest = measured(work / "search", "mptcp", search, seconds=SECONDS, subflows=2, limits=UNPROTECTED).report["search"]["rate"]
@@ -133,10 +135,10 @@ def _overloaded(work: Path, progress) -> list[Row]:  # noqa: ANN001
         raise LabError("no rate of set-ups is kept, not even 4,000 per second")
     storm = STORM | {"rate": 2 * highest}
     share, bonded, failed, recovery, control, stuck, silent = [], [], [], [], [], [], []
-    more: dict[str, Any] = {"highest_per_s": highest, "core_left": f"{1 - TAKEN_US / PERIOD_US:.0%}"}
+    more: dict[str, Any] = {"highest_per_s": highest, "kept_per_s": kept["rate"], "core_left": f"{1 - TAKEN_US / PERIOD_US:.0%}"}
     for n in range(STORMS):
-        progress(f"connections that are there, alone, then with twice {highest}/s new ones for {STORM_S:.0f} s, {n + 1} of {STORMS}")
-        kept, alone = _alone(work, THIRD)
+        progress(f"{kept['rate']}/s on connections that are there, alone, then with twice {highest}/s new ones for {STORM_S:.0f} s, {n + 1} of {STORMS}")
+        alone = measured(work / "alone", "mptcp", [kept], seconds=ALONE_S, subflows=2)
         both = measured(work / "storm", "mptcp", [kept, storm], seconds=STORM_S, subflows=2, after=_recovered if n + 1 < STORMS else _emptied)
         share.append(_share(both, alone))
         new = both.report["groups"]["storm"]["connections"]
@@ -147,22 +149,22 @@ def _overloaded(work: Path, progress) -> list[Row]:  # noqa: ANN001
         stuck.append(both.counters["stuck"])
         silent.append(both.counters["pending"])
         emptied = both.counters.get("emptied_s", 0.0)
-        more[f"storm_{n + 1}"] = _told(both, kept, alone)
+        more[f"storm_{n + 1}"] = _told(both) | {"alone_busy": f"{alone.cpu_s / alone.seconds:.0%}"}
     loaded = []
     for n in range(HEAVIER):
-        progress(f"the same with more on connections that are there, {n + 1} of {HEAVIER}")
-        heavier, alone = _alone(work, HALF)
+        progress(f"the same with {heavier['rate']}/s on connections that are there, {n + 1} of {HEAVIER}")
+        alone = measured(work / "alone", "mptcp", [heavier], seconds=ALONE_S, subflows=2)
         both = measured(work / "heavier", "mptcp", [heavier, storm], seconds=STORM_S, subflows=2)
         loaded.append(_share(both, alone))
-        more[f"heavier_{n + 1}"] = _told(both, heavier, alone)
+        more[f"heavier_{n + 1}"] = _told(both) | {"alone_busy": f"{alone.cpu_s / alone.seconds:.0%}"}
     progress("the same where established connections are not protected")
-    kept, alone = _alone(work, THIRD)
+    alone = measured(work / "alone", "mptcp", [kept], seconds=ALONE_S, subflows=2)
     bare = measured(work / "unprotected", "mptcp", [kept, storm], seconds=STORM_S, subflows=2, limits=UNPROTECTED)
     peer = "the same connections on the same box without the storm"
     return [
         Row("B9", "goodput of 100 connections that are there while new ones come at twice the highest rate of set-ups, of theirs alone", share, "%", peer, ">= 95", more=more),
         Row("B9.heavier", "the same where those connections take most of the core by themselves", loaded, "%", peer, ">= 95"),
-        Row("B9.unprotected", "the same with limits.protect_established: false", [_share(bare, alone)], "%", peer, more=_told(bare, kept, alone)),
+        Row("B9.unprotected", "the same with limits.protect_established: false", [_share(bare, alone)], "%", peer, more=_told(bare)),
         Row("B9.bonded", "of the storm's connections that were established, those that were bonded; the others went on unbonded", bonded, "%"),
         Row("B9.failed", "of the storm's connections, those that were not established, or not answered within two seconds", failed, "%"),
         Row("B9.recovery", "from the end of the storm until no relay of it is left in the box", recovery, "s", goal="<= 1"),
@@ -173,25 +175,16 @@ def _overloaded(work: Path, progress) -> list[Row]:  # noqa: ANN001
     ]
 
 
-def _alone(work: Path, parts: int) -> tuple[dict[str, Any], Run]:
-    """What connections that are there are asked, one of so many parts of the most that they move, and how that goes without a storm.
-    Both now: the machine's pace changes within minutes, and what was a third of the box's time before may be more than it has."""
-    most = measured(work / "most", "mptcp", {key: value for key, value in KEPT.items() if key != "name"}, seconds=ALONE_S, subflows=2)
-    kept = KEPT | {"rate": round(most.client["requests"]["per_second"] / parts)}
-    return kept, measured(work / "alone", "mptcp", [kept], seconds=ALONE_S, subflows=2)
-
-
 def _share(both: Run, alone: Run) -> float:
     """What the connections that were there moved with the storm, in parts of a hundred of what they moved alone."""
     return 100 * both.report["groups"]["kept"]["gbit_per_second"] / alone.client["gbit_per_second"]
 
 
-def _told(run_: Run, asked: dict[str, Any], alone: Run) -> dict[str, Any]:
-    """What was asked of the connections that are there, and what became of a storm: of its connections by the box's count of flows, its warm-up included, and by the clients'."""
+def _told(run_: Run) -> dict[str, Any]:
+    """What became of a storm: of its connections by the box's count of flows, its warm-up included, and by the clients'."""
     kept, storm = (run_.report["groups"][name] for name in ("kept", "storm"))
     flows = {name: run_.counters[name] for name in ("pending_opened", "bypass_overload")}
     return {
-        "asked_per_s": asked["rate"], "alone_busy": f"{alone.cpu_s / alone.seconds:.0%}",
         "kept_per_s": round(kept["requests"]["per_second"]), "kept_p50_us": round(kept["request_us"]["p50"]), "kept_failed": kept["connections"]["reset"] + kept["connections"]["timed_out"],
         "answered_per_s": round(storm["requests"]["per_second"]), "box_busy": f"{run_.cpu_s / run_.seconds:.0%}", "sent_again": run_.report["segments_sent_again"],
         **flows, **storm["connections"],
