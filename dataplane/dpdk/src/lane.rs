@@ -41,22 +41,20 @@ impl Lane {
                 mbuf
             } else {
                 let (len, before) = (mbuf.len(), into.len());
-                match long::cut(mbuf, checksum, into) {
-                    Ok(()) => {
-                        counts.rx_packets += (into.len() - before) as u64;
-                        counts.rx_bytes += len as u64;
-                        continue;
-                    },
-                    Err(chain) => chain,
-                }
-            };
-            let Some((mbuf, copied)) = self.linear(mbuf) else {
-                counts.rx_nobuf += 1;
-                continue;
+                let Err(chain) = long::cut(mbuf, checksum, into) else {
+                    counts.rx_packets += (into.len() - before) as u64;
+                    counts.rx_bytes += len as u64;
+                    continue;
+                };
+                let Some(whole) = self.copied(&chain) else {
+                    counts.rx_nobuf += 1;
+                    continue;
+                };
+                counts.copied_at_port += len as u64;
+                whole
             };
             counts.rx_packets += 1;
             counts.rx_bytes += mbuf.len() as u64;
-            counts.copied_at_port += copied as u64;
             append(into, || Received {
                 frame: Slice::new(Mbuf::new(mbuf)),
                 checksum,
@@ -64,13 +62,10 @@ impl Lane {
         }
     }
 
-    /// The frame in one segment that is nobody else's. Other chains than those of long segments are rare, and only a device that hands
-    /// back what was sent comes with a buffer that its sender still refers to.
-    fn linear(&self, mbuf: RawMbuf) -> Option<(RawMbuf, usize)> {
-        if mbuf.is_ours() {
-            return Some((mbuf, 0));
-        }
+    /// The frame of a chain in one segment that is nobody else's; `None` if no buffer is left. Other chains than those of long
+    /// segments are rare, and only a device that hands back what was sent comes with a buffer that its sender still refers to.
+    fn copied(&self, chain: &RawMbuf) -> Option<RawMbuf> {
         let mut whole = Stash::one(&self.rx)?;
-        whole.append_chain(&mbuf).then(|| (whole, mbuf.len()))
+        whole.append_chain(chain).then_some(whole)
     }
 }

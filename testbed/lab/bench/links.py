@@ -47,12 +47,12 @@ def _goodput(links: tuple[Link, ...], boxes: dict[str, Any] | None, work: Path, 
         emulated = [line for line in made.lines if line.name in made.emulators]
         carried = Carried({}, 0.0)
         for way in ("down", "up"):
-            # Each direction finds the links as they begin. What they lose depends on how many frames came before, and that is
-            # by chance: of one transfer's acknowledgments, those of the other would lose another frame of slow start each time.
+            # The links anew: they decide frame by frame what to lose, and how many acknowledgments a download sent would choose,
+            # by chance, which frames of the upload after it are lost.
             for line in emulated:
                 made.reshape(line)
             carried.mbps[way] = _exact(made, way, seconds)
-            passed = [passed for line in emulated for passed in made.carried(line).values()]
+            passed = [frames for line in emulated for frames in made.carried(line).values()]
             largest = max(frames["largest"] for frames in passed)
             assert largest <= FRAME_MAX, f"a frame of {largest} octets came to a link: an interface offloads"
             carried.late_us = max(carried.late_us, *(frames["lateness_us"]["p99"] for frames in passed))
